@@ -1,0 +1,3 @@
+"""Microblog: a federated microblogging server that speaks XMPP."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,58 @@
+"""XEP-0060 §4.1: items, and pages of them (XEP-0059)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from microblog.model.jid import JID
+
+
+class Audience(StrEnum):
+    """Who an item is for, from widest to narrowest."""
+
+    PUBLIC = "public"
+    FOLLOWERS = "followers"
+    DIRECT = "direct"
+    LOCAL = "local"
+
+
+class Proof(StrEnum):
+    """How we know that an item is its author's: written here, or by what its stream was authenticated with."""
+
+    LOCAL = "local"
+    CERTIFICATE = "certificate"
+    DIALBACK = "dialback"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """A published item. ``payload`` is self-contained XML text or empty; ``position`` orders items of a node."""
+
+    id: str
+    publisher: JID
+    payload: str
+    published: datetime
+    updated: datetime
+    position: int = 0
+    audience: Audience = Audience.PUBLIC
+    proof: Proof = Proof.LOCAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRequest:
+    """XEP-0059 §2: what part of a list is asked for. ``max`` 0 asks for the count only."""
+
+    max: int | None = None
+    after: str | None = None
+    before: str | None = None
+    last_page: bool = False
+    index: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some items in the order they are sent, the index of the first of them, and how many there are in all."""
+
+    items: tuple[Item, ...]
+    count: int
+    index: int | None = None

@@ -1,0 +1,1 @@
+"""What is kept: SQLAlchemy Core, synchronous, run in database threads."""

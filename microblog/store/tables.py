@@ -1,0 +1,252 @@
+"""Every table, index and constraint: the truth that migrations are compared with.
+
+Instants are microseconds since 1970 in UTC (``Instant``), so that both databases store and order them alike.
+Addresses are canonical text. Secrets are keys derived from passwords, never passwords.
+
+``nodes`` holds our people's nodes and, under the same rules, our one copy of each remote feed that somebody here
+follows: the service's domain tells which. ``subscriptions`` likewise has both sides: others at our nodes, and our
+people at remote nodes. ``events`` is the log of what happened, in order; ``outbox`` says which domain has yet to be
+told of which event (or is owed a ready-made stanza), and is written in the transaction of the event itself.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC datetime, kept as microseconds since 1970."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Datetime to microseconds."""
+        return None if value is None else (value - _EPOCH) // timedelta(microseconds=1)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Microseconds to datetime."""
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+# SQLite counts only an INTEGER primary key up by itself.
+Key = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+settings = Table(
+    "settings",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    comment="what the node must remember about itself: secrets, epoch",
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("localpart", Text, nullable=False, unique=True),
+    Column("admin", Boolean, nullable=False, default=False),
+    Column("disabled", Boolean, nullable=False, default=False),
+    Column("audience", Text, nullable=False),
+    Column("roster_version", BigInteger, nullable=False, default=0),
+    Column("created", Instant, nullable=False),
+    CheckConstraint("audience IN ('public', 'followers', 'local')", name="audience"),
+)
+
+removed_accounts = Table(
+    "removed_accounts",
+    metadata,
+    Column("localpart", Text, primary_key=True),
+    Column("removed", Instant, nullable=False),
+    comment="names that were somebody's and are not given out again",
+)
+
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("hash", Text, primary_key=True),
+    Column("salt", LargeBinary, nullable=False),
+    Column("iterations", Integer, nullable=False),
+    Column("stored_key", LargeBinary, nullable=False),
+    Column("server_key", LargeBinary, nullable=False),
+    CheckConstraint("hash IN ('SHA-1', 'SHA-256')", name="hash"),
+)
+
+invites = Table(
+    "invites",
+    metadata,
+    Column("token_hash", LargeBinary, primary_key=True),
+    Column("admin", Boolean, nullable=False, default=False),
+    Column("created", Instant, nullable=False),
+    Column("expires", Instant, nullable=False),
+    Column("used_by", Text),
+)
+
+contacts = Table(
+    "contacts",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("jid", Text, primary_key=True),
+    Column("name", Text, nullable=False, default=""),
+    Column("groups", Text, nullable=False, default="[]", comment="JSON list"),
+    Column("subscription", Text, nullable=False, default="none"),
+    Column("ask", Boolean, nullable=False, default=False, comment="our request is pending"),
+    Column("pending_in", Boolean, nullable=False, default=False, comment="their request is pending"),
+    Column("approved", Boolean, nullable=False, default=False, comment="RFC 6121 §3.4 pre-approval"),
+    Column("listed", Boolean, nullable=False, default=True, comment="False: only a pending request, not in the roster"),
+    Column("request", Text, comment="their pending request as it came, for delivery at login"),
+    CheckConstraint("subscription IN ('none', 'to', 'from', 'both')", name="subscription"),
+    Index(None, "jid"),
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("service", Text, nullable=False, comment="bare JID that owns the node"),
+    Column("name", Text, nullable=False),
+    Column("access_model", Text, nullable=False),
+    Column("config", Text, nullable=False, default="{}", comment="JSON: what differs from the profile's defaults"),
+    Column("created", Instant, nullable=False),
+    UniqueConstraint("service", "name"),
+    CheckConstraint("access_model IN ('open', 'presence', 'roster', 'whitelist', 'authorize')", name="access_model"),
+)
+
+items = Table(
+    "items",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("node_id", Key, ForeignKey("nodes.id", ondelete="CASCADE"), nullable=False),
+    Column("item_id", Text, nullable=False),
+    Column("position", BigInteger, nullable=False, comment="sequence number of the event that last published it"),
+    Column("publisher", Text, nullable=False),
+    Column("payload", Text, nullable=False, comment="self-contained XML, empty if there is none"),
+    Column("audience", Text, nullable=False, default="public"),
+    Column("proof", Text, nullable=False, default="local", comment="how its origin was proven"),
+    Column("published", Instant, nullable=False),
+    Column("updated", Instant, nullable=False),
+    UniqueConstraint("node_id", "item_id"),
+    Index(None, "node_id", "position"),
+    CheckConstraint("audience IN ('public', 'followers', 'direct', 'local')", name="audience"),
+    CheckConstraint("proof IN ('local', 'certificate', 'dialback')", name="proof"),
+)
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("node_id", Key, ForeignKey("nodes.id", ondelete="CASCADE"), primary_key=True),
+    Column("item_id", Text, primary_key=True),
+    Column("retracted", Instant, nullable=False),
+    Index(None, "retracted"),
+)
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("node_id", Key, ForeignKey("nodes.id", ondelete="CASCADE"), nullable=False),
+    Column("subscriber", Text, nullable=False, comment="as subscribed: bare or full JID"),
+    Column("bare", Text, nullable=False, comment="the subscriber's bare JID"),
+    Column("domain", Text, nullable=False, comment="the subscriber's domain"),
+    Column("state", Text, nullable=False),
+    Column("subid", Text, nullable=False),
+    Column("options", Text, nullable=False, default="{}", comment="JSON"),
+    Column("created", Instant, nullable=False),
+    Column("received", BigInteger, nullable=False, default=0, comment="ours at a remote node: last event that came"),
+    Column("delivered", BigInteger, nullable=False, default=0, comment="and the last one written to a session"),
+    UniqueConstraint("node_id", "subscriber"),
+    Index(None, "node_id", "domain"),
+    Index(None, "bare"),
+    CheckConstraint("state IN ('pending', 'subscribed')", name="state"),
+)
+
+affiliations = Table(
+    "affiliations",
+    metadata,
+    Column("node_id", Key, ForeignKey("nodes.id", ondelete="CASCADE"), primary_key=True),
+    Column("jid", Text, primary_key=True),
+    Column("affiliation", Text, nullable=False),
+    Index(None, "jid"),
+    CheckConstraint(
+        "affiliation IN ('owner', 'publisher', 'publish-only', 'member', 'outcast')", name="affiliation"
+    ),
+)
+
+interests = Table(
+    "interests",
+    metadata,
+    Column("service", Text, primary_key=True),
+    Column("node", Text, primary_key=True),
+    Column("jid", Text, primary_key=True, comment="full JID of a remote contact that is present with +notify"),
+    Column("domain", Text, nullable=False),
+    Index(None, "service", "node", "domain"),
+    Index(None, "jid"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", Key, primary_key=True),
+    Column("node_id", Key, ForeignKey("nodes.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("item_id", Text),
+    Column("audience", Text, nullable=False, default="public"),
+    Column("created", Instant, nullable=False),
+    Index(None, "node_id", "seq"),
+    CheckConstraint("kind IN ('published', 'retracted', 'purged', 'configured')", name="kind"),
+    sqlite_autoincrement=True,
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("domain", Text, nullable=False),
+    Column("event_seq", BigInteger, ForeignKey("events.seq", ondelete="CASCADE")),
+    Column("stanza", Text, comment="a ready stanza, where the event's audience cannot be asked for any more"),
+    Column("created", Instant, nullable=False),
+    Index(None, "domain", "id"),
+    Index(None, "event_seq"),
+    CheckConstraint("(event_seq IS NULL) <> (stanza IS NULL)", name="one_content"),
+    sqlite_autoincrement=True,
+)
+
+remote_domains = Table(
+    "remote_domains",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("failing_since", Instant),
+    Column("next_attempt", Instant),
+    Column("last_error", Text, nullable=False, default=""),
+    Column("last_success", Instant),
+)

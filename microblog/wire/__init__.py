@@ -1,0 +1,1 @@
+"""XML to model and back: pure functions, no sockets."""

@@ -1,0 +1,95 @@
+"""RFC 6120 §8.3 and XEP-0060 §7: which stanza error a refusal becomes, in one table.
+
+A class not listed takes its nearest listed ancestor; a test walks every subclass of ``Refusal`` and fails if one
+reaches the end. The third column is the application condition, an element in its own namespace.
+"""
+
+from typing import Final, NamedTuple
+
+from microblog.model import errors
+from microblog.model.errors import Refusal
+from microblog.wire import ns
+from microblog.wire.xml import Element
+
+
+class StreamError(Exception):
+    """RFC 6120 §4.9: what ends a stream; the condition is an element name such as ``policy-violation``."""
+
+    def __init__(self, condition: str, text: str = "") -> None:
+        super().__init__(condition, text)
+        self.condition = condition
+        self.text = text
+
+
+class Condition(NamedTuple):
+    """A stanza error: its condition, its type (what the sender should do), and an application condition."""
+
+    name: str
+    type: str
+    uri: str | None = None
+    application: str | None = None
+    feature: str | None = None
+
+
+TABLE: Final[dict[type[Refusal], Condition]] = {
+    errors.BadRequest: Condition("bad-request", "modify"),
+    errors.Conflict: Condition("conflict", "cancel"),
+    errors.FeatureNotImplemented: Condition("feature-not-implemented", "cancel"),
+    errors.Forbidden: Condition("forbidden", "auth"),
+    errors.Gone: Condition("gone", "cancel"),
+    errors.ItemNotFound: Condition("item-not-found", "cancel"),
+    errors.JIDMalformed: Condition("jid-malformed", "modify"),
+    errors.NotAcceptable: Condition("not-acceptable", "modify"),
+    errors.NotAllowed: Condition("not-allowed", "cancel"),
+    errors.NotAuthorized: Condition("not-authorized", "auth"),
+    errors.PolicyViolation: Condition("policy-violation", "modify"),
+    errors.RecipientUnavailable: Condition("recipient-unavailable", "wait"),
+    errors.RegistrationRequired: Condition("registration-required", "auth"),
+    errors.RemoteServerNotFound: Condition("remote-server-not-found", "cancel"),
+    errors.RemoteServerTimeout: Condition("remote-server-timeout", "wait"),
+    errors.ResourceConstraint: Condition("resource-constraint", "wait"),
+    errors.ServiceUnavailable: Condition("service-unavailable", "cancel"),
+    errors.SubscriptionRequired: Condition("subscription-required", "auth"),
+    errors.UnexpectedRequest: Condition("unexpected-request", "wait"),
+}
+INTERNAL: Final = Condition("internal-server-error", "cancel")
+
+
+def condition(refusal: type[Refusal]) -> Condition:
+    """The condition of a refusal class. Raises KeyError if neither it nor an ancestor is in the table."""
+    for ancestor in refusal.__mro__:
+        found = TABLE.get(ancestor)
+        if found is not None:
+            return found
+    raise KeyError(refusal.__name__)
+
+
+def error_element(refusal: Refusal) -> Element:
+    """The ``<error/>`` child for a refusal."""
+    found = condition(type(refusal))
+    error = Element(ns.CLIENT, "error", {"type": found.type}, Element(ns.STANZAS, found.name))
+    if refusal.text:
+        error.append(Element(ns.STANZAS, "text", {"{" + ns.XML + "}lang": "en"}, refusal.text))
+    if found.uri and found.application:
+        application = Element(found.uri, found.application)
+        if found.feature:
+            application.attributes["feature"] = found.feature
+        error.append(application)
+    return error
+
+
+def internal_error(incident: str) -> Element:
+    """The ``<error/>`` child for a bug of ours: an incident id that is also in the log, nothing else."""
+    text = Element(ns.STANZAS, "text", {"{" + ns.XML + "}lang": "en"}, f"incident {incident}")
+    return Element(ns.CLIENT, "error", {"type": INTERNAL.type}, Element(ns.STANZAS, INTERNAL.name), text)
+
+
+def read_condition(stanza_element: Element) -> tuple[str, str]:
+    """The (condition, type) of a received error stanza; what is missing reads as undefined-condition, cancel."""
+    error = stanza_element.find(stanza_element.uri, "error") or stanza_element.find(ns.SERVER, "error")
+    if error is None:
+        return "undefined-condition", "cancel"
+    for child in error.elements():
+        if child.uri == ns.STANZAS and child.name != "text":
+            return child.name, error.get("type") or "cancel"
+    return "undefined-condition", error.get("type") or "cancel"

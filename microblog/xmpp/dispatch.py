@@ -1,0 +1,189 @@
+"""Which code answers a stanza: one table, one place that replies.
+
+An ``Extension`` says what it speaks: routes and disco features. A route is found by the kind of addressee, the IQ
+type and the payload's name, a dictionary look-up. A request's function returns the payload of the result, or raises
+a ``Refusal``; ``Dispatch`` makes the reply. Anything else it raises is our bug: the peer gets
+``internal-server-error`` with an incident number, the log gets the rest.
+
+``request`` sends an IQ of our own and waits for its answer: random id, matched by id and sender, always a deadline.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from enum import Flag, auto
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from microblog.model.errors import Refusal, RemoteServerTimeout, ResourceConstraint, ServiceUnavailable
+from microblog.model.jid import JID
+from microblog.runtime import Clock
+from microblog.wire import stanza
+from microblog.wire.errors import internal_error
+from microblog.wire.stanza import Stanza
+from microblog.wire.xml import Element
+
+PENDING_MAX = 10_000
+
+IqFunction = Callable[[Stanza], Awaitable[Element | None]]
+
+
+class At(Flag):
+    """Whom a request is addressed to.
+
+    HOST: the node's own domain. ACCOUNT: a bare JID of this domain. REMOTE: anybody elsewhere, asked by somebody
+    here; such a function answers in the other's name or raises ``PassOn`` to let the request go its way.
+    """
+
+    HOST = auto()
+    ACCOUNT = auto()
+    REMOTE = auto()
+
+
+class PassOn(Exception):
+    """Raised by a REMOTE function: not for us, route the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A request this server answers."""
+
+    type: str
+    uri: str
+    name: str
+    function: IqFunction
+    at: At
+
+    @staticmethod
+    def get(uri: str, name: str, function: IqFunction, *, at: At) -> "Route":
+        """A route for iq get."""
+        return Route("get", uri, name, function, at)
+
+    @staticmethod
+    def set(uri: str, name: str, function: IqFunction, *, at: At) -> "Route":
+        """A route for iq set."""
+        return Route("set", uri, name, function, at)
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRoute:
+    """Messages to our accounts with a child of that name; the function says whether it took the message."""
+
+    uri: str
+    name: str
+    function: Callable[[Stanza], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A specification an extension implements, for docs/doap.xml."""
+
+    xep: int
+    version: str
+    status: str = "complete"
+
+
+class Extension:
+    """What one extension adds: disco features of the node and of its accounts, and routes."""
+
+    specs: tuple[Spec, ...] = ()
+    features: tuple[str, ...] = ()
+    account_features: tuple[str, ...] = ()
+
+    def routes(self) -> Iterable[Route]:
+        """The requests it answers."""
+        return ()
+
+    def messages(self) -> Iterable[MessageRoute]:
+        """The messages to accounts here that it takes."""
+        return ()
+
+
+class Dispatch:
+    """The table of routes, and the IQs of our own that wait for an answer."""
+
+    _log = Logger()
+
+    def __init__(self, clock: Clock, iq_seconds: float) -> None:
+        self._clock = clock
+        self._iq_seconds = iq_seconds
+        self._routes: dict[tuple[At, str, str, str], IqFunction] = {}
+        self._messages: dict[tuple[str, str], Callable[[Stanza], Awaitable[bool]]] = {}
+        self._pending: dict[str, tuple[JID, Deferred[Stanza]]] = {}
+
+    def install(self, extensions: Iterable[Extension]) -> None:
+        """Take the routes of the extensions. Raises ValueError if two claim the same request."""
+        for extension in extensions:
+            for route in extension.routes():
+                for at in route.at:
+                    key = (at, route.type, route.uri, route.name)
+                    if key in self._routes:
+                        raise ValueError(f"two routes for {key}")
+                    self._routes[key] = route.function
+            for message in extension.messages():
+                if (message.uri, message.name) in self._messages:
+                    raise ValueError(f"two routes for messages with {message.uri} {message.name}")
+                self._messages[message.uri, message.name] = message.function
+
+    async def message(self, message: Stanza) -> bool:
+        """Offer a message to the extension that claims one of its children; True if it was taken."""
+        for child in message.element.elements():
+            function = self._messages.get((child.uri, child.name))
+            if function is not None:
+                return await function(message)
+        return False
+
+    def find(self, request: Stanza, at: At) -> IqFunction | None:
+        """The function that answers a request to that kind of addressee."""
+        payload = request.payload
+        return None if payload is None else self._routes.get((at, request.type, payload.uri, payload.name))
+
+    async def answer(self, request: Stanza, at: At) -> Stanza:
+        """The reply to an IQ request."""
+        function = self.find(request, at)
+        return request.error(ServiceUnavailable()) if function is None else await self.reply(request, function)
+
+    async def reply(self, request: Stanza, function: IqFunction) -> Stanza:
+        """Run one function for a request and make the reply from what it returns or raises."""
+        try:
+            return request.result(await function(request))
+        except Refusal as refusal:
+            return request.error(refusal)
+        except PassOn:
+            raise
+        except Exception:
+            incident = secrets.token_hex(4)
+            self._log.failure(
+                "incident {incident}: a {name} request from {sender} failed",
+                incident=incident,
+                name=getattr(request.payload, "name", None),
+                sender=request.from_,
+            )
+            return stanza.build("iq", "error", request.to, request.from_, request.id, internal_error(incident))
+
+    async def request(
+        self, send: Callable[[Stanza], None], type_: str, from_: JID, to: JID, payload: Element
+    ) -> Stanza:
+        """Send an IQ of ours and wait for the answer, result or error. Raises RemoteServerTimeout, ResourceConstraint."""
+        if len(self._pending) >= PENDING_MAX:
+            raise ResourceConstraint("too many requests under way")
+        id_ = secrets.token_urlsafe(12)
+        waiting: Deferred[Stanza] = Deferred()
+        self._pending[id_] = (to, waiting)
+        timer = self._clock.later(self._iq_seconds, waiting.errback, RemoteServerTimeout("no answer in time"))
+        try:
+            send(stanza.iq(type_, from_, to, id_, payload))
+            return await waiting
+        finally:
+            del self._pending[id_]
+            if timer.active():
+                timer.cancel()
+
+    def response(self, answer: Stanza) -> bool:
+        """Take an IQ result or error; False if nobody of ours waits for it from that sender."""
+        pending = self._pending.get(answer.id or "")
+        if pending is None or pending[0] != answer.from_ or pending[1].called:
+            return False
+        pending[1].callback(answer)
+        return True
