@@ -1,4 +1,4 @@
-"""Configuration: one TOML file becomes one frozen `Config`, handed on in pieces (`S2SConfig` to server streams).
+"""Configuration: one TOML file becomes one frozen `Config`, handed on in pieces.
 
 Nothing else reads a file, the environment or a global for its settings. Every key has its default here and
 its explanation in `etc/microblog.toml`. A wrong file is reported whole: all faults at once, each with its

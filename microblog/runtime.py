@@ -1,11 +1,11 @@
 """Time and tasks: the only door to the reactor's clock, and the only place where coroutines are started.
 
 `Clock` tells the time and promises to call back later; it stands over any IReactorTime, so that a test hands
-in `twisted.internet.task.Clock` and decides when a minute is over. `Tasks` starts coroutines that nobody awaits:
-each has a name, none fails in silence, and all of them end when the service stops.
+in `twisted.internet.task.Clock` and decides when a minute is over. `Tasks` starts coroutines that nobody
+awaits: each has a name, none fails in silence, and all of them end when the service stops.
 
-A wall clock may jump; deadlines and back-off must not. Twisted's reactor schedules by `time.time`, which is why
-the server calls `keep_steady_time` before it schedules anything.
+A wall clock may jump; deadlines and back-off must not. Twisted's reactor schedules by `time.time`, which is
+why the server calls `keep_steady_time` before it schedules anything.
 """
 
 import time
@@ -60,7 +60,7 @@ class Clock:
     def now(self) -> datetime:
         """The date and time in UTC. For stamps; never for measuring how long something took."""
         if self._start is None:
-            return datetime.now(UTC)  # noqa: TID251 - this is the clock everybody else is sent to
+            return datetime.now(UTC)
         return self._start + timedelta(seconds=self.monotonic())
 
     def monotonic(self) -> float:
@@ -127,7 +127,7 @@ class Tasks:
         return len(self._running)
 
     def spawn(self, coroutine: Coroutine[Any, Any, object], name: str) -> Deferred[None]:
-        """Start it now. The answer fires with None when it has ended, however that was, and can `cancel()` it."""
+        """Start it now. The answer fires with None when it has ended in whatever way, and can `cancel()`."""
         if self._stopped:
             coroutine.close()
             return succeed(None)
