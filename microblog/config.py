@@ -56,7 +56,10 @@ class ConfigError(Exception):
         place = str(self.path) if self.path else "configuration"
         if fault.line is not None:
             place += f":{fault.line}"
-        return f"{place}: {fault.key} {fault.sentence}" if fault.key else f"{place}: {fault.sentence}"
+        line = f"{place}: {fault.key} {fault.sentence}" if fault.key else f"{place}: {fault.sentence}"
+        return "".join(
+            character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line
+        )
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
