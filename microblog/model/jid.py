@@ -22,7 +22,9 @@ _RESOURCEPART = get_profile("OpaqueString")
 # RFC 7622 §3.3.1: what PRECIS lets through and a localpart may not have.
 _NOT_IN_LOCALPART = frozenset("\"&'/:<>@")
 _PLAIN_LOCALPART = re.compile(r"[a-z0-9._\-]{1,255}\Z")
-_PLAIN_DOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*\Z")
+_PLAIN_DOMAIN = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*\Z"
+)
 _PLAIN_RESOURCE = re.compile(r"[A-Za-z0-9._\-]{1,255}\Z")
 
 

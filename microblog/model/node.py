@@ -64,9 +64,7 @@ class NodeConfig:
 
     def differing(self, other: "NodeConfig") -> dict[str, object]:
         """The options whose values differ from another configuration's, by name."""
-        return {
-            f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)
-        }
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)}
 
 
 PLAIN_PEP: Final = NodeConfig()

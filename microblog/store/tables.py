@@ -122,7 +122,13 @@ contacts = Table(
     Column("ask", Boolean, nullable=False, default=False, comment="our request is pending"),
     Column("pending_in", Boolean, nullable=False, default=False, comment="their request is pending"),
     Column("approved", Boolean, nullable=False, default=False, comment="RFC 6121 §3.4 pre-approval"),
-    Column("listed", Boolean, nullable=False, default=True, comment="False: only a pending request, not in the roster"),
+    Column(
+        "listed",
+        Boolean,
+        nullable=False,
+        default=True,
+        comment="False: only a pending request, not in the roster",
+    ),
     Column("request", Text, comment="their pending request as it came, for delivery at login"),
     CheckConstraint("subscription IN ('none', 'to', 'from', 'both')", name="subscription"),
     Index(None, "jid"),
@@ -181,7 +187,13 @@ subscriptions = Table(
     Column("subid", Text, nullable=False),
     Column("options", Text, nullable=False, default="{}", comment="JSON"),
     Column("created", Instant, nullable=False),
-    Column("received", BigInteger, nullable=False, default=0, comment="ours at a remote node: last event that came"),
+    Column(
+        "received",
+        BigInteger,
+        nullable=False,
+        default=0,
+        comment="ours at a remote node: last event that came",
+    ),
     Column("delivered", BigInteger, nullable=False, default=0, comment="and the last one written to a session"),
     UniqueConstraint("node_id", "subscriber"),
     Index(None, "node_id", "domain"),
@@ -196,9 +208,7 @@ affiliations = Table(
     Column("jid", Text, primary_key=True),
     Column("affiliation", Text, nullable=False),
     Index(None, "jid"),
-    CheckConstraint(
-        "affiliation IN ('owner', 'publisher', 'publish-only', 'member', 'outcast')", name="affiliation"
-    ),
+    CheckConstraint("affiliation IN ('owner', 'publisher', 'publish-only', 'member', 'outcast')", name="affiliation"),
 )
 
 interests = Table(

@@ -8,7 +8,7 @@ exactly one payload when it is a request (§8.2.3). Replies are new stanzas; not
 from dataclasses import dataclass
 from typing import Literal
 
-from microblog.model.errors import BadRequest, Refusal
+from microblog.model.errors import BadRequest, PolicyViolation, Refusal
 from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.wire import ns
@@ -76,14 +76,15 @@ class Stanza:
 def read(element: Element, *, from_: JID, to: JID, proof: Proof = Proof.LOCAL) -> Stanza:
     """Check a stanza's header and put the verified addresses on it.
 
-    Raises BadRequest: an IQ without id, of unknown type, or a request without exactly one child (§8.2.3); or an
-    overlong id. Unknown message types become ``normal`` (RFC 6121 §5.2.2), unknown presence types are refused.
+    Raises BadRequest: an IQ without id, of unknown type, or a request without exactly one child (§8.2.3).
+    PolicyViolation: an overlong id. Unknown message types become ``normal`` (RFC 6121 §5.2.2), unknown presence
+    types are refused.
     """
     kind = element.name
     type_ = element.get("type")
     id_ = element.get("id")
     if id_ is not None and len(id_) > ID_MAX_CHARACTERS:
-        raise BadRequest("the id is longer than 1023 characters")
+        raise PolicyViolation("the id is longer than 1023 characters")
     if kind == "iq":
         if type_ not in _IQ_TYPES or not id_:
             raise BadRequest("an iq needs an id and a type of get, set, result or error")

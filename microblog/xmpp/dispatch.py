@@ -165,7 +165,10 @@ class Dispatch:
     async def request(
         self, send: Callable[[Stanza], None], type_: str, from_: JID, to: JID, payload: Element
     ) -> Stanza:
-        """Send an IQ of ours and wait for the answer, result or error. Raises RemoteServerTimeout, ResourceConstraint."""
+        """Send an IQ of ours and wait for the answer, result or error.
+
+        Raises RemoteServerTimeout, ResourceConstraint.
+        """
         if len(self._pending) >= PENDING_MAX:
             raise ResourceConstraint("too many requests under way")
         id_ = secrets.token_urlsafe(12)

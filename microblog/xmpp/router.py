@@ -1,0 +1,191 @@
+"""RFC 6120 §10, RFC 6121 §8: where a stanza goes.
+
+Streams hand in elements; here they get their verified addresses and become stanzas. A stanza for another domain
+goes to ``servers``; one for this domain goes to a session, or by its kind to presence, messages or the table of
+routes. A malformed stanza is answered with the error its specification names and harms nothing else; an error is
+never answered.
+
+``presence``, ``messages`` and ``servers`` are set once by the composition root: they need the router themselves.
+"""
+
+from collections.abc import Awaitable
+from typing import Protocol
+
+from twisted.logger import Logger
+
+from microblog.model.errors import JIDMalformed, Refusal, ServiceUnavailable
+from microblog.model.item import Proof
+from microblog.model.jid import JID
+from microblog.runtime import Tasks
+from microblog.wire import stanza as stanzas
+from microblog.wire.errors import StreamError, error_element
+from microblog.wire.stanza import Stanza
+from microblog.wire.xml import Element
+from microblog.xmpp.dispatch import At, Dispatch, IqFunction, PassOn
+from microblog.xmpp.sessions import Session, Sessions
+
+KINDS = frozenset(("iq", "message", "presence"))
+
+
+class PresenceRules(Protocol):
+    """RFC 6121 §3 and §4, as the router needs them."""
+
+    def broadcast(self, session: Session, stanza: Stanza) -> Awaitable[None]:
+        """Presence without an addressee, from a session of ours."""
+
+    def directed(self, session: Session, stanza: Stanza) -> Awaitable[None]:
+        """Presence with an addressee, from a session of ours."""
+
+    def inbound(self, stanza: Stanza) -> Awaitable[None]:
+        """Presence addressed to this domain."""
+
+    def gone(self, session: Session) -> Awaitable[None]:
+        """A session's stream has ended."""
+
+
+class MessageRules(Protocol):
+    """RFC 6121 §8.5, as the router needs it."""
+
+    def inbound(self, stanza: Stanza) -> Awaitable[None]:
+        """A message addressed to this domain."""
+
+
+class RemoteServers(Protocol):
+    """What carries stanzas to other domains."""
+
+    def send(self, stanza: Stanza) -> None:
+        """Send a stanza, or bounce it later."""
+
+
+class Router:
+    """The meeting point of all streams of this node."""
+
+    _log = Logger()
+    presence: PresenceRules
+    messages: MessageRules
+    servers: RemoteServers
+
+    def __init__(self, domain: str, sessions: Sessions, dispatch: Dispatch, tasks: Tasks) -> None:
+        self.domain = domain
+        self.host = JID("", domain)
+        self.sessions = sessions
+        self.dispatch = dispatch
+        self._tasks = tasks
+
+    # from streams
+
+    async def from_client(self, session: Session, element: Element) -> None:
+        """Take a stanza from one of our clients. Raises StreamError for a false ``from`` (RFC 6120 §8.1.2.1)."""
+        self._check_sender(session, element.get("from"))
+        to_text = element.get("to")
+        try:
+            to = session.jid.bare if to_text is None else JID.parse(to_text)
+            stanza = stanzas.read(element, from_=session.jid, to=to)
+        except Refusal as refusal:
+            self._answer_malformed(element, refusal, session)
+            return
+        if stanza.kind == "presence":
+            if to_text is None:
+                await self.presence.broadcast(session, stanza)
+            else:
+                await self.presence.directed(session, stanza)
+        else:
+            await self.route(stanza)
+
+    async def from_server(self, element: Element, from_: JID, to: JID, proof: Proof) -> None:
+        """Take a stanza from a stream that may speak for ``from_``'s domain to ours."""
+        try:
+            stanza = stanzas.read(element, from_=from_, to=to, proof=proof)
+        except Refusal as refusal:
+            if element.get("type") not in ("error", "result"):
+                self.send(self._malformed(element, refusal, by=to, to=from_))
+            return
+        await self.route(stanza)
+
+    async def session_ended(self, session: Session) -> None:
+        """A client's stream is gone."""
+        self.sessions.unbind(session)
+        await self.presence.gone(session)
+
+    # from inside the house
+
+    def send(self, stanza: Stanza) -> None:
+        """Send a stanza of ours to wherever its addressee is."""
+        if stanza.to.domainpart != self.domain:
+            self.servers.send(stanza)
+            return
+        session = self.sessions.get(stanza.to) if stanza.to.resourcepart else None
+        if session is not None:
+            session.send(stanza)
+        else:
+            self._tasks.spawn(self.route(stanza), "route")
+
+    async def request(self, type_: str, from_: JID, to: JID, payload: Element) -> Stanza:
+        """Send an IQ of our own and wait for the result or error. Raises RemoteServerTimeout, ResourceConstraint."""
+        return await self.dispatch.request(self.send, type_, from_, to, payload)
+
+    def bounce(self, stanza: Stanza, refusal: Refusal) -> None:
+        """A stanza could not be handed over: tell its sender, unless it was an answer itself."""
+        if stanza.type != "error" and not stanza.is_response:
+            self.send(stanza.error(refusal))
+
+    async def route(self, stanza: Stanza) -> None:
+        """Take a stanza with verified addresses to where it belongs."""
+        if stanza.to.domainpart != self.domain:
+            function = self.dispatch.find(stanza, At.REMOTE) if stanza.is_request else None
+            if function is None:
+                self.servers.send(stanza)
+            else:
+                # It may wait for a stranger: the lane of the stream it came by goes on meanwhile.
+                self._tasks.spawn(self._ask_elsewhere(stanza, function), "remote request")
+        elif stanza.kind == "iq":
+            await self._iq(stanza)
+        elif stanza.kind == "message":
+            await self.messages.inbound(stanza)
+        else:
+            await self.presence.inbound(stanza)
+
+    async def _iq(self, iq: Stanza) -> None:
+        if iq.is_response:
+            if not self.dispatch.response(iq):
+                session = self.sessions.get(iq.to)
+                if session is not None:
+                    session.send(iq)
+            return
+        if iq.to.resourcepart:
+            session = self.sessions.get(iq.to)
+            if session is None:
+                self.send(iq.error(ServiceUnavailable()))
+            else:
+                session.send(iq)
+            return
+        self.send(await self.dispatch.answer(iq, At.ACCOUNT if iq.to.localpart else At.HOST))
+
+    async def _ask_elsewhere(self, request: Stanza, function: IqFunction) -> None:
+        try:
+            self.send(await self.dispatch.reply(request, function))
+        except PassOn:
+            self.servers.send(request)
+
+    # malformed stanzas
+
+    def _check_sender(self, session: Session, from_text: str | None) -> None:
+        if from_text is None:
+            return
+        try:
+            sender = JID.parse(from_text)
+        except JIDMalformed:
+            sender = None
+        if sender != session.jid and sender != session.jid.bare:
+            raise StreamError("invalid-from")
+
+    def _answer_malformed(self, element: Element, refusal: Refusal, session: Session) -> None:
+        if element.get("type") not in ("error", "result"):
+            session.send(self._malformed(element, refusal, by=session.jid.bare, to=session.jid))
+
+    def _malformed(self, element: Element, refusal: Refusal, *, by: JID, to: JID) -> Stanza:
+        id_ = element.get("id")
+        if id_ is not None and len(id_) > stanzas.ID_MAX_CHARACTERS:
+            id_ = None
+        kind: stanzas.Kind = "iq" if element.name == "iq" else "message" if element.name == "message" else "presence"
+        return stanzas.build(kind, "error", by, to, id_, error_element(refusal))
