@@ -1,0 +1,146 @@
+"""The one door from use cases to the database.
+
+A use case is a function of a transaction: it asks the collections, writes through them, emits events, and returns.
+It may be run twice (its group failed and is run again), so it touches nothing else; what it emitted the first time is
+forgotten with what it wrote.
+"""
+
+import base64
+import os
+import secrets
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+
+from microblog.config import Limits
+from microblog.model.event import Event
+
+if TYPE_CHECKING:
+    from microblog.store.accounts import Accounts
+    from microblog.store.affiliations import Affiliations
+    from microblog.store.contacts import Contacts
+    from microblog.store.domains import Domains
+    from microblog.store.events import Events
+    from microblog.store.interests import Interests
+    from microblog.store.items import Items
+    from microblog.store.nodes import Nodes
+    from microblog.store.outbox import Outbox
+    from microblog.store.settings import Settings
+    from microblog.store.subscriptions import Subscriptions
+
+
+class Transaction:
+    """What a use case gets: the collections, one instant, the node's domain and its limits."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        now: datetime,
+        domain: str,
+        limits: Limits,
+        folder: str | None = None,
+    ) -> None:
+        self.connection = connection
+        self.now = now
+        self.domain = domain
+        self.limits = limits
+        self.emitted: list[Event] = []
+        self._folder = folder
+
+    def emit(self, event: Event) -> None:
+        """Tell what happened; it is heard if and when this transaction is committed, in order of ``seq``."""
+        self.emitted.append(event)
+
+    def new_id(self) -> str:
+        """128 random bits as 26 letters and digits."""
+        return base64.b32encode(secrets.token_bytes(16)).decode("ascii").rstrip("=").lower()
+
+    @property
+    def disk_low(self) -> bool:
+        """Less room than the administrator wants left: new content is to be refused, cleaning up is not."""
+        if self._folder is None:
+            return False
+        disk = os.statvfs(self._folder)
+        return disk.f_bavail * disk.f_frsize < self.limits.free_disk_min_bytes
+
+    # Imported on first use: the collections import what they need of this package, and nobody needs all of them.
+
+    @cached_property
+    def accounts(self) -> "Accounts":
+        """Our people and their keys."""
+        from microblog.store.accounts import Accounts
+
+        return Accounts(self)
+
+    @cached_property
+    def contacts(self) -> "Contacts":
+        """Our people's rosters."""
+        from microblog.store.contacts import Contacts
+
+        return Contacts(self)
+
+    @cached_property
+    def nodes(self) -> "Nodes":
+        """Pubsub nodes, ours and our copies of others."""
+        from microblog.store.nodes import Nodes
+
+        return Nodes(self)
+
+    @cached_property
+    def items(self) -> "Items":
+        """What was published."""
+        from microblog.store.items import Items
+
+        return Items(self)
+
+    @cached_property
+    def subscriptions(self) -> "Subscriptions":
+        """Who subscribed to which node."""
+        from microblog.store.subscriptions import Subscriptions
+
+        return Subscriptions(self)
+
+    @cached_property
+    def affiliations(self) -> "Affiliations":
+        """Who is what at which node."""
+        from microblog.store.affiliations import Affiliations
+
+        return Affiliations(self)
+
+    @cached_property
+    def interests(self) -> "Interests":
+        """Remote contacts that are present and want notifications."""
+        from microblog.store.interests import Interests
+
+        return Interests(self)
+
+    @cached_property
+    def events(self) -> "Events":
+        """The log of what happened."""
+        from microblog.store.events import Events
+
+        return Events(self)
+
+    @cached_property
+    def outbox(self) -> "Outbox":
+        """What other domains have yet to be told."""
+        from microblog.store.outbox import Outbox
+
+        return Outbox(self)
+
+    @cached_property
+    def domains(self) -> "Domains":
+        """How we get on with other domains."""
+        from microblog.store.domains import Domains
+
+        return Domains(self)
+
+    @cached_property
+    def settings(self) -> "Settings":
+        """What the node remembers about itself."""
+        from microblog.store.settings import Settings
+
+        return Settings(self)

@@ -1,0 +1,1 @@
+"""Alembic's view of the store: one file a change of the tables, written by hand."""

@@ -1,0 +1,127 @@
+"""Databases and time for every test.
+
+`database` is SQLite in memory, run inline; tests of the store and of the use cases get it a second time as
+PostgreSQL, from one cluster that is started when the first of them asks and emptied between them. `tx` is a transaction
+on it that leaves nothing behind. `MICROBLOG_TEST_POSTGRESQL=0` leaves PostgreSQL out.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from twisted.internet import task
+
+from microblog.runtime import Clock
+from microblog.store import tables
+from microblog.store.database import Database, Transaction, open_database
+from tests.postgres import PACKAGE, postgresql_programs, start_postgresql
+
+DOMAIN = "montague.example"
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+ON_BOTH = (Path(__file__).parent / "store", Path(__file__).parent / "usecases")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "database_kind" not in metafunc.fixturenames:
+        return
+    kinds = ["sqlite"]
+    both = any(metafunc.definition.path.is_relative_to(folder) for folder in ON_BOTH)
+    if both and os.environ.get("MICROBLOG_TEST_POSTGRESQL") != "0":
+        kinds.append("postgresql")
+    metafunc.parametrize("database_kind", kinds, indirect=True)
+
+
+@pytest.fixture
+def database_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a running cluster."""
+    if postgresql_programs() is None:
+        pytest.skip(PACKAGE)
+    server = start_postgresql(tmp_path_factory.mktemp("postgresql"))
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgresql_tables(postgresql_server: str) -> str:
+    """The URL of a database with our tables in it."""
+    engine = create_engine(postgresql_server)
+    with engine.begin() as connection:
+        tables.metadata.create_all(connection)
+    engine.dispose()
+    return postgresql_server
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: str) -> Iterator[Callable[[], str]]:
+    """Makes new, empty databases."""
+    engine = create_engine(postgresql_server, isolation_level="AUTOCOMMIT")
+    made: list[str] = []
+
+    def make() -> str:
+        name = f"made_{os.urandom(6).hex()}"
+        with engine.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        made.append(name)
+        return engine.url.set(database=name).render_as_string(hide_password=False)
+
+    yield make
+    with engine.connect() as connection:
+        for name in made:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+class Time:
+    """A clock that stands still until it is told to advance."""
+
+    def __init__(self) -> None:
+        self.reactor = task.Clock()
+        self.clock = Clock(self.reactor, start=START)
+        self.now = self.clock.now
+
+    def advance(self, seconds: float) -> None:
+        self.reactor.advance(seconds)
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def clock(time: Time) -> Clock:
+    return time.clock
+
+
+@pytest.fixture
+def database(database_kind: str, time: Time, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """An empty database with our tables, run inline."""
+    if database_kind == "sqlite":
+        opened = open_database("sqlite://", domain=DOMAIN, now=time.now)
+        yield opened
+    else:
+        url = request.getfixturevalue("postgresql_tables")
+        opened = open_database(url, domain=DOMAIN, now=time.now, create=True)
+        yield opened
+        opened.close()
+        names = ", ".join(table.name for table in tables.metadata.sorted_tables)
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+        engine.dispose()
+    opened.close()
+
+
+@pytest.fixture
+def tx(database: Database) -> Iterator[Transaction]:
+    """A transaction that leaves nothing behind."""
+    with database.trial() as transaction:
+        yield transaction
