@@ -1,0 +1,341 @@
+"""The command line: `twistd -n microblog` serves, `twistd microblog COMMAND` administers.
+
+twistd parses the options before it does anything else. A command does its work while twistd is still parsing, and
+leaves with its exit status: no daemon, no pid file, no log. 0 is done, 1 refused (one sentence on standard error
+says why), 2 a mistake in the command or in the configuration.
+
+What the commands do is in `microblog.admin`; here is only what can be said. Modules that are slow to import are
+imported by the command that needs them.
+"""
+
+import getopt
+import ipaddress
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from twisted.application.service import IService
+from twisted.python import usage
+
+from microblog import __version__
+from microblog.config import Config, ConfigError, find_config, load
+from microblog.model import jid
+
+DONE, REFUSED, WRONG = 0, 1, 2
+
+# Rows of usage.Options: long name, short name, default (of a parameter), what for, how to read it.
+OptionRows = tuple[tuple[Any, ...], ...]
+
+
+def fail(status: int, *lines: str) -> NoReturn:
+    """Say it on standard error and leave."""
+    for line in lines:
+        print(line, file=sys.stderr)
+    raise SystemExit(status)
+
+
+class Command(usage.Options):
+    """What every level has in common: its help, its place in the chain, the configuration file."""
+
+    about = ""
+    example = ""
+    longdesc = ""
+    arguments: tuple[str, ...] = ()
+    optFlags: OptionRows = ()
+    optParameters: OptionRows = (
+        ("config", None, None, "Configuration file [default: ./microblog.toml, then /etc/microblog/]"),
+    )
+
+    @property
+    def path(self) -> list[str]:
+        """The words that lead here: ["microblog", "account", "add"]."""
+        above = self.parent
+        if isinstance(above, Command):
+            return [*above.path, str(above.subCommand)]
+        return ["microblog"]
+
+    @property
+    def above(self) -> "Command | None":
+        """The command that this one is a part of."""
+        return self.parent if isinstance(self.parent, Command) else None
+
+    @property
+    def deepest(self) -> "Command":
+        """The command that was being parsed last."""
+        below = getattr(self, "subOptions", None)
+        return below.deepest if isinstance(below, Command) else self
+
+    def getSynopsis(self) -> str:
+        """One line: how this is said."""
+        tail = "COMMAND" if hasattr(self, "subCommands") else " ".join(self.arguments)
+        return f"Usage: twistd {' '.join(self.path)} [options] {tail}".rstrip()
+
+    def __str__(self) -> str:
+        about = textwrap.fill(self.about, 78)
+        usage = self.getUsage().strip().replace("\n\n\n", "\n\n")
+        return f"{self.getSynopsis()}\n\n{about}\n\n{usage}\n\nExample:\n  {self.example}"
+
+    def opt_version(self) -> None:
+        """Display the version and exit."""
+        print(f"Microblog {__version__}")
+        raise SystemExit(DONE)
+
+    def load(self) -> Config:
+        """The configuration, wherever on the line it was named; leaves with every fault when there is one."""
+        try:
+            return load(find_config(self.config_file))
+        except ConfigError as error:
+            fail(WRONG, *error.lines())
+
+    @property
+    def config_file(self) -> Path | None:
+        """The file named here or at a level above."""
+        named = cast(str | None, self["config"])
+        if named is not None:
+            return Path(named)
+        return self.above.config_file if self.above else None
+
+
+class Group(Command):
+    """A command that only has commands."""
+
+    subCommands: tuple[tuple[str, None, type[Command], str], ...]
+
+    def postOptions(self) -> None:
+        """Reached only when no command was given."""
+        names = [name for name, *_ in self.subCommands]
+        raise usage.UsageError(f"Say what to do: {', '.join(names[:-1])} or {names[-1]}.")
+
+
+class Leaf(Command):
+    """A command that does something: `does` is the name of a function in `microblog.admin`."""
+
+    does = ""
+    optFlags = (("json", None, "Print JSON, for scripts"),)
+
+    def act(self) -> int:
+        """Do it; the answer is the exit status."""
+        config = self.load()
+        from microblog import admin
+
+        return admin.run(getattr(admin, self.does), config, self)
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """Options may stand after the arguments: `account add romeo --admin`."""
+        try:
+            found, arguments = getopt.gnu_getopt(options or [], self.shortOpt, self.longOpt)
+        except getopt.error as error:
+            raise usage.UsageError(f"{str(error).capitalize()}.") from error
+        ordered = [name if name[2:] in self.longOpt else f"{name}={value}" for name, value in found]
+        super().parseOptions([*ordered, "--", *arguments])
+
+    def parseArgs(self, *given: str) -> None:
+        """Keep the arguments under their names in lower case."""
+        if len(given) < len(self.arguments):
+            raise usage.UsageError(f"{' '.join(self.arguments[len(given) :])} is missing.")
+        if len(given) > len(self.arguments):
+            raise usage.UsageError(f'"{given[len(self.arguments)]}" is one argument too many.')
+        for name, value in zip(self.arguments, given, strict=True):
+            self[name.lower()] = value
+
+    def postOptions(self) -> None:
+        """Act, and leave: twistd goes no further."""
+        raise SystemExit(self.act())
+
+
+def days(text: str) -> int:
+    """Coerce --days."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 10_000:
+        raise ValueError(f'--days needs a whole number from 1 to 9999, not "{text}".')
+    return int(text)
+
+
+def domain(text: str) -> str:
+    """Coerce --domain."""
+    try:
+        return jid.domain(text)
+    except ValueError:
+        raise ValueError(f'--domain needs a domain, not "{text}".') from None
+
+
+def address(text: str) -> str:
+    """Coerce --address."""
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        raise ValueError(f'--address needs an IP address, not "{text}".') from None
+
+
+PASSWORD_FILE = ("password-file", None, None, "Read the password from the first line of this file, - is standard input")
+
+
+class Init(Leaf):
+    """`init`."""
+
+    about = (
+        "Make a node: a commented configuration file, the data folder, the database, a self-signed certificate "
+        "and an invitation for its first administrator. Nothing that exists is overwritten."
+    )
+    example = "twistd microblog init --domain montague.example"
+    optParameters = (
+        ("domain", None, "localhost", "The domain of the addresses [default: localhost]", domain),
+        ("address", None, None, "Where to listen [default: 0.0.0.0, or 127.0.0.1 for localhost]", address),
+    )
+
+    def act(self) -> int:
+        """Needs no configuration: it makes one."""
+        from microblog import admin
+
+        return admin.run_init(self.config_file or Path("microblog.toml"), self)
+
+
+class Check(Leaf):
+    """`check`."""
+
+    about = (
+        "Look at everything a start needs - configuration, certificate, ports, database, disk - and at what other "
+        "servers will find in DNS, and tell all faults at once. Warnings do not count."
+    )
+    example = "twistd microblog --config /etc/microblog/microblog.toml check"
+    does = "check"
+
+
+class AccountAdd(Leaf):
+    """`account add`."""
+
+    about = "Make an account. The password is asked for, or read from a file; it is never an argument."
+    example = "twistd microblog account add romeo --password-file secret.txt"
+    arguments = ("NAME",)
+    optFlags = (("admin", None, "Make it an administrator"),)
+    optParameters = (PASSWORD_FILE,)
+    does = "account_add"
+
+
+class AccountList(Leaf):
+    """`account list`."""
+
+    about = "Show the accounts of this node."
+    example = "twistd microblog account list --json"
+    does = "account_list"
+
+
+class AccountPasswd(Leaf):
+    """`account passwd`."""
+
+    about = "Change an account's password."
+    example = "twistd microblog account passwd romeo"
+    arguments = ("NAME",)
+    optParameters = (PASSWORD_FILE,)
+    does = "account_passwd"
+
+
+class AccountRemove(Leaf):
+    """`account remove`."""
+
+    about = "Remove an account and everything it wrote here. There is no way back."
+    example = "twistd microblog account remove romeo"
+    arguments = ("NAME",)
+    does = "account_remove"
+
+
+class Account(Group):
+    """`account`."""
+
+    about = "The accounts of this node."
+    example = "twistd microblog account add romeo"
+    subCommands = (
+        ("add", None, AccountAdd, "Make an account"),
+        ("list", None, AccountList, "Show the accounts"),
+        ("passwd", None, AccountPasswd, "Change a password"),
+        ("remove", None, AccountRemove, "Remove an account and its posts"),
+    )
+
+
+class Invite(Leaf):
+    """`invite`."""
+
+    about = "Make an invitation: who has it may register one account."
+    example = "twistd microblog invite --days 3"
+    optFlags = (("admin", None, "The account will be an administrator"),)
+    optParameters = (("days", None, 7, "How long it is good [default: 7]", days),)
+    does = "invite"
+
+
+class DbUpgrade(Leaf):
+    """`db upgrade`."""
+
+    about = "Bring the database to the schema of this version. The server does it by itself at start."
+    example = "twistd microblog db upgrade"
+    does = "db_upgrade"
+
+
+class Db(Group):
+    """`db`."""
+
+    about = "The database."
+    example = "twistd microblog db upgrade"
+    subCommands = (("upgrade", None, DbUpgrade, "Bring the database to this version's schema"),)
+
+    def postOptions(self) -> None:
+        """One command only, so the sentence of Group would read badly."""
+        raise usage.UsageError("Say what to do: upgrade.")
+
+
+class Status(Leaf):
+    """`status`."""
+
+    about = "Show what the node holds, what waits to be delivered to whom, and whether the listeners answer."
+    example = "twistd microblog status --json"
+    does = "status"
+
+
+class Options(Command):
+    """`twistd microblog`: without a command it serves."""
+
+    about = "Serve the configured domain; with a command, do that instead and exit."
+    example = "twistd -n microblog --config /etc/microblog/microblog.toml"
+    optFlags = (("no-migrate", None, "Do not bring the database to this version's schema at start"),)
+    subCommands = (
+        ("init", None, Init, "Make a node here: configuration, database, certificate"),
+        ("check", None, Check, "Tell what is wrong before a start does"),
+        ("account", None, Account, "Add, list and remove accounts, change passwords"),
+        ("invite", None, Invite, "Make an invitation to register"),
+        ("db", None, Db, "Upgrade the database"),
+        ("status", None, Status, "Show what the node holds and whether it answers"),
+    )
+    loaded: Config
+
+    def getSynopsis(self) -> str:
+        """-n belongs to twistd and is what one wants."""
+        return "Usage: twistd [-n] microblog [options] [COMMAND]"
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """Answer a mistake with one line and the synopsis of the command it was made in."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            said = str(error).removeprefix("Parameter type enforcement failed: ")
+            fail(WRONG, f"twistd microblog: {said}", self.deepest.getSynopsis())
+
+    def postOptions(self) -> None:
+        """Reached only without a command: refuse a wrong configuration before twistd daemonises."""
+        self.loaded = self.load()
+
+
+def makeService(options: Options) -> IService:
+    """What twistd runs. Leaves with a sentence when the node cannot start."""
+    from twisted.internet import reactor
+
+    from microblog import app
+    from microblog.runtime import keep_steady_time
+    from microblog.terminal import sentence
+
+    keep_steady_time(reactor)
+    try:
+        return app.make_service(options.loaded, migrate=not options["no-migrate"])
+    except Exception as error:
+        said = sentence(error)
+        if said is None:
+            raise
+        fail(REFUSED, f"microblog: {said}")
