@@ -91,3 +91,98 @@ class SubscriptionRequired(Refusal):
 
 class UnexpectedRequest(Refusal):
     """Understood, but not at this time."""
+
+
+# XEP-0060 §7 and its error schema: the same refusals, told more exactly
+
+
+class ClosedNode(NotAllowed):
+    """The node has a whitelist and the requester is not on it (§6.1.3.4)."""
+
+
+class EntityNotSubscribed(NotAuthorized):
+    """The node is read by its subscribers only (§6.5.9.3)."""
+
+
+class InvalidJID(BadRequest):
+    """One subscribes oneself and nobody else (§6.1.3.1)."""
+
+
+class InvalidOptions(BadRequest):
+    """Subscription options that make no sense (§6.3.7.2)."""
+
+
+class InvalidPayload(BadRequest):
+    """Not one payload element of the kind that the node takes (§7.1.3.6)."""
+
+
+class InvalidSubID(NotAcceptable):
+    """No such subscription identifier (§6.2.3.5)."""
+
+
+class ItemForbidden(BadRequest):
+    """A node that only notifies takes no item (§7.1.3.7)."""
+
+
+class ItemRequired(BadRequest):
+    """The item or its id is missing (§7.1.3.7, §7.2.3.4)."""
+
+
+class JIDRequired(BadRequest):
+    """The subscriber's address is missing (§6.3.4.3)."""
+
+
+class MaxNodesExceeded(Conflict):
+    """The service keeps no more nodes."""
+
+
+class NodeIDRequired(BadRequest):
+    """The node's name is missing (§7.2.3.3)."""
+
+
+class NotInRosterGroup(NotAuthorized):
+    """The node is for certain groups of its owner's roster (§6.1.3.3)."""
+
+
+class NotSubscribed(UnexpectedRequest):
+    """There is no such subscription (§6.2.3.2)."""
+
+
+class PayloadRequired(BadRequest):
+    """The payload is missing (§7.1.3.7)."""
+
+
+class PayloadTooBig(NotAcceptable):
+    """The payload is longer than this service takes (§7.1.3.5)."""
+
+
+class PendingSubscription(NotAuthorized):
+    """The subscription waits for an owner's decision (§6.1.3.7)."""
+
+
+class PreconditionNotMet(Conflict):
+    """The node is not configured as the publisher expects it to be (§7.1.5)."""
+
+
+class PresenceSubscriptionRequired(NotAuthorized):
+    """The node is for those who are subscribed to its owner's presence (§6.1.3.2)."""
+
+
+class SubIDRequired(BadRequest):
+    """Several subscriptions, and none was named (§6.2.3.1)."""
+
+
+class TooManySubscriptions(PolicyViolation):
+    """More subscriptions than this service allows (§6.1.3.9)."""
+
+
+class UnsupportedAccessModel(NotAcceptable):
+    """No such access model here (§8.1.2)."""
+
+
+class PersistentItemsUnsupported(FeatureNotImplemented):
+    """The node keeps no items (§7.2.3.5)."""
+
+
+class MultiSubscribeUnsupported(FeatureNotImplemented):
+    """One subscription for each address (§6.1.6)."""

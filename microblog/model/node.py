@@ -2,15 +2,29 @@
 
 A profile is what a node is for: ``urn:xmpp:microblog:0`` keeps everything and never pushes the last item;
 other PEP nodes keep one item for contacts. A node stores what differs from its profile.
+
+Options come from forms as text. One table, ``OPTIONS``, says how each is read and written, so that a form, a
+configuration and a list of preconditions can never disagree about a name or a value. ``FIXED`` has the standard
+options for which this server knows only one answer: saying that answer is fine, anything else is refused.
 """
 
-from dataclasses import dataclass, field, fields
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
+from microblog.model.errors import NotAcceptable, UnsupportedAccessModel
+from microblog.model.item import Audience
 from microblog.model.jid import JID
 
 MICROBLOG: Final = "urn:xmpp:microblog:0"
+COMMENTS_PREFIX: Final = MICROBLOG + ":comments/"
+NODE_NAME_MAX_BYTES: Final = 1023
+TEXT_MAX_CHARACTERS: Final = 3071
+
+Options = Mapping[str, Sequence[str]]
 
 
 class AccessModel(StrEnum):
@@ -24,7 +38,7 @@ class AccessModel(StrEnum):
 
 
 class PublishModel(StrEnum):
-    """Who may publish (§4.5.? publish_model)."""
+    """Who may publish (§16.4.4)."""
 
     PUBLISHERS = "publishers"
     SUBSCRIBERS = "subscribers"
@@ -41,18 +55,22 @@ class SendLast(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
-    """A node's options; ``max_items`` None means as many as the node keeps."""
+    """A node's options; ``max_items`` None means as many as the node keeps.
+
+    ``audience`` is ours and in no form: the widest audience that an item of this node may have.
+    """
 
     access_model: AccessModel = AccessModel.PRESENCE
     publish_model: PublishModel = PublishModel.PUBLISHERS
     persist_items: bool = True
     max_items: int | None = 1
-    item_expire_seconds: int | None = None
+    max_payload_size: int | None = None
     deliver_payloads: bool = True
     deliver_notifications: bool = True
     notify_retract: bool = True
     notify_delete: bool = True
     notify_config: bool = False
+    notify_sub: bool = False
     send_last_published_item: SendLast = SendLast.ON_SUB_AND_PRESENCE
     itemreply: str = "publisher"
     notification_type: str = "headline"
@@ -61,10 +79,20 @@ class NodeConfig:
     description: str = ""
     language: str = ""
     roster_groups_allowed: tuple[str, ...] = ()
+    audience: Audience = Audience.PUBLIC
 
-    def differing(self, other: "NodeConfig") -> dict[str, object]:
+    def differing(self, other: "NodeConfig") -> dict[str, Any]:
         """The options whose values differ from another configuration's, by name."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)}
+
+    def options(self) -> dict[str, tuple[str, ...]]:
+        """Every option as the text of a form."""
+        return {name: option.write(getattr(self, name)) for name, option in OPTIONS.items()}
+
+    def stored(self, defaults: "NodeConfig") -> str:
+        """JSON of what differs from the defaults, for the store."""
+        differing = self.differing(defaults)
+        return json.dumps(differing, ensure_ascii=False, sort_keys=True) if differing else "{}"
 
 
 PLAIN_PEP: Final = NodeConfig()
@@ -87,9 +115,31 @@ def profile(name: str) -> NodeConfig:
     """The defaults for a node of this name."""
     if name == MICROBLOG:
         return MICROBLOG_PROFILE
-    if name.startswith(MICROBLOG + ":comments/"):
+    if name.startswith(COMMENTS_PREFIX):
         return COMMENTS_PROFILE
     return PLAIN_PEP
+
+
+def stored_config(name: str, text: str) -> NodeConfig:
+    """What ``NodeConfig.stored`` wrote for a node of this name."""
+    defaults = profile(name)
+    if text == "{}":
+        return defaults
+    values = json.loads(text)
+    for key, read in _STORED.items():
+        if key in values:
+            values[key] = read(values[key])
+    known = {f.name for f in fields(NodeConfig)}
+    return replace(defaults, **{key: value for key, value in values.items() if key in known})
+
+
+_STORED: Final[dict[str, Any]] = {
+    "access_model": AccessModel,
+    "publish_model": PublishModel,
+    "send_last_published_item": SendLast,
+    "roster_groups_allowed": tuple,
+    "audience": Audience,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,3 +150,146 @@ class Node:
     service: JID
     name: str
     config: NodeConfig = field(default_factory=NodeConfig)
+
+
+class BadOption(ValueError):
+    """An option that is unknown or has a value it cannot have; the text names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """How one option stands in a form: ``kind`` is its XEP-0004 field type."""
+
+    kind: str
+    label: str
+    choices: tuple[str, ...] = ()
+    number: bool = False
+
+    def read(self, name: str, values: Sequence[str]) -> Any:
+        """The value from the text of a form. Raises BadOption."""
+        if self.kind == "text-multi":
+            if len(values) > 100 or any(len(value) > TEXT_MAX_CHARACTERS for value in values):
+                raise BadOption(f"{name}: too much")
+            return tuple(dict.fromkeys(values))
+        if len(values) > 1:
+            raise BadOption(f"{name}: one value at most")
+        text = values[0].strip() if values else ""
+        if self.kind == "boolean":
+            if text not in ("0", "1", "false", "true"):
+                raise BadOption(f"{name}: 0 or 1")
+            return text in ("1", "true")
+        if self.number:
+            return _number(name, text)
+        if self.choices and text not in self.choices:
+            raise BadOption(f"{name}: one of {', '.join(self.choices)}")
+        if len(text) > TEXT_MAX_CHARACTERS:
+            raise BadOption(f"{name}: too long")
+        return _ENUMS[name](text) if name in _ENUMS else text
+
+    def write(self, value: Any) -> tuple[str, ...]:
+        """The value as the text of a form."""
+        if self.kind == "text-multi":
+            return tuple(value)
+        if self.kind == "boolean":
+            return ("1" if value else "0",)
+        if self.number:
+            return ("max" if value is None else str(value),)
+        return (str(value),)
+
+
+def _number(name: str, text: str) -> int | None:
+    if text == "max":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) > 0):
+        raise BadOption(f"{name}: a positive number or max")
+    return int(text)
+
+
+def _choices(kind: type[StrEnum]) -> tuple[str, ...]:
+    return tuple(member.value for member in kind)
+
+
+def _flag(label: str) -> Option:
+    return Option(kind="boolean", label=label)
+
+
+_ENUMS: Final[dict[str, Any]] = {
+    "access_model": AccessModel,
+    "publish_model": PublishModel,
+    "send_last_published_item": SendLast,
+}
+
+OPTIONS: Final[Mapping[str, Option]] = MappingProxyType(
+    {
+        "title": Option(kind="text-single", label="A short name for the node"),
+        "description": Option(kind="text-single", label="A description of the node"),
+        "language": Option(kind="text-single", label="The default language of the node"),
+        "type": Option(kind="text-single", label="The kind of node, or the namespace of its payloads"),
+        "access_model": Option(
+            kind="list-single", label="Who may subscribe and retrieve items", choices=_choices(AccessModel)
+        ),
+        "roster_groups_allowed": Option(
+            kind="text-multi", label="The roster groups that may subscribe and retrieve items"
+        ),
+        "publish_model": Option(kind="list-single", label="Who may publish", choices=_choices(PublishModel)),
+        "persist_items": _flag("Whether to persist items to storage"),
+        "max_items": Option(kind="text-single", label="How many items to keep, or max", number=True),
+        "max_payload_size": Option(kind="text-single", label="The maximum payload size in bytes, or max", number=True),
+        "deliver_notifications": _flag("Whether to deliver event notifications"),
+        "deliver_payloads": _flag("Whether to deliver payloads with event notifications"),
+        "notify_retract": _flag("Whether to notify subscribers when items are removed"),
+        "notify_delete": _flag("Whether to notify subscribers when the node is deleted"),
+        "notify_config": _flag("Whether to notify subscribers when the configuration changes"),
+        "notify_sub": _flag("Whether to notify owners about new subscribers and unsubscribes"),
+        "send_last_published_item": Option(
+            kind="list-single", label="When to send the last published item", choices=_choices(SendLast)
+        ),
+        "itemreply": Option(kind="list-single", label="Whom replies go to", choices=("owner", "publisher", "none")),
+        "notification_type": Option(
+            kind="list-single",
+            label="The message type of event notifications",
+            choices=("normal", "headline", "chat"),
+        ),
+    }
+)
+
+# Standard options with one answer here (empty: the field may also be without value).
+FIXED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "node_type": ("leaf",),
+        "presence_based_delivery": ("0", "false"),
+        "purge_offline": ("0", "false"),
+        "tempsub": ("0", "false"),
+        "subscribe": ("1", "true"),
+        "item_expire": ("max",),
+        "publish_node_full": ("retract-oldest", "discard-oldest"),
+        "collection": ("",),
+        "body_xslt": ("",),
+        "dataform_xslt": ("",),
+    }
+)
+
+
+def read_options(options: Options) -> dict[str, Any]:
+    """Typed values by name, for `dataclasses.replace` on a NodeConfig. Raises BadOption."""
+    values: dict[str, Any] = {}
+    for name, texts in options.items():
+        option = OPTIONS.get(name)
+        if option is not None:
+            values[name] = option.read(name, texts)
+        elif name not in FIXED:
+            raise BadOption(f"{name}: unknown option")
+        elif (tuple(texts) or ("",))[0] not in FIXED[name] or len(texts) > 1:
+            raise BadOption(f"{name}: only {FIXED[name][0] or 'empty'} is supported")
+    return values
+
+
+def configured(base: NodeConfig, options: Options) -> NodeConfig:
+    """A configuration changed by a form. Raises NotAcceptable, UnsupportedAccessModel (§8.1.2, §8.2.5)."""
+    models = options.get("access_model")
+    if models and models[0] not in _choices(AccessModel):
+        raise UnsupportedAccessModel(f"access_model: one of {', '.join(_choices(AccessModel))}")
+    try:
+        return replace(base, **read_options(options))
+    except BadOption as error:
+        raise NotAcceptable(str(error)) from error

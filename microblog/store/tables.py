@@ -197,7 +197,8 @@ subscriptions = Table(
     Column("delivered", BigInteger, nullable=False, default=0, comment="and the last one written to a session"),
     UniqueConstraint("node_id", "subscriber"),
     Index(None, "node_id", "domain"),
-    Index(None, "bare"),
+    Index(None, "bare", "node_id"),
+    Index(None, "domain"),
     CheckConstraint("state IN ('pending', 'subscribed')", name="state"),
 )
 

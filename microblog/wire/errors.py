@@ -51,6 +51,39 @@ TABLE: Final[dict[type[Refusal], Condition]] = {
     errors.ServiceUnavailable: Condition("service-unavailable", "cancel"),
     errors.SubscriptionRequired: Condition("subscription-required", "auth"),
     errors.UnexpectedRequest: Condition("unexpected-request", "wait"),
+    errors.ClosedNode: Condition("not-allowed", "cancel", ns.PUBSUB_ERRORS, "closed-node"),
+    errors.EntityNotSubscribed: Condition("not-authorized", "auth", ns.PUBSUB_ERRORS, "not-subscribed"),
+    errors.InvalidJID: Condition("bad-request", "modify", ns.PUBSUB_ERRORS, "invalid-jid"),
+    errors.InvalidOptions: Condition("bad-request", "modify", ns.PUBSUB_ERRORS, "invalid-options"),
+    errors.InvalidPayload: Condition("bad-request", "modify", ns.PUBSUB_ERRORS, "invalid-payload"),
+    errors.InvalidSubID: Condition("not-acceptable", "modify", ns.PUBSUB_ERRORS, "invalid-subid"),
+    errors.ItemForbidden: Condition("bad-request", "modify", ns.PUBSUB_ERRORS, "item-forbidden"),
+    errors.ItemRequired: Condition("bad-request", "modify", ns.PUBSUB_ERRORS, "item-required"),
+    errors.JIDRequired: Condition("bad-request", "modify", ns.PUBSUB_ERRORS, "jid-required"),
+    errors.MaxNodesExceeded: Condition("conflict", "cancel", ns.PUBSUB_ERRORS, "max-nodes-exceeded"),
+    errors.NodeIDRequired: Condition("bad-request", "modify", ns.PUBSUB_ERRORS, "nodeid-required"),
+    errors.NotInRosterGroup: Condition("not-authorized", "auth", ns.PUBSUB_ERRORS, "not-in-roster-group"),
+    errors.NotSubscribed: Condition("unexpected-request", "cancel", ns.PUBSUB_ERRORS, "not-subscribed"),
+    errors.PayloadRequired: Condition("bad-request", "modify", ns.PUBSUB_ERRORS, "payload-required"),
+    errors.PayloadTooBig: Condition("not-acceptable", "modify", ns.PUBSUB_ERRORS, "payload-too-big"),
+    errors.PendingSubscription: Condition("not-authorized", "auth", ns.PUBSUB_ERRORS, "pending-subscription"),
+    errors.PreconditionNotMet: Condition("conflict", "cancel", ns.PUBSUB_ERRORS, "precondition-not-met"),
+    errors.PresenceSubscriptionRequired: Condition(
+        "not-authorized", "auth", ns.PUBSUB_ERRORS, "presence-subscription-required"
+    ),
+    errors.SubIDRequired: Condition("bad-request", "modify", ns.PUBSUB_ERRORS, "subid-required"),
+    errors.TooManySubscriptions: Condition(
+        "policy-violation", "wait", ns.PUBSUB_ERRORS, "too-many-subscriptions"
+    ),
+    errors.UnsupportedAccessModel: Condition(
+        "not-acceptable", "modify", ns.PUBSUB_ERRORS, "unsupported-access-model"
+    ),
+    errors.PersistentItemsUnsupported: Condition(
+        "feature-not-implemented", "cancel", ns.PUBSUB_ERRORS, "unsupported", "persistent-items"
+    ),
+    errors.MultiSubscribeUnsupported: Condition(
+        "feature-not-implemented", "cancel", ns.PUBSUB_ERRORS, "unsupported", "multi-subscribe"
+    ),
 }
 INTERNAL: Final = Condition("internal-server-error", "cancel")
 
