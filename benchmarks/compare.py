@@ -138,14 +138,9 @@ def main():
             table[k][f"{n}/{names[0]}"] = [
                 y / x for x, y in zip(values[names[0]], values[n], strict=False) if x and y is not None
             ]
-    table["generator_busiest_process"] = {
-        n: [r["use"]["generator_busiest_process"] for r in runs[n]] for n in names
-    }
+    table["generator_busiest_process"] = {n: [r["use"]["generator_busiest_process"] for r in runs[n]] for n in names}
     table["other_cpu_share"] = {n: [other_share(r) for r in runs[n]] for n in names}
-    print(
-        f"# {' '.join(scenario)}; rounds {a.rounds}; thrown away for noise {thrown}; "
-        f"kept though noisy {noisy}"
-    )
+    print(f"# {' '.join(scenario)}; rounds {a.rounds}; thrown away for noise {thrown}; kept though noisy {noisy}")
     heads = names + [f"{n}/{names[0]}" for n in names[1:]]
     print("| figure | " + " | ".join(heads) + " |")
     print("|---" * (len(heads) + 1) + "|")

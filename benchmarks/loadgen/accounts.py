@@ -72,9 +72,7 @@ async def register(target, first, count, limit=8):
 async def subscribe(conn, author_jid, which):
     """Follow the author explicitly (XEP-0060 §6.1)."""
     jid = conn.jid if which == "full" else conn.jid.partition("/")[0]
-    await conn.iq(
-        "set", f"<pubsub xmlns='{NS_PUBSUB}'><subscribe node='{NODE}' jid='{jid}'/></pubsub>", to=author_jid
-    )
+    await conn.iq("set", f"<pubsub xmlns='{NS_PUBSUB}'><subscribe node='{NODE}' jid='{jid}'/></pubsub>", to=author_jid)
 
 
 async def befriend(conn, author_jid):

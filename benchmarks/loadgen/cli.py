@@ -64,9 +64,7 @@ def parser():
     sub = p.add_subparsers(dest="scenario", required=True)
 
     def scenario(name, text):
-        return sub.add_parser(
-            name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-        )
+        return sub.add_parser(name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
 
     s = scenario("register", "make the accounts with in-band registration (XEP-0077)")
     s.add_argument("-n", "--count", type=int, default=100, help="accounts 0..N-1")
@@ -111,9 +109,7 @@ def warnings_for(fig, use):
     """Reasons not to believe a run."""
     out = []
     if use.get("generator_busiest_process", 0) > 0.85:
-        out.append(
-            "the generator was (nearly) the bottleneck: one of its processes used more than 85 % of a core"
-        )
+        out.append("the generator was (nearly) the bottleneck: one of its processes used more than 85 % of a core")
     wall = use.get("wall_s") or 1
     if use.get("other_cpu_s", 0) / wall > 0.15:
         out.append(f"other programs used {use['other_cpu_s'] / wall:.0%} of a core meanwhile")

@@ -120,9 +120,7 @@ class Conn:
     async def _wait(self, write=False):
         loop = asyncio.get_running_loop()
         fut = loop.create_future()
-        add, remove = (
-            (loop.add_writer, loop.remove_writer) if write else (loop.add_reader, loop.remove_reader)
-        )
+        add, remove = (loop.add_writer, loop.remove_writer) if write else (loop.add_reader, loop.remove_reader)
         add(self.fd, lambda: fut.done() or fut.set_result(None))
         try:
             await fut
@@ -151,9 +149,7 @@ class Conn:
                 await self._wait()
                 continue
             if not data:
-                raise XMPPError(
-                    f"{self.user}: connection closed by the server; last bytes {bytes(self.buf[-200:])!r}"
-                )
+                raise XMPPError(f"{self.user}: connection closed by the server; last bytes {bytes(self.buf[-200:])!r}")
             self.buf += data
             if self.answers:
                 self._answer()
@@ -234,9 +230,7 @@ class Conn:
 
     async def handshake(self):
         """TLS on the socket."""
-        self.sock = self.t.ctx.wrap_socket(
-            self.sock, server_hostname=self.t.domain, do_handshake_on_connect=False
-        )
+        self.sock = self.t.ctx.wrap_socket(self.sock, server_hostname=self.t.domain, do_handshake_on_connect=False)
         self.fd = self.sock.fileno()
         while True:
             try:
@@ -368,9 +362,7 @@ class Conn:
                     break
             await self._fill()
         if ok and re.search(rb"\btype=['\"]error['\"]", reply[: m.end() - m.start()]):
-            raise XMPPError(
-                f"{self.user}: IQ refused: {payload[:120]} ... -> {reply[:120]!r} ... {reply[-400:]!r}"
-            )
+            raise XMPPError(f"{self.user}: IQ refused: {payload[:120]} ... -> {reply[:120]!r} ... {reply[-400:]!r}")
         return reply
 
     def close(self):

@@ -54,9 +54,7 @@ def form(kind, **fields):
     return (
         "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'>"
         f"<value>{NS_PUBSUB}#{kind}</value></field>"
-        + "".join(
-            f"<field var='pubsub#{var}'><value>{value}</value></field>" for var, value in fields.items()
-        )
+        + "".join(f"<field var='pubsub#{var}'><value>{value}</value></field>" for var, value in fields.items())
         + "</x>"
     )
 
@@ -64,9 +62,7 @@ def form(kind, **fields):
 # What a microblog client sends with each entry (XEP-0277).  max_items is left
 # to the node's configuration: not every server takes it as a precondition.
 PUBLISH_OPTIONS = (
-    "<publish-options>"
-    + form("publish-options", persist_items="true", access_model="open")
-    + "</publish-options>"
+    "<publish-options>" + form("publish-options", persist_items="true", access_model="open") + "</publish-options>"
 )
 
 

@@ -59,9 +59,7 @@ def closed_loop(conns, prefix, make, count, on_done, timeout):
 def scenario_publish(a, target):
     """K authors without followers publish M entries each, window 1."""
     run = run_id()
-    by_user = {
-        target.user(i): Entries(target, i, run, a.entry_size) for i in range(a.first, a.first + a.authors)
-    }
+    by_user = {target.user(i): Entries(target, i, run, a.entry_size) for i in range(a.first, a.first + a.authors)}
 
     async def up():
         conns = await log_in(target, a.first, a.authors, "pub", a.login_concurrency)
@@ -78,9 +76,7 @@ def scenario_publish(a, target):
     acks = {c.fd: AckScan("xlp-") for c in conns}
 
     def make(c, seq):
-        return (
-            f"<iq type='set' id='xlp-{seq:0{SEQ_LEN}d}'>{by_user[c.user].publish(seq, now_ns())}</iq>"
-        ).encode()
+        return (f"<iq type='set' id='xlp-{seq:0{SEQ_LEN}d}'>{by_user[c.user].publish(seq, now_ns())}</iq>").encode()
 
     def done(c, data):
         return len(acks[c.fd].feed(data))
