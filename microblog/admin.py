@@ -41,7 +41,7 @@ def database(configuration: Config) -> Iterator["Database"]:
     from microblog.store.database import open_database
 
     url = configuration.database_url
-    if _is_new(configuration) or migrate.current(url) is None:
+    if migrate.current(url) is None:
         make_data_folder(configuration)
         migrate.upgrade(url)
     opened = open_database(
@@ -54,12 +54,6 @@ def database(configuration: Config) -> Iterator["Database"]:
         yield opened
     finally:
         opened.close()
-
-
-def _is_new(configuration: Config) -> bool:
-    """No SQLite file yet: only asking would make an empty one."""
-    path = sqlite_path(configuration)
-    return path is not None and not path.exists()
 
 
 def sqlite_path(configuration: Config) -> Path | None:
@@ -165,7 +159,7 @@ def db_upgrade(configuration: Config, options: Options) -> int:
 
     make_data_folder(configuration)
     url = configuration.database_url
-    before = None if _is_new(configuration) else migrate.current(url)
+    before = migrate.current(url)
     migrate.upgrade(url)
     after = migrate.head()
     said = f"The database is at {after}" + (" already." if before == after else f" now, and was {before or 'empty'}.")
@@ -271,7 +265,7 @@ def sample_for(domain: str, address: str) -> str:
 def init(path: Path, options: Options) -> int:
     """`init`: everything a start needs, in an order that leaves nothing half done under the final name."""
     from microblog.usecases import registering
-    from microblog.xmpp import tls
+    from microblog.xmpp.tls import Certificates
 
     path = path.absolute()
     domain = options["domain"]
@@ -283,7 +277,7 @@ def init(path: Path, options: Options) -> int:
             raise Failure(f"{existing} is there already, and nothing is overwritten.")
     path.parent.mkdir(parents=True, exist_ok=True)
     make_data_folder(configuration)
-    tls.ensure_certificate(configuration)
+    Certificates(domain, None, None, None, configuration.node.data).ensure(datetime.now(UTC))
     with database(configuration) as opened:
         token = opened.run(registering.create_invite, admin=True)
     with open(path, "x", encoding="utf-8") as file:

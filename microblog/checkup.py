@@ -191,16 +191,9 @@ def _dates(certificate: x509.Certificate, now: datetime) -> Iterator[Finding]:
 
 
 def _names(certificate: x509.Certificate, domain: str) -> Iterator[Finding]:
-    from service_identity.hazmat import DNS_ID, SRV_ID
-    from service_identity.cryptography import extract_patterns
-    from service_identity.exceptions import CertificateError
+    from microblog.xmpp.tls import certificate_matches
 
-    try:
-        patterns = extract_patterns(certificate)
-    except CertificateError:
-        patterns = []
-    wanted = (DNS_ID(domain), SRV_ID(f"_xmpp-server.{domain}"), SRV_ID(f"_xmpp-client.{domain}"))
-    if not any(identity.verify(pattern) for identity in wanted for pattern in patterns):
+    if not certificate_matches(certificate, domain):
         yield Finding("tls.certificate", "fault", f"does not name {domain}; get one that has it as a DNS name.")
 
 
@@ -229,6 +222,8 @@ def _key(config: Config, certificate: x509.Certificate | None) -> Iterator[Findi
 def _roots(config: Config) -> Finding:
     about, path = "tls.trust_roots", config.tls.trust_roots
     assert path is not None
+    if path.is_dir():
+        return Finding(about, "ok", f"the authorities in {path} are trusted.")
     try:
         count = len(x509.load_pem_x509_certificates(path.read_bytes()))
     except OSError as error:
