@@ -161,7 +161,7 @@ def db_upgrade(configuration: Config, options: Options) -> int:
     url = configuration.database_url
     before = migrate.current(url)
     migrate.upgrade(url)
-    after = migrate.head()
+    after = migrate.current(url)
     said = f"The database is at {after}" + (" already." if before == after else f" now, and was {before or 'empty'}.")
     show(options, {"before": before, "after": after}, lambda: print(said))
     return 0

@@ -123,6 +123,11 @@ class Leaf(Command):
 
     def parseOptions(self, options: list[str] | None = None) -> None:
         """Options may stand after the arguments: `account add romeo --admin`."""
+        known = {name.rstrip("=") for name in self.longOpt}
+        for word in options or []:
+            # getopt would take --password for --password-file, and the password for a file's name.
+            if word.startswith("--") and word[2:].partition("=")[0] not in known | {""}:
+                raise usage.UsageError(f"Option {word.partition('=')[0]} not recognized.")
         try:
             found, arguments = getopt.gnu_getopt(options or [], self.shortOpt, self.longOpt)
         except getopt.error as error:

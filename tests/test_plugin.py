@@ -1,0 +1,238 @@
+"""The command line: its help, its mistakes, its exit statuses."""
+
+import json
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import microblog
+from microblog import admin, plugin
+from microblog.config import load
+
+TREE = Path(microblog.__file__).parent.parent
+
+
+def twistd(folder, *arguments, given=""):
+    """Run `twistd microblog ...` as a person would."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MICROBLOG")}
+    environment["PYTHONPATH"] = f"{TREE}:{TREE / 'twistd-plugins'}"
+    command = [Path(sys.executable).parent / "twistd", "microblog", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, input=given, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a configuration whose ports nobody else uses."""
+    (tmp_path / "microblog.toml").write_text(
+        '[node]\ndomain = "montague.example"\n'
+        '[c2s]\nlisten = ["127.92.0.1:15222"]\ndirect_tls = []\n[s2s]\nlisten = ["127.92.0.1:15269"]\n'
+    )
+    return tmp_path
+
+
+def parse(*arguments):
+    """Parse in this process; the exit status."""
+    with pytest.raises(SystemExit) as caught:
+        plugin.Options().parseOptions(list(arguments))
+    return caught.value.code
+
+
+def levels(words=(), command=plugin.Options):
+    """Every command there is, with the words that lead to it."""
+    yield list(words), command
+    for name, _, below, _ in getattr(command, "subCommands", ()):
+        yield from levels((*words, name), below)
+
+
+@pytest.mark.parametrize(("words", "command"), list(levels()))
+def test_help_at_every_level_says_how_why_and_gives_an_example(words, command, capsys):
+    assert parse(*words, "--help") == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    first, *_ = said.out.splitlines()
+    assert first.startswith("Usage: twistd ")
+    assert all(word in first for word in words)
+    # An example is a real one: it says this very command.
+    *_, example = said.out.splitlines()
+    assert example.strip().startswith("twistd ")
+    assert all(word in example.split() for word in words)
+    assert command.about.split()[0] in said.out
+
+
+@pytest.mark.parametrize(("words", "command"), [pair for pair in levels() if issubclass(pair[1], plugin.Leaf)])
+def test_every_command_has_a_function_behind_it(words, command):
+    assert command.act is not plugin.Leaf.act or callable(getattr(admin, command.does))
+
+
+@pytest.mark.parametrize("words", [[], ["account"], ["account", "add"]])
+def test_version_at_every_level(words, capsys):
+    assert parse(*words, "--version") == 0
+    assert capsys.readouterr().out == f"Microblog {microblog.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "synopsis"),
+    [
+        (["post"], "Unknown command: post", "Usage: twistd [-n] microblog [options] [COMMAND]"),
+        (["--colour"], "option --colour not recognized", "Usage: twistd [-n] microblog [options] [COMMAND]"),
+        (["account"], "Say what to do: add, list", "Usage: twistd microblog account [options] COMMAND"),
+        (["account", "ad"], "Unknown command: ad", "Usage: twistd microblog account [options] COMMAND"),
+        (["account", "add"], "NAME is missing.", "Usage: twistd microblog account add [options] NAME"),
+        (
+            ["account", "add", "romeo", "secret"],
+            '"secret" is one argument too many.',
+            "Usage: twistd microblog account add [options] NAME",
+        ),
+        (
+            ["account", "add", "romeo", "--password", "x"],
+            "Option --password not recognized.",
+            "Usage: twistd microblog account add [options] NAME",
+        ),
+        (["invite", "--days", "-1"], "--days needs", "Usage: twistd microblog invite [options]"),
+        (["init", "--domain", "two..dots"], "--domain needs", "Usage: twistd microblog init [options]"),
+        (["init", "--address", "here"], "--address needs", "Usage: twistd microblog init [options]"),
+        (["db"], "Say what to do: upgrade.", "Usage: twistd microblog db [options] COMMAND"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_the_synopsis(arguments, said, synopsis, capsys):
+    assert parse(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    first, second = err.splitlines()
+    assert first.startswith(f"twistd microblog: {said}")
+    assert second == synopsis
+
+
+def test_twistd_leaves_with_the_status_and_nothing_else(tmp_path):
+    done = twistd(tmp_path, "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"Microblog {microblog.__version__}\n", "")
+    wrong = twistd(tmp_path, "account", "add")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert len(wrong.stderr.splitlines()) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_configuration_is_told_whole_with_status_2(tmp_path):
+    file = tmp_path / "wrong.toml"
+    file.write_text('[node]\ndomain = ""\n[c2s]\nlisten = "5222"\n')
+    for arguments in (["--config", "wrong.toml"], ["account", "list", "--config", "wrong.toml"]):
+        wrong = twistd(tmp_path, *arguments)
+        assert (wrong.returncode, wrong.stdout) == (2, "")
+        lines = wrong.stderr.splitlines()
+        assert [line.partition(" ")[0] for line in lines] == [f"{file}:2:", f"{file}:4:"]
+    assert twistd(tmp_path, "--config", "absent.toml", "status").returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["wrong.toml"]
+
+
+def test_an_account_from_beginning_to_end(folder):
+    added = twistd(folder, "account", "add", "Romeo", "--password-file", "-", "--admin", given="wherefore art thou\n")
+    assert (added.returncode, added.stderr) == (0, "")
+    assert added.stdout == "romeo@montague.example can log in now.\n"
+    (folder / "secret").write_text("what's in a name\n")
+    # Options may stand before the arguments too, and the file may be named where one likes.
+    again = twistd(folder, "--config", "microblog.toml", "account", "passwd", "--password-file", "secret", "romeo")
+    assert again.returncode == 0
+    shown = twistd(folder, "account", "list", "--json")
+    (account,) = json.loads(shown.stdout)
+    assert account["address"] == "romeo@montague.example"
+    assert account["admin"] is True
+    assert "romeo@montague.example" in twistd(folder, "account", "list").stdout
+    conflict = twistd(folder, "account", "add", "romeo", "--password-file", "secret")
+    assert conflict.returncode == 1
+    assert conflict.stdout == ""
+    assert len(conflict.stderr.splitlines()) == 1
+    assert twistd(folder, "account", "remove", "romeo").returncode == 0
+    assert json.loads(twistd(folder, "account", "list", "--json").stdout) == []
+    assert twistd(folder, "account", "remove", "romeo").returncode == 1
+    # No pid file, no log: the folder of the node and what the test put there.
+    assert {path.name for path in folder.iterdir()} == {"microblog.toml", "microblog-data", "secret"}
+    assert stat.S_IMODE((folder / "microblog-data").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "status", "said"),
+    [
+        (["account", "add", "romeo"], "secret\n", 2, "no terminal"),
+        (["account", "add", "romeo", "--password-file", "absent"], "", 1, "absent: No such file"),
+        (["account", "add", "romeo", "--password-file", "-"], "\n", 1, "password is empty"),
+        (["account", "add", "ro meo", "--password-file", "-"], "secret words\n", 1, "localpart"),
+        (["account", "passwd", "mercutio", "--password-file", "-"], "secret words\n", 1, ""),
+    ],
+)
+def test_what_is_refused_gets_one_sentence(folder, arguments, given, status, said):
+    refused = twistd(folder, *arguments, given=given)
+    assert refused.returncode == status
+    assert refused.stdout == ""
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith("microblog: ")
+    assert line.endswith(".")
+    assert said in line
+
+
+def test_invitations(folder):
+    made = json.loads(twistd(folder, "invite", "--days", "3", "--admin", "--json").stdout)
+    assert made["uri"] == f"xmpp:montague.example?register;preauth={made['token']}"
+    assert len(made["token"]) >= 16
+    assert twistd(folder, "invite").stdout.startswith("xmpp:montague.example?register;preauth=")
+
+
+def test_upgrade_says_what_it_did(folder):
+    first = twistd(folder, "db", "upgrade")
+    assert first.returncode == 0
+    assert "empty" in first.stdout
+    assert "already" in twistd(folder, "db", "upgrade").stdout
+
+
+@pytest.mark.parametrize("arguments", [["account", "list"], ["db", "upgrade"], ["status"], []])
+def test_a_newer_database_is_refused_untouched(folder, arguments):
+    twistd(folder, "db", "upgrade")
+    file = folder / "microblog-data" / "microblog.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    refused = twistd(folder, *arguments)
+    assert refused.returncode == 1
+    assert "newer" in refused.stderr.splitlines()[-1]
+    assert "Traceback" not in refused.stderr
+    with sqlite3.connect(file) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
+    connection.close()
+
+
+def test_init_makes_a_node_and_never_twice(tmp_path):
+    made = twistd(tmp_path, "init", "--domain", "Montague.Example", "--address", "127.92.0.1")
+    assert (made.returncode, made.stderr) == (0, "")
+    assert "montague.example is ready" in made.stdout
+    assert "xmpp:montague.example?register;preauth=" in made.stdout
+    configuration = load(tmp_path / "microblog.toml")
+    assert configuration.node.domain == "montague.example"
+    assert {endpoint.host for endpoint in (*configuration.c2s.listen, *configuration.s2s.listen)} == {"127.92.0.1"}
+    assert configuration.certificate_path.is_file()
+    assert stat.S_IMODE(configuration.key_path.stat().st_mode) == 0o600
+    before = (tmp_path / "microblog.toml").read_bytes()
+    again = twistd(tmp_path, "init", "--domain", "capulet.example")
+    assert again.returncode == 1
+    assert "nothing is overwritten" in again.stderr
+    assert (tmp_path / "microblog.toml").read_bytes() == before
+    checked = twistd(tmp_path, "check", "--json")
+    assert checked.returncode == 0
+    assert {finding["level"] for finding in json.loads(checked.stdout)} == {"ok", "warning"}
+
+
+def test_status_of_a_node_that_does_not_run(folder):
+    absent = twistd(folder, "status")
+    assert absent.returncode == 1
+    assert "There is no database" in absent.stderr
+    twistd(folder, "account", "add", "romeo", "--password-file", "-", given="wherefore art thou\n")
+    stopped = twistd(folder, "status", "--json")
+    assert stopped.returncode == 1
+    status = json.loads(stopped.stdout)
+    assert status["accounts"] == 1
+    assert status["outbox"] == []
+    assert [listener["answers"] for listener in status["listeners"]] == [False, False]
+    assert "montague.example" in twistd(folder, "status").stdout
