@@ -1,0 +1,235 @@
+"""XEP-0060 §4.3, §7.1.2: event notifications.
+
+Rendered once however many read them: the bytes before and after the one thing that differs, the address. They fit a
+client stream and a server stream alike, as an unqualified stanza takes the stream's namespace. ``render`` also says
+whether there is anything to tell at all, which the node's configuration decides.
+
+Read, a notification is a ``Notice``: what another service says has happened at one of its nodes.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from microblog.model.errors import BadRequest, JIDMalformed
+from microblog.model.event import (
+    ItemPublished,
+    ItemRetracted,
+    NodeConfigured,
+    NodeDeleted,
+    NodeEvent,
+    NodePurged,
+    SubscriptionChanged,
+)
+from microblog.model.item import Item
+from microblog.model.jid import JID
+from microblog.model.node import Node
+from microblog.model.subscription import SubscriptionState
+from microblog.wire import ns
+from microblog.wire.forms import write_node_config
+from microblog.wire.xml import Element, Raw, escape_attribute, serialize, stamp, to_text
+
+ITEMS_MAX: Final = 100
+
+
+class Splice(NamedTuple):
+    """A stanza with a hole where the address belongs."""
+
+    head: bytes
+    tail: bytes
+
+    def to(self, address: JID) -> bytes:
+        """The stanza for one address."""
+        # Only a resource can have what an attribute cannot.
+        text = escape_attribute(str(address)) if address.resourcepart else str(address)
+        return self.head + text.encode() + self.tail
+
+
+def publisher(node: Node, item: Item) -> str | None:
+    """Whose address stands with an item (``pubsub#itemreply``)."""
+    match node.config.itemreply:
+        case "publisher":
+            return str(item.publisher.bare)
+        case "owner":
+            return str(node.service)
+        case _:
+            return None
+
+
+def write_item(uri: str, node: Node, item: Item, *, payload: bool) -> Element:
+    """An ``<item/>``, in an event or in an answer."""
+    attributes = {"id": item.id}
+    by = publisher(node, item)
+    if by is not None:
+        attributes["publisher"] = by
+    return Element(uri, "item", attributes, Raw(item.payload) if payload and item.payload else None)
+
+
+def render(event: NodeEvent, *, body: str | None = None, delayed: bool = False) -> Splice | None:
+    """The notification of an event; None if the node does not tell of it.
+
+    ``body``: text for clients that know nothing of publish-subscribe. ``delayed``: an item from earlier, sent because
+    the reader has just come (§6.1.7), is stamped with the time of its publication.
+    """
+    told = _told(event)
+    if told is None or not event.node.config.deliver_notifications:
+        return None
+    extra: list[Element] = []
+    if delayed and isinstance(event, ItemPublished):
+        attributes = {"from": str(event.node.service), "stamp": stamp(event.item.updated)}
+        extra.append(Element(ns.DELAY, "delay", attributes))
+    return _message(event.node, Element(ns.PUBSUB_EVENT, "event", None, told), event.seq, body, extra)
+
+
+def render_last(node: Node, item: Item) -> Splice | None:
+    """The last published item, for somebody who has just come (§6.1.7)."""
+    return render(ItemPublished(seq=item.position, node=node, item=item), delayed=True)
+
+
+def _told(event: NodeEvent) -> Element | None:
+    config, name = event.node.config, event.node.name
+    match event:
+        case ItemPublished(item=item):
+            payload = config.deliver_payloads
+            return Element(
+                ns.PUBSUB_EVENT,
+                "items",
+                {"node": name},
+                write_item(ns.PUBSUB_EVENT, event.node, item, payload=payload),
+            )
+        case ItemRetracted(item_id=item_id, notify=True):
+            retract = Element(ns.PUBSUB_EVENT, "retract", {"id": item_id})
+            return Element(ns.PUBSUB_EVENT, "items", {"node": name}, retract)
+        case NodePurged() if config.notify_retract:
+            return Element(ns.PUBSUB_EVENT, "purge", {"node": name})
+        case NodeDeleted() if config.notify_delete:
+            return Element(ns.PUBSUB_EVENT, "delete", {"node": name})
+        case NodeConfigured() if config.notify_config:
+            form = write_node_config(config, kind="result") if config.deliver_payloads else None
+            return Element(ns.PUBSUB_EVENT, "configuration", {"node": name}, form)
+        case _:
+            return None
+
+
+def _message(node: Node, event: Element, seq: int, body: str | None, extra: Iterable[Element]) -> Splice:
+    attributes = {"from": str(node.service), "id": f"event-{seq}"}
+    if node.config.notification_type != "normal":
+        attributes["type"] = node.config.notification_type
+    children = [Element(ns.CLIENT, "body", None, body)] if body else []
+    opening = "".join(f" {name}='{escape_attribute(value)}'" for name, value in attributes.items())
+    content = "".join(serialize(child, ns.CLIENT) for child in (*children, event, *extra))
+    return Splice(f"<message{opening} to='".encode(), f"'>{content}</message>".encode())
+
+
+def subscription_change(event: SubscriptionChanged, subid: str = "") -> Splice:
+    """A subscription's new state, for the subscriber or for an owner who wants to know (§8.6, §8.8.1)."""
+    attributes = {"node": event.node.name, "jid": str(event.subscriber), "subscription": str(event.state)}
+    if subid:
+        attributes["subid"] = subid
+    told = Element(ns.PUBSUB_EVENT, "event", None, Element(ns.PUBSUB_EVENT, "subscription", attributes))
+    return _message(event.node, told, event.seq, None, ())
+
+
+def deletion(service: JID, node: str, redirect: str | None = None) -> Callable[[JID], str]:
+    """For each subscriber the ready stanza that says a node is gone (§8.4.2)."""
+    delete = Element(ns.PUBSUB_EVENT, "delete", {"node": node})
+    if redirect:
+        delete.append(Element(ns.PUBSUB_EVENT, "redirect", {"uri": redirect}))
+    return _ready(service, Element(ns.PUBSUB_EVENT, "event", None, delete))
+
+
+def _ready(service: JID, event: Element) -> Callable[[JID], str]:
+    def notice(subscriber: JID) -> str:
+        attributes = {"from": str(service), "to": str(subscriber), "type": "headline"}
+        return serialize(Element(ns.CLIENT, "message", attributes, event), ns.CLIENT)
+
+    return notice
+
+
+# reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticedItem:
+    """An item as another service tells of it; no payload where it sent none."""
+
+    id: str
+    publisher: JID | None
+    payload: Element | None
+
+    @property
+    def payload_text(self) -> str:
+        """The payload as it is stored."""
+        return "" if self.payload is None else to_text(self.payload)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """What a notification says. ``subscription``: whose subscription changed, and to what."""
+
+    node: str
+    items: tuple[NoticedItem, ...] = ()
+    retracted: tuple[str, ...] = ()
+    purged: bool = False
+    deleted: bool = False
+    configured: bool = False
+    subscription: tuple[JID, SubscriptionState] | None = None
+
+
+def read_notice(event: Element) -> Notice:
+    """Read an ``<event/>``. Raises BadRequest for what is none."""
+    told = next((child for child in event.elements() if child.uri == ns.PUBSUB_EVENT), None)
+    node = None if told is None else told.get("node")
+    if told is None or not node:
+        raise BadRequest("an event names its node")
+    match told.name:
+        case "items":
+            return Notice(node=node, items=tuple(_items(told)), retracted=_retracted(told))
+        case "purge":
+            return Notice(node=node, purged=True)
+        case "delete":
+            return Notice(node=node, deleted=True)
+        case "configuration":
+            return Notice(node=node, configured=True)
+        case "subscription":
+            return Notice(node=node, subscription=_subscription(told))
+        case _:
+            raise BadRequest("not an event of XEP-0060")
+
+
+def _items(told: Element) -> Iterable[NoticedItem]:
+    found = [child for child in told.find_all(ns.PUBSUB_EVENT, "item") if child.get("id")]
+    if len(found) > ITEMS_MAX:
+        raise BadRequest("too many items in one event")
+    for child in found:
+        payloads = list(child.elements())
+        yield NoticedItem(
+            id=child.attributes["id"],
+            publisher=_address(child.get("publisher")),
+            payload=payloads[0] if len(payloads) == 1 else None,
+        )
+
+
+def _retracted(told: Element) -> tuple[str, ...]:
+    ids = tuple(id_ for child in told.find_all(ns.PUBSUB_EVENT, "retract") if (id_ := child.get("id")))
+    if len(ids) > ITEMS_MAX:
+        raise BadRequest("too many items in one event")
+    return ids
+
+
+def _address(text: str | None) -> JID | None:
+    try:
+        return JID.parse(text) if text else None
+    except JIDMalformed:
+        return None
+
+
+def _subscription(told: Element) -> tuple[JID, SubscriptionState]:
+    subscriber = _address(told.get("jid"))
+    try:
+        state = SubscriptionState(told.get("subscription") or "none")
+    except ValueError as error:
+        raise BadRequest("unknown state of a subscription") from error
+    if subscriber is None:
+        raise BadRequest("the subscriber's address is missing")
+    return subscriber, state
