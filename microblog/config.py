@@ -57,9 +57,7 @@ class ConfigError(Exception):
         if fault.line is not None:
             place += f":{fault.line}"
         line = f"{place}: {fault.key} {fault.sentence}" if fault.key else f"{place}: {fault.sentence}"
-        return "".join(
-            character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line
-        )
+        return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -377,9 +375,7 @@ def load(path: Path | None) -> Config:
         return parse(mapping, path.parent)
     except ConfigError as error:
         lines = _key_lines(text)
-        raise ConfigError(
-            [fault._replace(line=_line_of(fault.key, lines)) for fault in error.faults], path
-        ) from error
+        raise ConfigError([fault._replace(line=_line_of(fault.key, lines)) for fault in error.faults], path) from error
 
 
 def parse(mapping: Mapping[str, Any], base: Path) -> Config:

@@ -81,9 +81,7 @@ def test_the_file_asked_for_comes_before_the_local_one(tmp_path, monkeypatch):
 
 def test_all_faults_are_told_at_once_with_file_and_line(tmp_path):
     file = tmp_path / "microblog.toml"
-    file.write_text(
-        '[node]\ndomain = "two..dots"\n\n[c2s]\nlisen = []\n\n[limits]\nrates = "no"\niq_seconds = 0\n'
-    )
+    file.write_text('[node]\ndomain = "two..dots"\n\n[c2s]\nlisen = []\n\n[limits]\nrates = "no"\niq_seconds = 0\n')
     with pytest.raises(ConfigError) as caught:
         config.load(file)
     lines = caught.value.lines()
