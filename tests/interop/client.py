@@ -349,9 +349,9 @@ class Client:
                     except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
                         continue
                 with self._news:
+                    known = len(self.unread)
                     self._feed(data)
-                    fresh = [stanza for stanza in self.unread if self._answer(stanza)]
-                    self.unread[:] = fresh
+                    self.unread[known:] = [stanza for stanza in self.unread[known:] if self._answer(stanza)]
                     self._news.notify_all()
         except (OSError, ET.ParseError) as error:
             self.transcript.append(("<", f"[{type(error).__name__}: {error}]"))

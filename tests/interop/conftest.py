@@ -65,7 +65,7 @@ def _need(missing: str | None) -> None:
 
 @pytest.fixture(scope="module")
 def prosody(_start: Callable[..., Prosody]) -> Callable[..., Prosody]:
-    """prosody(domain, trust=Trust.EXTERNAL, certificate=None, authority=ca, started=True)"""
+    """prosody(domain, trust=Trust.EXTERNAL, certificate=None, authority=ca, tls=True, started=True)"""
     _need(Prosody.missing())
     return lambda domain, **how: _start(Prosody, domain, **how)
 

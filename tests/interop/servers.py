@@ -11,6 +11,7 @@ import contextlib
 import enum
 import glob
 import os
+import re
 import shutil
 import signal
 import socket
@@ -144,6 +145,14 @@ class Server:
         self._clients.append(client)
         return client
 
+    def logged(self, pattern: str, timeout: float = 5) -> None:
+        """Wait until a line of the logs fits: they are written a little later."""
+        deadline = time.monotonic() + timeout
+        paths = [self.folder / name for name in self.logs]
+        while not any(re.search(pattern, path.read_text(errors="replace")) for path in paths if path.exists()):
+            assert time.monotonic() < deadline, f"{pattern!r} is not in the logs\n{self.tail()}"
+            time.sleep(0.05)
+
     def tail(self, lines: int = 60) -> str:
         """The end of each log."""
         parts = []
@@ -175,11 +184,11 @@ unbound = {{
 }}
 modules_disabled = {{ "admin_shell" }}
 modules_enabled = {{
-    "disco"; "roster"; "saslauth"; "tls"; "pep"; "ping"; "register"; "time"; "version"; "offline"; "smacks";
-    {dialback}
+    "disco"; "roster"; "saslauth"; "pep"; "ping"; "register"; "time"; "version"; "offline"; "smacks";
+    {dialback} {tls_module}
 }}
-c2s_require_encryption = true
-s2s_require_encryption = true
+c2s_require_encryption = {tls}
+s2s_require_encryption = {tls}
 s2s_secure_auth = {secure}
 allow_registration = true
 authentication = "internal_hashed"
@@ -192,7 +201,10 @@ VirtualHost "{domain}"
 
 
 class Prosody(Server):
-    """Debian's Prosody; it resolves by libunbound, which asks our name server."""
+    """Debian's Prosody; it resolves by libunbound, which asks our name server.
+
+    `tls=False` makes it a server of the past, which offers no TLS to other servers.
+    """
 
     kind = "Prosody"
     logs = ("console.log", "server.log")
@@ -204,11 +216,16 @@ class Prosody(Server):
             return None
         return "Prosody is not here: apt-get install --no-install-recommends prosody lua-unbound"
 
+    def __init__(self, domain: str, *, tls: bool = True, **common: Any) -> None:
+        self.tls = tls
+        super().__init__(domain, **common)
+
     def configure(self) -> None:
         external = self.trust is Trust.EXTERNAL
         (self.folder / "data").mkdir(exist_ok=True)
         text = PROSODY.format(
-            **vars(self) | {"authority": self.authority.path},
+            **vars(self) | {"authority": self.authority.path, "tls": "true" if self.tls else "false"},
+            tls_module='"tls";' if self.tls else "",
             nameserver="{}@{}".format(*self.network.nameserver),
             dialback="" if external else '"dialback";',
             secure="true" if external else "false",

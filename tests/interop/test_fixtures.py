@@ -16,8 +16,8 @@ def servers(
     request: pytest.FixtureRequest, prosody: Callable[..., Prosody], ejabberd: Callable[..., Ejabberd]
 ) -> tuple[Prosody, Ejabberd]:
     trust = request.param
-    montague = prosody(f"montague-{trust.value}.zz", trust=trust)
-    capulet = ejabberd(f"capulet-{trust.value}.zz", trust=trust)
+    montague = prosody(f"montague-{trust.value}.example", trust=trust)
+    capulet = ejabberd(f"capulet-{trust.value}.example", trust=trust)
     montague.account("romeo")
     capulet.account("juliet")
     return montague, capulet
@@ -48,10 +48,9 @@ def test_they_prove_themselves_as_the_test_asked(
     romeo, juliet = people
     romeo.ping(juliet.bare)
     juliet.ping(romeo.bare)
-    log = (capulet.folder / "server.log").read_text()
     proof = "EXTERNAL" if capulet.trust is Trust.EXTERNAL else "dialback"
-    assert f"Accepted inbound s2s {proof} authentication" in log
-    assert f"Accepted outbound s2s {proof} authentication" in log
+    capulet.logged(rf"Accepted inbound s2s {proof} authentication")
+    capulet.logged(rf"Accepted outbound s2s {proof} authentication")
 
 
 def test_a_post_of_prosody_reaches_an_explicit_follower_at_ejabberd(people: tuple[Client, Client]) -> None:
