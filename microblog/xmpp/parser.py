@@ -22,6 +22,8 @@ from microblog.wire.xml import Element, escape_attribute
 # Not an XML character, not even as a reference: no name can smuggle it in (CVE-2022-25236).
 _SEPARATOR: Final = "\x0c"
 _WHITESPACE: Final = " \t\r\n"
+# Shorter unfinished tags are not worth the trouble.
+_HOLD_BYTES: Final = 512
 _RENEW_BYTES: Final = 2 * 1024 * 1024
 # How often, in bytes, unfinished tags of one stanza may be scanned again, as a multiple of the permitted size.
 _RESCANS: Final = 64
@@ -106,7 +108,7 @@ class Parser:
 
     def _feed(self, data: bytes) -> None:
         if self._unfinished:
-            if b">" not in data:
+            if self._unfinished > _HOLD_BYTES and b">" not in data:
                 self._hold(data)
                 return
             if self._held:
@@ -155,7 +157,7 @@ class Parser:
         room = limit - len(self._head)
         data, rest = data[:room], data[room:]
         self._head += data
-        if self._unfinished and b">" not in data:
+        if self._unfinished > _HOLD_BYTES and b">" not in data:
             self._unfinished += len(data)
         else:
             new = self._head[self._fed :]
