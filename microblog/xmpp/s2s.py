@@ -1,0 +1,70 @@
+"""RFC 6120 between servers: what streams in both directions share.
+
+``Federation`` is what every stream between servers needs to know of this node. The rest is the small grammar of
+the negotiation: addresses of a stream header, and the SASL and TLS elements.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from microblog.config import Limits
+from microblog.model import jid
+from microblog.model.errors import JIDMalformed
+from microblog.model.item import Proof
+from microblog.runtime import Clock, Tasks
+from microblog.wire import ns
+from microblog.wire.errors import StreamError
+from microblog.wire.xml import Element
+from microblog.xmpp.dialback import Keys
+from microblog.xmpp.tls import Certificates
+
+DialbackPolicy = Literal["never", "public", "always"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Federation:
+    """This node as its streams to and from other servers see it.
+
+    ``dialback``: "never" takes certificates only, "public" lets a domain without one carry what is public, "always"
+    takes dialback for as good as a certificate.
+    """
+
+    domain: str
+    clock: Clock
+    tasks: Tasks
+    limits: Limits
+    certificates: Certificates
+    keys: Keys
+    dialback: DialbackPolicy = "public"
+
+    def suffices(self, proof: Proof | None, minimum: Proof) -> bool:
+        """True if what was proved is enough for traffic that asks for ``minimum``."""
+        if proof is None:
+            return False
+        return proof is Proof.CERTIFICATE or minimum is Proof.DIALBACK or self.dialback == "always"
+
+
+def header_domain(text: str | None) -> str | None:
+    """The canonical domain in a stream header's address, None if there is none.
+
+    Raises StreamError: improper-addressing.
+    """
+    if text is None:
+        return None
+    try:
+        return jid.domain(text)
+    except JIDMalformed as error:
+        raise StreamError("improper-addressing", "the stream header names something that is no domain") from error
+
+
+def mechanisms(features: Element) -> set[str]:
+    """The SASL mechanisms that stream features offer."""
+    offered = features.find(ns.SASL, "mechanisms")
+    return set() if offered is None else {one.text.strip() for one in offered.find_all(ns.SASL, "mechanism")}
+
+
+def peer_error(element: Element) -> tuple[str, str]:
+    """The condition and the text of a received ``<stream:error/>``."""
+    text = element.child_text(ns.STREAMS, "text") or ""
+    conditions = [one.name for one in element.elements() if one.uri == ns.STREAMS and one.name != "text"]
+    return (conditions[0] if conditions else "undefined-condition"), text[:200]

@@ -1,0 +1,265 @@
+"""RFC 6120 §4-6 as the server that begins: one outgoing stream, from its first byte until it may carry stanzas.
+
+Header, STARTTLS (always), then proof of who we are: SASL EXTERNAL where the peer offers it (XEP-0178), else dialback
+inside TLS (XEP-0220). We judge the peer in turn: its certificate must be valid for the domain that we dialled,
+whatever name DNS led to; without that the stream is worth no more than ``Proof.DIALBACK``, and nothing at all if
+this node's policy is "never".
+
+As soon as a stream is safe from being restarted, other streams may use it to ask whether a key is genuine, even
+before our own proof is through: two servers that dial each other would otherwise wait for each other for ever.
+"""
+
+import base64
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from microblog.model.item import Proof
+from microblog.wire import ns
+from microblog.wire.errors import StreamError
+from microblog.wire.stanza import Stanza
+from microblog.wire.xml import Element
+from microblog.xmpp import dialback, tls
+from microblog.xmpp.dialback import Dialback, DialbackFailed
+from microblog.xmpp.resolve import Address, Unreachable
+from microblog.xmpp.s2s import Federation, header_domain, mechanisms, peer_error
+from microblog.xmpp.stream import Header, Stream, StreamClosed
+
+VERIFICATIONS_MAX: Final = 32
+# What a peer says when the domain is not, or no longer, its own (RFC 6120 §4.9.3).
+_NOT_THERE: Final = frozenset(("host-unknown", "host-gone"))
+
+
+class Refused(Unreachable):
+    """A server was reached and the stream could not be negotiated: another address will not do better."""
+
+
+class Outgoing:
+    """One outgoing stream. ``on_secured`` is called when ``verify`` may be used."""
+
+    def __init__(
+        self, federation: Federation, domain: str, address: Address, on_secured: "Callable[[Outgoing], None]"
+    ) -> None:
+        self.domain = domain
+        self.address = address
+        self.proof: Proof | None = None
+        self.max_bytes: int | None = None
+        self.ended: str | None = None
+        self.barriers: set[Deferred[Stanza]] = set()
+        self._federation = federation
+        self._on_secured = on_secured
+        self._secured = False
+        self._header: Header | None = None
+        self._verifications: dict[str, Deferred[bool]] = {}
+        self._end: list[Deferred[str]] = []
+        limits = federation.limits
+        self.stream = Stream(
+            clock=federation.clock,
+            limits=limits,
+            content=ns.SERVER,
+            stanza_max_bytes=limits.s2s_stanza_max_bytes,
+            initiating=True,
+            name=federation.domain,
+        )
+        self.stream.on_closed.append(self._closed)
+
+    async def negotiate(self) -> None:
+        """Come to the point where stanzas may be sent. Raises Unreachable; the stream is then closed."""
+        try:
+            self.stream.deadline(self._federation.limits.s2s_auth_seconds)
+            await self._negotiate()
+        except StreamError as error:
+            self.stream.fail(error)
+            raise Refused(f"{error.condition}: {error.text}" if error.text else error.condition) from error
+        except StreamClosed as error:
+            raise Refused(f"the stream ended while it was negotiated: {error.reason}") from error
+        except BaseException:
+            self.stream.close()
+            raise
+
+    async def verify(self, stream_id: str, key: str) -> bool:
+        """Ask the peer whether it made a key for a stream to us (XEP-0220 §2.1.2). Raises DialbackFailed."""
+        if len(self._verifications) >= VERIFICATIONS_MAX or stream_id in self._verifications:
+            raise DialbackFailed("resource-constraint")
+        if self.ended is not None:
+            raise DialbackFailed("remote-server-timeout")
+        answer: Deferred[bool] = Deferred()
+        self._verifications[stream_id] = answer
+        try:
+            ours = self._federation.domain
+            self.stream.write(Dialback("verify", ours, self.domain, stream_id, key=key).to_bytes())
+            return await self._federation.clock.deadline(answer, self._federation.limits.s2s_auth_seconds)
+        except TimeoutError as error:
+            raise DialbackFailed("remote-server-timeout") from error
+        finally:
+            del self._verifications[stream_id]
+
+    async def wait_end(self) -> str:
+        """The reason for which the stream ended, when it has."""
+        if self.ended is not None:
+            return self.ended
+        end: Deferred[str] = Deferred(lambda it: self._end.remove(it))
+        self._end.append(end)
+        return await end
+
+    # the negotiation
+
+    async def _negotiate(self) -> None:
+        federation = self._federation
+        if self.address.direct_tls:
+            await self._start_tls()
+        features = await self._open()
+        if self.stream.tls is None:
+            if features.find(ns.TLS, "starttls") is None:
+                raise StreamError("policy-violation", "this node speaks to servers over TLS only")
+            self.stream.send(Element(ns.TLS, "starttls"))
+            if not (await self._next()).is_(ns.TLS, "proceed"):
+                raise Refused("the peer refused TLS")
+            await self._start_tls()
+            features = await self._open()
+        assert self.stream.tls is not None
+        trusted = tls.trusted_for(self.stream.tls, self.domain)
+        self.proof = Proof.CERTIFICATE if trusted else Proof.DIALBACK
+        if not trusted and federation.dialback == "never":
+            raise StreamError("policy-violation", f"the certificate is not valid for {self.domain}")
+        if "EXTERNAL" in mechanisms(features) and await self._external():
+            features = await self._open()
+        else:
+            await self._dialback(features)
+        self.max_bytes = _max_bytes(features)
+        self.stream.authenticated()
+        self.stream.on_stanza = self._received
+        self._be_secured()
+
+    async def _start_tls(self) -> None:
+        context = self._federation.certificates.client_context()
+        direct = self.address.direct_tls
+        alpn = tls.XMPP_SERVER if direct else None
+        try:
+            await self.stream.start_tls(context, server=False, name=self.domain, alpn=alpn)
+        except StreamClosed as error:
+            if direct:  # perhaps another service answers on that port (XEP-0368 §3): the next target may do
+                raise Unreachable(f"{self.address}: {error.reason}") from error
+            raise
+
+    async def _open(self) -> Element:
+        """Exchange headers, check who answers, and read the features."""
+        self.stream.send_header(to=self.domain, from_=self._federation.domain)
+        header = await self.stream.read_header()
+        if header_domain(header.from_) not in (None, self.domain):
+            raise StreamError("invalid-from", "the answer comes from another domain than was asked for")
+        if header_domain(header.to) not in (None, self._federation.domain):
+            raise StreamError("improper-addressing", "the answer is meant for another domain")
+        if not header.id:
+            raise StreamError("bad-format", "a stream has an id")
+        if header.version is None:
+            raise StreamError("unsupported-version", "a server without stream features cannot do TLS")
+        self._header = header
+        features = await self._next()
+        if not features.is_(ns.STREAM, "features"):
+            raise StreamError("bad-format", "stream features are due")
+        return features
+
+    async def _external(self) -> bool:
+        """Prove our domain by our certificate (XEP-0178 §3); False if the peer thinks otherwise."""
+        authzid = base64.b64encode(self._federation.domain.encode()).decode()
+        self.stream.send(Element(ns.SASL, "auth", {"mechanism": "EXTERNAL"}, authzid))
+        answer = await self._next()
+        if answer.is_(ns.SASL, "challenge"):
+            self.stream.send(Element(ns.SASL, "response", {}, authzid))
+            answer = await self._next()
+        if answer.is_(ns.SASL, "failure"):
+            return False
+        if not answer.is_(ns.SASL, "success"):
+            raise StreamError("bad-format", "the outcome of the authentication is due")
+        self.stream.restart()
+        return True
+
+    async def _dialback(self, features: Element) -> None:
+        """Prove our domain by dialback (XEP-0220 §2.1.1)."""
+        if self._federation.dialback == "never":
+            raise StreamError("policy-violation", "this certificate was not accepted and dialback is not used here")
+        assert self._header is not None and self._header.id is not None
+        if not self._header.dialback and features.find(ns.DIALBACK_FEATURE, "dialback") is None:
+            raise StreamError("policy-violation", "neither this certificate nor dialback is accepted")
+        ours = self._federation.domain
+        key = self._federation.keys.key(receiving=self.domain, originating=ours, stream_id=self._header.id)
+        self._be_secured()
+        self.stream.write(Dialback("result", ours, self.domain, key=key).to_bytes())
+        while True:
+            element = await self._next()
+            if not dialback.is_dialback(element):
+                continue
+            outcome = self._answer(element)
+            if outcome is None or outcome.name != "result":
+                continue
+            if outcome.type == "valid":
+                return
+            raise Refused(f"dialback: {outcome.condition or outcome.type}")
+
+    async def _next(self) -> Element:
+        """The next element that is neither an answer for ``verify`` nor the peer's farewell."""
+        while True:
+            element = await self.stream.read()
+            if element.is_(ns.STREAM, "error"):
+                condition, text = peer_error(element)
+                self.stream.close()
+                raise Refused(f"{condition}: {text}" if text else condition, permanent=condition in _NOT_THERE)
+            if dialback.is_dialback(element) and element.name == "verify":
+                self._received(element)
+                continue
+            return element
+
+    def _be_secured(self) -> None:
+        if not self._secured:
+            self._secured = True
+            self._on_secured(self)
+
+    # what the peer says on our stream
+
+    def _received(self, element: Element) -> None:
+        if element.is_(ns.STREAM, "error"):
+            condition, text = peer_error(element)
+            self.stream.log.info("The peer ended the stream: {condition} {text}", condition=condition, text=text)
+            self.stream.close()
+        elif not dialback.is_dialback(element):
+            # Without XEP-0288 a stream carries stanzas one way only.
+            raise StreamError("not-authorized", "stanzas go the other way on this stream")
+        elif (answer := self._answer(element)) is not None and answer.name == "verify":
+            waiting = self._verifications.get(answer.id)
+            if waiting is None or waiting.called:
+                return
+            if answer.type == "error":
+                waiting.errback(DialbackFailed("remote-server-not-found"))
+            else:
+                waiting.callback(answer.type == "valid")
+
+    def _answer(self, element: Element) -> Dialback | None:
+        """An answer of this peer to us; anything else was not asked for and is ignored (§3.1)."""
+        try:
+            answer = dialback.read(element)
+        except dialback.DialbackMalformed:
+            return None
+        ours = self._federation.domain
+        return answer if answer.type and (answer.from_, answer.to) == (self.domain, ours) else None
+
+    def _closed(self, reason: object) -> None:
+        self.ended = str(reason)
+        for waiting in list(self._verifications.values()):
+            if not waiting.called:
+                waiting.errback(DialbackFailed("remote-server-timeout"))
+        for barrier in list(self.barriers):
+            if not barrier.called:
+                barrier.errback(Unreachable(self.ended))
+        ends, self._end = self._end, []
+        for end in ends:
+            end.callback(self.ended)
+
+
+def _max_bytes(features: Element) -> int | None:
+    """XEP-0478: the largest stanza that the peer takes."""
+    limits = features.find(ns.LIMITS, "limits")
+    text = None if limits is None else limits.child_text(ns.LIMITS, "max-bytes")
+    # RFC 6120 §13.12: below 10,000 it is no XMPP server; a nonsensical limit is none.
+    return int(text) if text and text.isascii() and text.isdigit() and int(text[:12]) >= 10_000 else None

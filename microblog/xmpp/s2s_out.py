@@ -1,0 +1,155 @@
+"""RFC 6120 §10.4: stanzas to other domains.
+
+There is one ``Remote`` for each domain that somebody here wants something from, and it has at most one outgoing
+stream. Two kinds of traffic use it:
+
+- What people and clients send (``Servers.send``). It waits in memory, within bounds, while the stream is being
+  opened, and comes back to its sender as an error when the domain cannot be had.
+- What the outbox delivers (``Servers.deliver``). Its rows are in the database; here they are written in batches, and
+  a batch counts as delivered when the domain has answered a ping (XEP-0199) that was sent after it on the same
+  stream: streams keep order, so whoever answers the ping has read the batch. A stream between servers may die long
+  after its last bytes were written, and nothing else tells how far the peer came.
+
+A domain that fails is left alone: the pause before the next attempt is drawn at random from a range that doubles, so
+that a thousand nodes do not come back to a restarted server at the same moment. Meanwhile people's stanzas bounce at
+once. The outbox has its own, longer schedule and may try before the pause is over, as may a dialback question, but
+never more often than every few seconds: nobody can use this node to knock at a stranger's door.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from twisted.internet.defer import DeferredSemaphore
+
+from microblog.model.errors import Refusal, ResourceConstraint
+from microblog.model.item import Proof
+from microblog.model.jid import JID
+from microblog.wire.stanza import Stanza
+from microblog.wire.xml import Element
+from microblog.xmpp.dialback import DialbackFailed
+from microblog.xmpp.remote import PAUSE_MAX_SECONDS, DeliveryFailed, Remote, RemoteStatus
+from microblog.xmpp.resolve import Address, Resolver, Unreachable
+from microblog.xmpp.s2s import Federation
+from microblog.xmpp.stream import Stream
+
+REMOTES_MAX: Final = 10_000
+CONNECTING_MAX: Final = 200
+
+Connect = Callable[[Address, Stream], Awaitable[object]]
+Request = Callable[[str, JID, JID, Element], Awaitable[Stanza]]
+Bounce = Callable[[Stanza, Refusal], None]
+
+
+class StanzaTooLarge(DeliveryFailed):
+    """Nothing was sent, as the stanza at ``position`` is larger than the peer takes (XEP-0478)."""
+
+    def __init__(self, position: int, max_bytes: int) -> None:
+        super().__init__(f"a stanza exceeds the peer's limit of {max_bytes} bytes", permanent=True)
+        self.position = position
+
+
+class Servers:
+    """All other domains.
+
+    ``request`` sends an IQ of this node and waits for its answer (``Router.request``); ``bounce`` returns a stanza
+    to its sender (``Router.bounce``). Both are set once by the composition root.
+    """
+
+    request: Request
+    bounce: Bounce
+
+    def __init__(self, federation: Federation, resolver: Resolver, connect: Connect) -> None:
+        self.federation = federation
+        self.resolver = resolver
+        self.connect = connect
+        self.on_contact: list[Callable[[str], None]] = []
+        self.connecting = DeferredSemaphore(CONNECTING_MAX)
+        self.queued = 0
+        self._remotes: dict[str, Remote] = {}
+        self._sweep = federation.clock.every(PAUSE_MAX_SECONDS, self._forget_idle)
+
+    def send(self, stanza: Stanza) -> None:
+        """Send a stanza of people; it comes back through ``bounce`` if it cannot be handed over."""
+        try:
+            remote = self._remote(stanza.to.domainpart)
+        except ResourceConstraint as refusal:
+            self.bounce(stanza, refusal)
+        else:
+            remote.send(stanza)
+
+    async def deliver(self, domain: str, stanzas: Sequence[bytes], minimum_proof: Proof = Proof.DIALBACK) -> None:
+        """Write a batch and return when the domain has read it.
+
+        Raises DeliveryFailed: also when what the peer proved to be is less than ``minimum_proof``.
+        """
+        try:
+            remote = self._remote(domain)
+            outgoing = await remote.established()
+        except Unreachable as error:
+            raise DeliveryFailed(error.reason, permanent=error.permanent) from error
+        except ResourceConstraint as error:
+            raise DeliveryFailed(error.text) from error
+        if not self.federation.suffices(outgoing.proof, minimum_proof):
+            raise DeliveryFailed(f"the certificate of {domain} is not valid, as this needs")
+        for position, data in enumerate(stanzas):
+            if outgoing.max_bytes is not None and len(data) > outgoing.max_bytes:
+                raise StanzaTooLarge(position, outgoing.max_bytes)
+        for data in stanzas:
+            remote.write(data)
+        await remote.barrier(outgoing)
+
+    async def verify(self, domain: str, stream_id: str, key: str) -> Proof | None:
+        """Ask a domain whether a key for a stream to us is its own; None if it says no.
+
+        The answer proves as much as the certificate it came under. Raises DialbackFailed.
+        """
+        try:
+            outgoing = await self._remote(domain).secured()
+        except Unreachable as error:
+            condition = "remote-server-not-found" if error.permanent else "remote-server-timeout"
+            raise DialbackFailed(condition) from error
+        except ResourceConstraint as error:
+            raise DialbackFailed("resource-constraint") from error
+        return outgoing.proof if await outgoing.verify(stream_id, key) else None
+
+    def contact(self, domain: str) -> None:
+        """A domain has authenticated a stream to us: it is up. Its failures are forgotten only by a success."""
+        remote = self._remotes.get(domain)
+        if remote is not None:
+            remote.may_try()
+        for listener in self.on_contact:
+            listener(domain)
+
+    def proof(self, domain: str) -> Proof | None:
+        """What the domain has proved to be on the stream to it; None without a stream."""
+        remote = self._remotes.get(domain)
+        return None if remote is None or remote.outgoing is None else remote.outgoing.proof
+
+    def status(self) -> list[RemoteStatus]:
+        """All domains there is something to say about, by name."""
+        return [remote.status() for _, remote in sorted(self._remotes.items())]
+
+    def stop(self) -> None:
+        """End all streams. What is still on its way is lost here, and in the outbox."""
+        self._sweep.stop()
+        for remote in list(self._remotes.values()):
+            remote.stop()
+
+    def _remote(self, domain: str) -> Remote:
+        remote = self._remotes.get(domain)
+        if remote is None:
+            if len(self._remotes) >= REMOTES_MAX:
+                self._make_room()
+            remote = self._remotes[domain] = Remote(self, domain)
+        return remote
+
+    def _make_room(self) -> None:
+        idle = next((remote for remote in self._remotes.values() if not remote.running), None)
+        if idle is None:
+            raise ResourceConstraint("this node has streams to too many domains")
+        del self._remotes[idle.domain]
+
+    def _forget_idle(self) -> None:
+        forgotten = [domain for domain, remote in self._remotes.items() if remote.is_forgettable]
+        for domain in forgotten:
+            del self._remotes[domain]
