@@ -105,6 +105,23 @@ def readable(config: NodeConfig, facts: Facts) -> bool:
     return False
 
 
+def audiences_readable(config: NodeConfig, facts: Facts) -> frozenset[Audience]:
+    """Of which audiences' items they may be told; none if the node is not theirs to read.
+
+    On an open node an item for followers is for those who follow: by subscription, by presence, or listed.
+    """
+    if not readable(config, facts):
+        return frozenset()
+    if facts.capability.own:
+        return frozenset(Audience)
+    allowed = {Audience.PUBLIC}
+    if facts.here:
+        allowed.add(Audience.LOCAL)
+    if facts.presence or _listed(facts) or facts.subscribed is SubscriptionState.SUBSCRIBED:
+        allowed.add(Audience.FOLLOWERS)
+    return frozenset(allowed)
+
+
 def visible(config: NodeConfig, facts: Facts) -> bool:
     """May they know that the node exists?"""
     if _hidden(config, facts):

@@ -39,14 +39,17 @@ class ItemRetracted(NodeEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePurged(NodeEvent):
-    """All items were removed (§8.5)."""
+    """All items were removed (§8.5). ``recipients``: None, or the only local readers to be told."""
+
+    recipients: tuple[JID, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeDeleted(NodeEvent):
-    """The node is gone (§8.4); those who subscribed are named, as nobody can be asked any more."""
+    """The node is gone (§8.4); those here who subscribed are named, as nobody can be asked any more."""
 
     subscribers: tuple[JID, ...] = ()
+    redirect: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,10 @@ class NodeConfigured(NodeEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionChanged(NodeEvent):
-    """A subscription was made, approved, denied or ended (§6, §8.6): who hears of the node changed."""
+    """A subscription was made, approved, denied or ended (§6, §8.6): who hears of the node changed.
+
+    ``tell_subscriber``: it was not the subscriber's own doing. With ``domains`` the outbox has the stanza that tells.
+    """
 
     subscriber: JID
     state: str

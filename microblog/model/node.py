@@ -120,6 +120,24 @@ def profile(name: str) -> NodeConfig:
     return PLAIN_PEP
 
 
+def is_feed(name: str) -> bool:
+    """A node whose items are posts: Atom entries."""
+    return name == MICROBLOG or name.startswith(COMMENTS_PREFIX)
+
+
+def for_audience(name: str, audience: Audience) -> NodeConfig:
+    """The defaults for a node of this name, of an account whose posts are for this audience.
+
+    Followers are those whom the owner lets see their presence, which every client can grant and take back.
+    """
+    config = profile(name)
+    if not is_feed(name) or audience is Audience.PUBLIC:
+        return config
+    if audience is Audience.FOLLOWERS:
+        return replace(config, access_model=AccessModel.PRESENCE)
+    return replace(config, audience=audience)
+
+
 def stored_config(name: str, text: str) -> NodeConfig:
     """What ``NodeConfig.stored`` wrote for a node of this name."""
     defaults = profile(name)

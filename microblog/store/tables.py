@@ -161,7 +161,8 @@ items = Table(
     Column("published", Instant, nullable=False),
     Column("updated", Instant, nullable=False),
     UniqueConstraint("node_id", "item_id"),
-    Index(None, "node_id", "position"),
+    # With the audience, so that what one may read is counted in the index alone.
+    Index(None, "node_id", "position", "audience"),
     CheckConstraint("audience IN ('public', 'followers', 'direct', 'local')", name="audience"),
     CheckConstraint("proof IN ('local', 'certificate', 'dialback')", name="proof"),
 )
@@ -218,9 +219,11 @@ interests = Table(
     Column("service", Text, primary_key=True),
     Column("node", Text, primary_key=True),
     Column("jid", Text, primary_key=True, comment="full JID of a remote contact that is present with +notify"),
+    Column("bare", Text, nullable=False),
     Column("domain", Text, nullable=False),
     Index(None, "service", "node", "domain"),
     Index(None, "jid"),
+    Index(None, "bare", "service"),
 )
 
 events = Table(

@@ -1,0 +1,107 @@
+"""How we get on with other domains: what failed, since when, and when to try again."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, func, select
+
+from microblog.store import tables
+from microblog.store.upsert import insert
+
+if TYPE_CHECKING:
+    from microblog.store.transaction import Transaction
+
+_DOMAINS = tables.remote_domains
+_GET = select(
+    _DOMAINS.c.domain,
+    _DOMAINS.c.failures,
+    _DOMAINS.c.failing_since,
+    _DOMAINS.c.next_attempt,
+    _DOMAINS.c.last_error,
+    _DOMAINS.c.last_success,
+).where(_DOMAINS.c.domain == bindparam("name"))
+ERROR_MAX_CHARACTERS = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainState:
+    """A remote domain. ``next_attempt`` None while failing: dormant, tried only when it shows itself or one asks."""
+
+    domain: str
+    failures: int = 0
+    failing_since: datetime | None = None
+    next_attempt: datetime | None = None
+    last_error: str = ""
+    last_success: datetime | None = None
+
+
+class Domains:
+    """By domain."""
+
+    def __init__(self, transaction: "Transaction") -> None:
+        self._transaction = transaction
+        self._connection = transaction.connection
+
+    def get(self, domain: str) -> DomainState:
+        """What is known of a domain."""
+        row = self._connection.execute(_GET, {"name": domain}).first()
+        if row is None:
+            return DomainState(domain=domain)
+        return DomainState(
+            domain=row[0],
+            failures=row[1],
+            failing_since=row[2],
+            next_attempt=row[3],
+            last_error=row[4],
+            last_success=row[5],
+        )
+
+    def failed(self, domain: str, reason: str, next_attempt: datetime | None) -> None:
+        """An attempt failed."""
+        statement = insert(self._connection, _DOMAINS)
+        new = statement.excluded
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["domain"],
+                set_={
+                    "failures": _DOMAINS.c.failures + 1,
+                    "failing_since": func.coalesce(_DOMAINS.c.failing_since, new.failing_since),
+                    "next_attempt": new.next_attempt,
+                    "last_error": new.last_error,
+                },
+            ),
+            {
+                "domain": domain,
+                "failures": 1,
+                "failing_since": self._transaction.now,
+                "next_attempt": next_attempt,
+                "last_error": reason[:ERROR_MAX_CHARACTERS],
+                "last_success": None,
+            },
+        )
+
+    def succeeded(self, domain: str) -> None:
+        """It took what we sent."""
+        statement = insert(self._connection, _DOMAINS)
+        new = statement.excluded
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["domain"],
+                set_={
+                    "failures": 0,
+                    "failing_since": None,
+                    "next_attempt": None,
+                    "last_error": "",
+                    "last_success": new.last_success,
+                },
+            ),
+            {
+                "domain": domain,
+                "failures": 0,
+                "failing_since": None,
+                "next_attempt": None,
+                "last_error": "",
+                "last_success": self._transaction.now,
+            },
+        )

@@ -1,0 +1,97 @@
+"""The log of what happened, in order: the sequence number of an event is its place in it."""
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, func, insert, select
+
+from microblog.model.item import Audience
+from microblog.store import tables
+
+if TYPE_CHECKING:
+    from microblog.store.transaction import Transaction
+
+_EVENTS = tables.events
+PUBLISHED = "published"
+RETRACTED = "retracted"
+PURGED = "purged"
+CONFIGURED = "configured"
+
+_INSERT = insert(_EVENTS)
+_LAST_OF = select(func.max(_EVENTS.c.seq)).where(
+    _EVENTS.c.node_id == bindparam("node_id"),
+    _EVENTS.c.seq > bindparam("after"),
+    _EVENTS.c.kind == bindparam("kind"),
+    _EVENTS.c.item_id == bindparam("item_id"),
+)
+_LAST = select(func.max(_EVENTS.c.seq))
+_RETRACTIONS = (
+    select(_EVENTS.c.seq, _EVENTS.c.item_id)
+    .where(
+        _EVENTS.c.node_id == bindparam("node_id"),
+        _EVENTS.c.seq > bindparam("after"),
+        _EVENTS.c.seq <= bindparam("upto"),
+        _EVENTS.c.kind == RETRACTED,
+    )
+    .order_by(_EVENTS.c.seq.desc())
+    .limit(bindparam("limit"))
+)
+_LAST_KIND = (
+    select(_EVENTS.c.seq)
+    .where(
+        _EVENTS.c.node_id == bindparam("node_id"),
+        _EVENTS.c.seq > bindparam("after"),
+        _EVENTS.c.kind == bindparam("kind"),
+    )
+    .order_by(_EVENTS.c.seq.desc())
+    .limit(1)
+)
+
+
+class Events:
+    """What happened at nodes."""
+
+    def __init__(self, transaction: "Transaction") -> None:
+        self._transaction = transaction
+        self._connection = transaction.connection
+
+    def record(
+        self, node_key: int, kind: str, *, item_id: str | None = None, audience: Audience = Audience.PUBLIC
+    ) -> int:
+        """Write an event down; its sequence number."""
+        result = self._connection.execute(
+            _INSERT,
+            {
+                "node_id": node_key,
+                "kind": kind,
+                "item_id": item_id,
+                "audience": audience.value,
+                "created": self._transaction.now,
+            },
+        )
+        key = result.inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
+    def last(self) -> int:
+        """The sequence number of the last event; 0 before the first."""
+        return int(self._connection.execute(_LAST).scalar_one() or 0)
+
+    def retracted_since(self, node_key: int, item_id: str, after: int) -> int | None:
+        """The event, later than another, in which an item was retracted."""
+        seq: int | None = self._connection.execute(
+            _LAST_OF, {"node_id": node_key, "after": after, "kind": RETRACTED, "item_id": item_id}
+        ).scalar_one()
+        return seq
+
+    def purged_since(self, node_key: int, after: int) -> int | None:
+        """The last event, later than another, in which a node was purged."""
+        seq: int | None = self._connection.execute(
+            _LAST_KIND, {"node_id": node_key, "after": after, "kind": PURGED}
+        ).scalar_one_or_none()
+        return seq
+
+    def retractions(self, node_key: int, after: int, upto: int, limit: int) -> list[tuple[int, str]]:
+        """The newest retractions behind an event and up to another: sequence number and item id, oldest first."""
+        where = {"node_id": node_key, "after": after, "upto": upto, "limit": limit}
+        rows = self._connection.execute(_RETRACTIONS, where)
+        return [(row[0], row[1]) for row in rows][::-1]

@@ -1,0 +1,219 @@
+"""Items and tombstones. Items of a node are in the order of the events that last published them."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
+
+from microblog.model.item import Audience, Item, Proof
+from microblog.model.jid import JID
+from microblog.store import tables
+from microblog.store.upsert import insert as upsert
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from microblog.store.transaction import Transaction
+
+_ITEMS = tables.items
+_TOMBSTONES = tables.tombstones
+ITEM_COLUMNS: tuple[ColumnElement[Any], ...] = (
+    _ITEMS.c.item_id.label("item_item_id"),
+    _ITEMS.c.position,
+    _ITEMS.c.publisher,
+    _ITEMS.c.payload,
+    _ITEMS.c.audience.label("item_audience"),
+    _ITEMS.c.proof,
+    _ITEMS.c.published,
+    _ITEMS.c.updated,
+)
+ALL = frozenset(Audience)
+_LAST = 1 << 62
+
+_NODE = _ITEMS.c.node_id == bindparam("node_id")
+# Four places for the four audiences there are; fewer are repeated. A list of varying length costs more.
+_READABLE = _ITEMS.c.audience.in_([bindparam(f"audience_{n}") for n in range(len(Audience))])
+_BETWEEN = (_ITEMS.c.position > bindparam("after"), _ITEMS.c.position < bindparam("before"))
+_PAGE = select(*ITEM_COLUMNS).where(_NODE, _READABLE, *_BETWEEN)
+_FIRST = _PAGE.order_by(_ITEMS.c.position).limit(bindparam("limit")).offset(bindparam("offset"))
+_NEWEST = _PAGE.order_by(_ITEMS.c.position.desc()).limit(bindparam("limit"))
+_COUNT = select(func.count()).select_from(_ITEMS).where(_NODE, _READABLE, *_BETWEEN)
+_GET = select(*ITEM_COLUMNS).where(_NODE, _ITEMS.c.item_id == bindparam("item_id"))
+_SOME = (
+    select(*ITEM_COLUMNS)
+    .where(_NODE, _READABLE, _ITEMS.c.item_id.in_(bindparam("item_ids", expanding=True)))
+    .order_by(_ITEMS.c.position)
+)
+_POSITION = select(_ITEMS.c.position).where(_NODE, _READABLE, _ITEMS.c.item_id == bindparam("item_id"))
+_INSERT = insert(_ITEMS).inline()
+_UPDATE = (
+    update(_ITEMS)
+    .where(_ITEMS.c.node_id == bindparam("key"), _ITEMS.c.item_id == bindparam("id"))
+    .values(
+        position=bindparam("position"),
+        publisher=bindparam("publisher"),
+        payload=bindparam("payload"),
+        audience=bindparam("audience"),
+        proof=bindparam("proof"),
+        updated=bindparam("updated"),
+    )
+)
+_SET_AUDIENCE = (
+    update(_ITEMS)
+    .where(_ITEMS.c.node_id == bindparam("key"), _ITEMS.c.audience == bindparam("old"))
+    .values(audience=bindparam("new"))
+)
+_DELETE = delete(_ITEMS).where(_NODE, _ITEMS.c.item_id == bindparam("item_id"))
+_TRIM = delete(_ITEMS).where(
+    _NODE,
+    _ITEMS.c.position
+    <= select(_ITEMS.c.position)
+    .where(_NODE)
+    .order_by(_ITEMS.c.position.desc())
+    .limit(1)
+    .offset(bindparam("keep"))
+    .scalar_subquery(),
+)
+_CLEAR = delete(_ITEMS).where(_NODE)
+_BURY_ALL = insert(_TOMBSTONES).from_select(
+    ["node_id", "item_id", "retracted"],
+    select(
+        _ITEMS.c.node_id,
+        _ITEMS.c.item_id,
+        bindparam("now", type_=_TOMBSTONES.c.retracted.type),
+    ).where(_NODE),
+)
+_UNBURY = delete(_TOMBSTONES).where(
+    _TOMBSTONES.c.node_id == bindparam("node_id"), _TOMBSTONES.c.item_id == bindparam("item_id")
+)
+_FORGET = delete(_TOMBSTONES).where(_TOMBSTONES.c.retracted < bindparam("before"))
+
+
+def read_item(row: Sequence[Any], at: int = 0) -> Item:
+    """An item from a row that has ITEM_COLUMNS at a place."""
+    return Item(
+        id=row[at],
+        position=row[at + 1],
+        publisher=JID.parse(row[at + 2]),
+        payload=row[at + 3],
+        audience=Audience(row[at + 4]),
+        proof=Proof(row[at + 5]),
+        published=row[at + 6],
+        updated=row[at + 7],
+    )
+
+
+def _audiences(audiences: Iterable[Audience]) -> dict[str, str]:
+    names = [audience.value for audience in audiences]
+    return {f"audience_{n}": names[n % len(names)] for n in range(len(Audience))}
+
+
+class Items:
+    """By node key and item id. ``audiences``: which items the asker may read; never empty."""
+
+    def __init__(self, transaction: "Transaction") -> None:
+        self._transaction = transaction
+        self._connection = transaction.connection
+
+    def get(self, node_key: int, item_id: str) -> Item | None:
+        """One item, whoever may read it."""
+        row = self._connection.execute(_GET, {"node_id": node_key, "item_id": item_id}).first()
+        return None if row is None else read_item(row)
+
+    def some(self, node_key: int, item_ids: Sequence[str], audiences: Iterable[Audience] = ALL) -> list[Item]:
+        """The items of these ids that are there, oldest first."""
+        rows = self._connection.execute(
+            _SOME, {"node_id": node_key, "item_ids": list(item_ids), **_audiences(audiences)}
+        )
+        return [read_item(row) for row in rows]
+
+    def position(self, node_key: int, item_id: str, audiences: Iterable[Audience] = ALL) -> int | None:
+        """Where an item stands."""
+        position: int | None = self._connection.execute(
+            _POSITION, {"node_id": node_key, "item_id": item_id, **_audiences(audiences)}
+        ).scalar_one_or_none()
+        return position
+
+    def first(
+        self,
+        node_key: int,
+        limit: int,
+        *,
+        after: int = -1,
+        skip: int = 0,
+        audiences: Iterable[Audience] = ALL,
+    ) -> list[Item]:
+        """The oldest items behind a position, oldest first."""
+        where = {"node_id": node_key, "after": after, "before": _LAST, "limit": limit, "offset": skip}
+        return [read_item(row) for row in self._connection.execute(_FIRST, where | _audiences(audiences))]
+
+    def newest(
+        self, node_key: int, limit: int, *, before: int = _LAST, audiences: Iterable[Audience] = ALL
+    ) -> list[Item]:
+        """The newest items before a position, oldest first."""
+        where = {"node_id": node_key, "after": -1, "before": before, "limit": limit}
+        items = [read_item(row) for row in self._connection.execute(_NEWEST, where | _audiences(audiences))]
+        items.reverse()
+        return items
+
+    def between(self, node_key: int, after: int, upto: int, limit: int) -> list[Item]:
+        """The newest items behind a position and up to another, oldest first, whoever may read them."""
+        where = {"node_id": node_key, "after": after, "before": upto + 1, "limit": limit}
+        items = [read_item(row) for row in self._connection.execute(_NEWEST, where | _audiences(ALL))]
+        items.reverse()
+        return items
+
+    def count(self, node_key: int, *, before: int = _LAST, audiences: Iterable[Audience] = ALL) -> int:
+        """How many items there are before a position."""
+        where = {"node_id": node_key, "after": -1, "before": before}
+        return int(self._connection.execute(_COUNT, where | _audiences(audiences)).scalar_one())
+
+    def put(self, node_key: int, item: Item, *, replaces: bool) -> None:
+        """Store an item; ``replaces`` says that its id is there (and its first publication stays what it was)."""
+        values = {
+            "position": item.position,
+            "publisher": str(item.publisher),
+            "payload": item.payload,
+            "audience": item.audience.value,
+            "proof": item.proof.value,
+            "updated": item.updated,
+        }
+        if replaces:
+            self._connection.execute(_UPDATE, values | {"key": node_key, "id": item.id})
+        else:
+            self._connection.execute(
+                _INSERT, values | {"node_id": node_key, "item_id": item.id, "published": item.published}
+            )
+
+    def set_audience(self, node_key: int, old: Audience, new: Audience) -> None:
+        """Give another audience to all items that have this one."""
+        self._connection.execute(_SET_AUDIENCE, {"key": node_key, "old": old.value, "new": new.value})
+
+    def trim(self, node_key: int, keep: int) -> None:
+        """Remove all but the newest."""
+        self._connection.execute(_TRIM, {"node_id": node_key, "keep": keep})
+
+    def retract(self, node_key: int, item_id: str) -> None:
+        """Remove an item and leave a tombstone."""
+        self._connection.execute(_DELETE, {"node_id": node_key, "item_id": item_id})
+        statement = upsert(self._connection, _TOMBSTONES).on_conflict_do_nothing()
+        self._connection.execute(
+            statement, {"node_id": node_key, "item_id": item_id, "retracted": self._transaction.now}
+        )
+
+    def purge(self, node_key: int) -> None:
+        """Remove all items and leave tombstones."""
+        self._connection.execute(_BURY_ALL, {"node_id": node_key, "now": self._transaction.now})
+        self._connection.execute(_CLEAR, {"node_id": node_key})
+
+    def clear(self, node_key: int) -> None:
+        """Remove all items; they may come again."""
+        self._connection.execute(_CLEAR, {"node_id": node_key})
+
+    def unbury(self, node_key: int, item_id: str) -> None:
+        """Forget that an item was retracted: its own author publishes it again."""
+        self._connection.execute(_UNBURY, {"node_id": node_key, "item_id": item_id})
+
+    def forget_tombstones(self, before: "datetime") -> int:
+        """Remove tombstones older than every queue; how many."""
+        return int(self._connection.execute(_FORGET, {"before": before}).rowcount)

@@ -1,0 +1,218 @@
+"""What other domains have yet to be told: one row for each domain and event, in the event's own transaction.
+
+The row says only that the domain is owed the event. Who there is told, and with what, is found out when it is sent,
+for an item may have been edited or retracted and a reader removed by then. Where nobody can be asked any more (a node
+was deleted) the row has the stanza itself.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import ColumnElement, bindparam, delete, exists, func, insert, or_, select, text
+
+from microblog.model.access import audiences_allowed
+from microblog.model.item import Audience, Item
+from microblog.model.node import AccessModel, Node
+from microblog.store import tables
+from microblog.store.items import ITEM_COLUMNS, read_item
+from microblog.store.nodes import NODE_COLUMNS, read_node
+
+if TYPE_CHECKING:
+    from sqlalchemy import Select
+
+    from microblog.store.transaction import Transaction
+
+_OUTBOX = tables.outbox
+_EVENTS = tables.events
+_NODES = tables.nodes
+_ITEMS = tables.items
+
+# From each domain with a subscriber one hops to the next in the index: the cost is in domains, not in followers.
+_FAN_OUT = (
+    text(
+        """
+INSERT INTO outbox (domain, event_seq, created)
+WITH RECURSIVE follower (domain) AS (
+  SELECT min(domain) FROM subscriptions WHERE node_id = :node_id
+  UNION ALL
+  SELECT (SELECT min(s.domain) FROM subscriptions s WHERE s.node_id = :node_id AND s.domain > follower.domain)
+  FROM follower WHERE follower.domain IS NOT NULL
+), interested (domain) AS (
+  SELECT min(domain) FROM interests WHERE service = :service AND node = :node
+  UNION ALL
+  SELECT (SELECT min(i.domain) FROM interests i
+          WHERE i.service = :service AND i.node = :node AND i.domain > interested.domain)
+  FROM interested WHERE interested.domain IS NOT NULL
+)
+SELECT owed.domain, :seq, :now FROM (
+  SELECT domain FROM follower WHERE domain IS NOT NULL AND EXISTS (
+    SELECT 1 FROM subscriptions s
+    WHERE s.node_id = :node_id AND s.domain = follower.domain AND s.state = 'subscribed')
+  UNION
+  SELECT domain FROM interested WHERE domain IS NOT NULL
+) owed
+WHERE owed.domain <> :local
+RETURNING domain
+"""
+    )
+    .bindparams(
+        bindparam("node_id", type_=_NODES.c.id.type),
+        bindparam("service", type_=_NODES.c.service.type),
+        bindparam("node", type_=_NODES.c.name.type),
+        bindparam("seq", type_=_OUTBOX.c.event_seq.type),
+        bindparam("now", type_=_OUTBOX.c.created.type),
+        bindparam("local", type_=_OUTBOX.c.domain.type),
+    )
+    .columns(_OUTBOX.c.domain)
+)
+_DOMAINS = text(
+    """
+WITH RECURSIVE owed (domain) AS (
+  SELECT min(domain) FROM outbox
+  UNION ALL
+  SELECT (SELECT min(o.domain) FROM outbox o WHERE o.domain > owed.domain) FROM owed WHERE owed.domain IS NOT NULL
+)
+SELECT domain FROM owed WHERE domain IS NOT NULL
+"""
+).columns(_OUTBOX.c.domain)
+_LATER = _OUTBOX.alias("later")
+_SUPERSEDED = (
+    exists()
+    .where(
+        _LATER.c.event_seq == _ITEMS.c.position,
+        _LATER.c.domain == _OUTBOX.c.domain,
+        _LATER.c.id > _OUTBOX.c.id,
+    )
+    .label("superseded")
+)
+_ROWS = (
+    select(
+        *NODE_COLUMNS,
+        *ITEM_COLUMNS,
+        _SUPERSEDED,
+        _OUTBOX.c.id,
+        _OUTBOX.c.stanza,
+        _EVENTS.c.seq,
+        _EVENTS.c.kind,
+        _EVENTS.c.item_id,
+        _EVENTS.c.audience,
+    )
+    .select_from(_OUTBOX)
+    .outerjoin(_EVENTS, _EVENTS.c.seq == _OUTBOX.c.event_seq)
+    .outerjoin(_NODES, _NODES.c.id == _EVENTS.c.node_id)
+    .outerjoin(_ITEMS, (_ITEMS.c.node_id == _EVENTS.c.node_id) & (_ITEMS.c.item_id == _EVENTS.c.item_id))
+    .where(_OUTBOX.c.domain == bindparam("domain"), _OUTBOX.c.id > bindparam("after"))
+    .order_by(_OUTBOX.c.id)
+    .limit(bindparam("limit"))
+)
+
+
+def _of_audiences(rows: "Select[Any]", audiences: Iterable[Audience]) -> "Select[Any]":
+    """Only what may leave: an event's audience, and not more than its node's access model grants today."""
+    allowed = set(audiences)
+    condition: ColumnElement[bool] = _EVENTS.c.audience.in_([audience.value for audience in sorted(allowed)])
+    if Audience.FOLLOWERS not in allowed:
+        condition = condition & (_NODES.c.access_model == AccessModel.OPEN.value)
+    return rows.where(or_(_OUTBOX.c.stanza.is_not(None), condition))
+
+
+_ROWS_FOR: dict[frozenset[Audience], "Select[Any]"] = {}
+_COUNT = select(func.count()).where(_OUTBOX.c.domain == bindparam("domain"))
+_BACKLOG = select(_OUTBOX.c.domain, func.count()).group_by(_OUTBOX.c.domain).order_by(_OUTBOX.c.domain)
+_DONE = delete(_OUTBOX).where(_OUTBOX.c.id.in_(bindparam("ids", expanding=True)))
+_DROP = delete(_OUTBOX).where(_OUTBOX.c.domain == bindparam("domain"))
+_ADD = insert(_OUTBOX).inline()
+
+
+class Owed(NamedTuple):
+    """A row of the outbox: a stanza, or an event with its node and, if it is still there, its item."""
+
+    id: int
+    stanza: str | None
+    seq: int
+    kind: str
+    item_id: str | None
+    audience: Audience
+    node: Node | None
+    item: Item | None
+    superseded: bool
+
+
+class Outbox:
+    """By domain, in order."""
+
+    def __init__(self, transaction: "Transaction") -> None:
+        self._transaction = transaction
+        self._connection = transaction.connection
+
+    def fan_out(self, node: Node, seq: int, audience: Audience) -> tuple[str, ...]:
+        """Owe an event to every remote domain that has a follower of the node; those domains.
+
+        What is for this domain only is owed to nobody.
+        """
+        local = self._transaction.domain
+        if not audiences_allowed("", local_domain=local).issuperset((audience,)):
+            return ()
+        rows = self._connection.execute(
+            _FAN_OUT,
+            {
+                "node_id": node.key,
+                "service": str(node.service),
+                "node": node.name,
+                "seq": seq,
+                "now": self._transaction.now,
+                "local": local,
+            },
+        )
+        return tuple(sorted(row[0] for row in rows))
+
+    def add_stanza(self, domain: str, stanza: str) -> None:
+        """Owe a domain a stanza that is ready."""
+        self._connection.execute(
+            _ADD, {"domain": domain, "event_seq": None, "stanza": stanza, "created": self._transaction.now}
+        )
+
+    def owed(self, domain: str, audiences: frozenset[Audience], *, after: int = 0, limit: int) -> list[Owed]:
+        """The oldest rows of a domain whose events have one of these audiences."""
+        statement = _ROWS_FOR.get(audiences)
+        if statement is None:
+            statement = _ROWS_FOR[audiences] = _of_audiences(_ROWS, audiences)
+        rows = self._connection.execute(statement, {"domain": domain, "after": after, "limit": limit})
+        return [_read(row) for row in rows]
+
+    def count(self, domain: str) -> int:
+        """How many rows a domain has."""
+        return int(self._connection.execute(_COUNT, {"domain": domain}).scalar_one())
+
+    def domains(self) -> list[str]:
+        """The domains that have rows."""
+        return list(self._connection.execute(_DOMAINS).scalars().all())
+
+    def backlog(self) -> dict[str, int]:
+        """How many rows each domain has."""
+        return {domain: count for domain, count in self._connection.execute(_BACKLOG)}
+
+    def done(self, ids: Sequence[int]) -> None:
+        """Remove rows."""
+        if ids:
+            self._connection.execute(_DONE, {"ids": list(ids)})
+
+    def drop(self, domain: str) -> int:
+        """Remove all rows of a domain; how many."""
+        return int(self._connection.execute(_DROP, {"domain": domain}).rowcount)
+
+
+def _read(row: Any) -> Owed:
+    at = len(NODE_COLUMNS)
+    rest = at + len(ITEM_COLUMNS)
+    return Owed(
+        superseded=bool(row[rest]),
+        id=row[rest + 1],
+        stanza=row[rest + 2],
+        seq=row[rest + 3] or 0,
+        kind=row[rest + 4] or "",
+        item_id=row[rest + 5],
+        audience=Audience(row[rest + 6] or "public"),
+        node=None if row[0] is None else read_node(row),
+        item=None if row[at] is None else read_item(row, at),
+    )

@@ -1,0 +1,339 @@
+"""Subscriptions, on both sides: others at our nodes, and our people at remote nodes.
+
+For the latter a row also says what came for its subscriber (``received``) and what was written to a session of theirs
+(``delivered``), both as sequence numbers of events of the node.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, literal, select, update
+
+from microblog.model.access import Facts
+from microblog.model.jid import JID
+from microblog.model.node import Node
+from microblog.model.subscription import SubscribeOptions, Subscription, SubscriptionState
+from microblog.store import tables
+from microblog.store.affiliations import ACCOUNT, FACT_COLUMNS, account_of, read_facts
+from microblog.store.nodes import NODE_COLUMNS, read_node
+
+if TYPE_CHECKING:
+    from microblog.store.transaction import Transaction
+
+_SUBSCRIPTIONS = tables.subscriptions
+_AFFILIATIONS = tables.affiliations
+_CONTACTS = tables.contacts
+_NODES = tables.nodes
+_INTERESTS = tables.interests
+_SUBSCRIBED = _SUBSCRIPTIONS.c.state == literal(SubscriptionState.SUBSCRIBED.value)
+_NODE = _SUBSCRIPTIONS.c.node_id == bindparam("node_id")
+_DOMAIN = _SUBSCRIPTIONS.c.domain == bindparam("domain")
+
+_COLUMNS: tuple[ColumnElement[Any], ...] = (
+    _SUBSCRIPTIONS.c.subscriber,
+    _SUBSCRIPTIONS.c.state,
+    _SUBSCRIPTIONS.c.subid,
+    _SUBSCRIPTIONS.c.options,
+)
+_FIND = select(*_COLUMNS).where(_NODE, _SUBSCRIPTIONS.c.subscriber == bindparam("subscriber"))
+_OF_BARE = (
+    select(*_COLUMNS).where(_NODE, _SUBSCRIPTIONS.c.bare == bindparam("bare")).order_by(_SUBSCRIPTIONS.c.subscriber)
+)
+_IN_STATE = (
+    select(*_COLUMNS)
+    .where(
+        _NODE,
+        _SUBSCRIPTIONS.c.state == bindparam("state"),
+        _SUBSCRIPTIONS.c.subscriber > bindparam("after"),
+    )
+    .order_by(_SUBSCRIPTIONS.c.subscriber)
+    .limit(bindparam("limit"))
+)
+_AT_SERVICE = (
+    select(_NODES.c.name, *_COLUMNS)
+    .join(_NODES, _NODES.c.id == _SUBSCRIPTIONS.c.node_id)
+    .where(_SUBSCRIPTIONS.c.bare == bindparam("bare"), _NODES.c.service == bindparam("service"))
+    .order_by(_NODES.c.name, _SUBSCRIPTIONS.c.subscriber)
+)
+_FOLLOWS = (
+    select(*NODE_COLUMNS, *_COLUMNS, _SUBSCRIPTIONS.c.received, _SUBSCRIPTIONS.c.delivered)
+    .join(_NODES, _NODES.c.id == _SUBSCRIPTIONS.c.node_id)
+    .where(_SUBSCRIPTIONS.c.bare == bindparam("bare"))
+    .order_by(_NODES.c.id)
+)
+_UNTOLD = (
+    select(*NODE_COLUMNS, _SUBSCRIPTIONS.c.received, _SUBSCRIPTIONS.c.delivered)
+    .join(_NODES, _NODES.c.id == _SUBSCRIPTIONS.c.node_id)
+    .where(
+        _SUBSCRIPTIONS.c.bare == bindparam("bare"),
+        _SUBSCRIPTIONS.c.received > _SUBSCRIPTIONS.c.delivered,
+    )
+)
+_MARKS = select(
+    _SUBSCRIPTIONS.c.id,
+    _SUBSCRIPTIONS.c.state,
+    _SUBSCRIPTIONS.c.received,
+    _SUBSCRIPTIONS.c.delivered,
+    _SUBSCRIPTIONS.c.options,
+).where(_NODE, _SUBSCRIPTIONS.c.subscriber == bindparam("subscriber"))
+_SET_MARKS = (
+    update(_SUBSCRIPTIONS)
+    .where(_SUBSCRIPTIONS.c.id == bindparam("key"))
+    .values(received=bindparam("received_"), delivered=bindparam("delivered_"))
+)
+_DELIVERED = (
+    update(_SUBSCRIPTIONS)
+    .where(
+        _SUBSCRIPTIONS.c.node_id == bindparam("key"),
+        _SUBSCRIPTIONS.c.subscriber == bindparam("jid"),
+        _SUBSCRIPTIONS.c.delivered < bindparam("seq"),
+    )
+    .values(delivered=bindparam("seq"))
+)
+# The rows a domain has at a node, each with what the access rules must know of its subscriber.
+_READERS = (
+    select(_SUBSCRIPTIONS.c.subscriber, _SUBSCRIPTIONS.c.options, _SUBSCRIPTIONS.c.state, *FACT_COLUMNS)
+    .select_from(_SUBSCRIPTIONS)
+    .outerjoin(
+        _AFFILIATIONS,
+        and_(
+            _AFFILIATIONS.c.node_id == _SUBSCRIPTIONS.c.node_id,
+            _AFFILIATIONS.c.jid == _SUBSCRIPTIONS.c.bare,
+        ),
+    )
+    .outerjoin(_CONTACTS, and_(_CONTACTS.c.account_id == ACCOUNT, _CONTACTS.c.jid == _SUBSCRIPTIONS.c.bare))
+    .where(_NODE, _DOMAIN, _SUBSCRIBED)
+)
+_READERS_PAGE = (
+    _READERS.where(_SUBSCRIPTIONS.c.id > bindparam("after"))
+    .add_columns(_SUBSCRIPTIONS.c.id)
+    .order_by(_SUBSCRIPTIONS.c.id)
+    .limit(bindparam("limit"))
+)
+_ELSEWHERE = (
+    select(_SUBSCRIPTIONS.c.subscriber)
+    .where(_NODE, _SUBSCRIPTIONS.c.domain != bindparam("domain"))
+    .order_by(_SUBSCRIPTIONS.c.id)
+)
+_HERE = select(_SUBSCRIPTIONS.c.subscriber).where(_NODE, _DOMAIN).order_by(_SUBSCRIPTIONS.c.id)
+_COUNT_NODE = select(func.count()).where(_NODE, _SUBSCRIBED)
+_COUNT_BARE = select(func.count()).where(_SUBSCRIPTIONS.c.bare == bindparam("bare"))
+_COUNT_DOMAIN = select(func.count()).where(_DOMAIN)
+_INSERT = insert(_SUBSCRIPTIONS).inline()
+_UPDATE = (
+    update(_SUBSCRIPTIONS)
+    .where(_SUBSCRIPTIONS.c.node_id == bindparam("key"), _SUBSCRIPTIONS.c.subscriber == bindparam("jid"))
+    .values(state=bindparam("state"), subid=bindparam("subid"), options=bindparam("options"))
+)
+_DELETE = delete(_SUBSCRIPTIONS).where(_NODE, _SUBSCRIPTIONS.c.subscriber == bindparam("subscriber"))
+_DELETE_BARE = delete(_SUBSCRIPTIONS).where(_NODE, _SUBSCRIPTIONS.c.bare == bindparam("bare"))
+IMPLICIT = '{"implicit": true}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """A subscriber and what the access rules have to know of them; ``id`` is for paging."""
+
+    jid: JID
+    facts: Facts
+    deliver: bool
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marks:
+    """How far a subscriber of ours has been told of a remote node's events; ``implicit``: by presence, never asked."""
+
+    key: int
+    state: SubscriptionState
+    received: int
+    delivered: int
+    implicit: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Follow:
+    """A subscription of somebody of ours with its node and marks; ``implicit``: by presence, never asked for."""
+
+    node: Node
+    subscription: Subscription
+    received: int
+    delivered: int
+    implicit: bool
+
+
+def _write_options(options: SubscribeOptions) -> str:
+    return "{}" if options.deliver else '{"deliver": false}'
+
+
+def _read_options(text: str) -> SubscribeOptions:
+    return SubscribeOptions() if text == "{}" else SubscribeOptions(deliver=json.loads(text).get("deliver", True))
+
+
+def _read(service: JID, node: str, row: Sequence[Any]) -> Subscription:
+    return Subscription(
+        service=service,
+        node=node,
+        jid=JID.parse(row[0]),
+        state=SubscriptionState(row[1]),
+        subid=row[2],
+        options=_read_options(row[3]),
+    )
+
+
+class Subscriptions:
+    """By node and subscriber."""
+
+    def __init__(self, transaction: "Transaction") -> None:
+        self._transaction = transaction
+        self._connection = transaction.connection
+
+    def find(self, node: Node, jid: JID) -> Subscription | None:
+        """The subscription of exactly this address."""
+        row = self._connection.execute(_FIND, {"node_id": node.key, "subscriber": str(jid)}).first()
+        return None if row is None else _read(node.service, node.name, row)
+
+    def of_bare(self, node: Node, jid: JID) -> list[Subscription]:
+        """All subscriptions of somebody, bare and with resources."""
+        rows = self._connection.execute(_OF_BARE, {"node_id": node.key, "bare": str(jid.bare)})
+        return [_read(node.service, node.name, row) for row in rows]
+
+    def in_state(self, node: Node, state: SubscriptionState, *, after: str = "", limit: int) -> list[Subscription]:
+        """The subscriptions in a state, by address."""
+        rows = self._connection.execute(
+            _IN_STATE, {"node_id": node.key, "state": state.value, "after": after, "limit": limit}
+        )
+        return [_read(node.service, node.name, row) for row in rows]
+
+    def at_service(self, service: JID, jid: JID) -> list[Subscription]:
+        """Somebody's subscriptions to the nodes of a service."""
+        rows = self._connection.execute(_AT_SERVICE, {"service": str(service), "bare": str(jid.bare)})
+        return [_read(service, row[0], tuple(row)[1:]) for row in rows]
+
+    def follows(self, jid: JID) -> list[Follow]:
+        """Everything that somebody subscribed to, here and elsewhere."""
+        width = len(NODE_COLUMNS)
+        follows = []
+        for row in self._connection.execute(_FOLLOWS, {"bare": str(jid.bare)}):
+            node = read_node(row)
+            follows.append(
+                Follow(
+                    node=node,
+                    subscription=_read(node.service, node.name, tuple(row)[width:]),
+                    received=row[width + 4],
+                    delivered=row[width + 5],
+                    implicit=row[width + 3] == IMPLICIT,
+                )
+            )
+        return follows
+
+    def untold(self, jid: JID) -> list[tuple[Node, int, int]]:
+        """The nodes of which more came for somebody than was written to a session: node, received, delivered."""
+        rows = self._connection.execute(_UNTOLD, {"bare": str(jid.bare)})
+        width = len(NODE_COLUMNS)
+        return [(read_node(row), row[width], row[width + 1]) for row in rows]
+
+    def readers(self, node: Node, domain: str) -> list[Reader]:
+        """The subscribers that a domain has at a node."""
+        rows = self._connection.execute(_READERS, {"node_id": node.key, "domain": domain, "account": account_of(node)})
+        return [self._reader(node, row) for row in rows]
+
+    def readers_page(self, node: Node, domain: str, *, after: int, limit: int) -> list[Reader]:
+        """The same in pages, in order of ``Reader.id``."""
+        rows = self._connection.execute(
+            _READERS_PAGE,
+            {"node_id": node.key, "domain": domain, "account": account_of(node), "after": after, "limit": limit},
+        )
+        return [self._reader(node, row, row[6]) for row in rows]
+
+    def _reader(self, node: Node, row: Sequence[Any], key: int = 0) -> Reader:
+        jid = JID.parse(row[0])
+        facts = read_facts(node, jid, self._transaction.domain, row[2], row[3], row[4], row[5])
+        return Reader(jid=jid, facts=facts, deliver=_read_options(row[1]).deliver, id=key)
+
+    def elsewhere(self, node: Node, domain: str) -> list[JID]:
+        """All subscribers, in whatever state, that are not of a domain."""
+        rows = self._connection.execute(_ELSEWHERE, {"node_id": node.key, "domain": domain})
+        return [JID.parse(subscriber) for (subscriber,) in rows]
+
+    def here(self, node: Node, domain: str) -> list[JID]:
+        """All subscribers, in whatever state, of a domain."""
+        rows = self._connection.execute(_HERE, {"node_id": node.key, "domain": domain})
+        return [JID.parse(subscriber) for (subscriber,) in rows]
+
+    def count(self, node: Node) -> int:
+        """How many subscriptions a node has."""
+        return int(self._connection.execute(_COUNT_NODE, {"node_id": node.key}).scalar_one())
+
+    def count_of(self, jid: JID) -> int:
+        """How many subscriptions somebody has."""
+        return int(self._connection.execute(_COUNT_BARE, {"bare": str(jid.bare)}).scalar_one())
+
+    def count_of_domain(self, domain: str) -> int:
+        """How many subscriptions all people of a domain have."""
+        return int(self._connection.execute(_COUNT_DOMAIN, {"domain": domain}).scalar_one())
+
+    def add(self, node: Node, subscription: Subscription, *, implicit: bool = False) -> None:
+        """Write down a subscription that is not there yet."""
+        jid = subscription.jid
+        self._connection.execute(
+            _INSERT,
+            {
+                "node_id": node.key,
+                "subscriber": str(jid),
+                "bare": str(jid.bare),
+                "domain": jid.domainpart,
+                "state": subscription.state.value,
+                "subid": subscription.subid,
+                "options": IMPLICIT if implicit else _write_options(subscription.options),
+                "created": self._transaction.now,
+            },
+        )
+
+    def change(self, node: Node, subscription: Subscription) -> None:
+        """Write down the state and options of a subscription that is there."""
+        self._connection.execute(
+            _UPDATE,
+            {
+                "key": node.key,
+                "jid": str(subscription.jid),
+                "state": subscription.state.value,
+                "subid": subscription.subid,
+                "options": _write_options(subscription.options),
+            },
+        )
+
+    def remove(self, node: Node, jid: JID) -> None:
+        """Remove the subscription of exactly this address."""
+        self._connection.execute(_DELETE, {"node_id": node.key, "subscriber": str(jid)})
+
+    def remove_all(self, node: Node, jid: JID) -> None:
+        """Remove all subscriptions of somebody."""
+        self._connection.execute(_DELETE_BARE, {"node_id": node.key, "bare": str(jid.bare)})
+
+    def marks(self, node: Node, jid: JID) -> Marks | None:
+        """How far somebody of ours has been told of a remote node's events."""
+        row = self._connection.execute(_MARKS, {"node_id": node.key, "subscriber": str(jid.bare)}).first()
+        if row is None:
+            return None
+        return Marks(
+            key=row[0],
+            state=SubscriptionState(row[1]),
+            received=row[2],
+            delivered=row[3],
+            implicit=row[4] == IMPLICIT,
+        )
+
+    def set_marks(self, marks: Marks) -> None:
+        """Write the marks down."""
+        self._connection.execute(
+            _SET_MARKS, {"key": marks.key, "received_": marks.received, "delivered_": marks.delivered}
+        )
+
+    def delivered(self, told: Iterable[tuple[int, JID, int]]) -> None:
+        """Node key, subscriber, sequence number: everything up to it was written to a session. Never goes back."""
+        values = [{"key": key, "jid": str(jid.bare), "seq": seq} for key, jid, seq in told]
+        if values:
+            self._connection.execute(_DELIVERED, values)

@@ -1,0 +1,300 @@
+"""What remote feeds send to our people: checked, stored once, told to each of them once.
+
+A notification comes once for every follower here. The first copy is stored in our one copy of the feed; each copy is
+told to its own recipient, if that is the first time for them. How far a recipient has been told stands beside their
+subscription: ``received`` is the last event that came, ``delivered`` the last that was written to a session. What lies
+between was cut off by a crash, or waits for the recipient to come on line.
+
+Nobody vouches for anybody: the feed's domain, and that of the publisher, is the domain that the stream was
+authenticated for. A retracted item does not come back, an older version does not replace a newer one, and another text
+under the same time is not believed.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from microblog.model.access import audience_of
+from microblog.model.contact import Subscription as ContactState
+from microblog.model.entry import Entry
+from microblog.model.errors import BadRequest, ItemRequired, NodeIDRequired, NotAcceptable, ResourceConstraint
+from microblog.model.event import ItemPublished, ItemRetracted, NodeDeleted, NodeEvent, NodePurged
+from microblog.model.item import Item, Proof
+from microblog.model.jid import JID
+from microblog.model.node import Node, is_feed
+from microblog.model.subscription import Subscription, SubscriptionState
+from microblog.store import events
+from microblog.store.nodes import LookUp
+from microblog.store.subscriptions import Marks
+from microblog.store.transaction import Transaction
+from microblog.usecases.following import remote_node
+from microblog.usecases.publishing import check_item_id, check_node_name, clamp_instant
+
+UNDELIVERED_MAX = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedItem:
+    """An item of a notification. ``payload`` is self-contained XML text, empty if none came."""
+
+    id: str
+    payload: str = ""
+    publisher: JID | None = None
+    entry: Entry | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """An event notification (§7.1.2) from ``service`` to one of ours.
+
+    ``sender_domain``: what the stream was authenticated for, ``proof``: by what.
+    """
+
+    service: JID
+    node: str
+    recipient: JID
+    sender_domain: str
+    proof: Proof
+    published: tuple[ReceivedItem, ...] = ()
+    retracted: tuple[str, ...] = ()
+    purged: bool = False
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of a notification.
+
+    ``new``: ids the recipient is now told of. ``missing``: ids that came without payload and are to be fetched.
+    ``equivocal``: ids under which something else is known for the same time. ``ignored``: why it was not taken in.
+    """
+
+    new: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    equivocal: tuple[str, ...] = ()
+    ignored: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undelivered:
+    """Events to be written to a session, and then the marks to hand to ``delivered``."""
+
+    events: tuple[NodeEvent, ...]
+    marks: tuple[tuple[int, JID, int], ...]
+
+
+def receive(tx: Transaction, request: Received) -> Receipt:
+    """Take a notification in, for its recipient. Raises ResourceConstraint when nothing can be stored."""
+    ignored = _unwanted(tx, request)
+    if ignored:
+        return Receipt(ignored=ignored)
+    follow = _follow(tx, request)
+    if follow is None:
+        return Receipt(ignored="the recipient does not follow this feed")
+    node, marks = follow
+    if request.deleted:
+        _delete(tx, node)
+        return Receipt()
+    reader = _Reader(tx, node, request.recipient.bare, marks)
+    if request.purged:
+        reader.purge()
+    for item_id in request.retracted:
+        reader.retract(item_id)
+    for item in request.published:
+        reader.publish(item, request)
+    reader.write_marks()
+    return Receipt(new=tuple(reader.new), missing=tuple(reader.missing), equivocal=tuple(reader.equivocal))
+
+
+def _unwanted(tx: Transaction, request: Received) -> str:
+    """Why a notification is not even looked at."""
+    if request.service.domainpart != request.sender_domain or request.service.domainpart == tx.domain:
+        return "the feed is not the sender's"
+    if request.recipient.domainpart != tx.domain:
+        return "the recipient is not one of ours"
+    try:
+        check_node_name(request.node)
+        for item_id in (*request.retracted, *(item.id for item in request.published)):
+            check_item_id(item_id)
+    except (NodeIDRequired, ItemRequired, BadRequest) as error:
+        return error.text
+    return ""
+
+
+def _follow(tx: Transaction, request: Received) -> tuple[Node, Marks] | None:
+    """Our copy of the feed and the recipient's marks there, if the recipient follows.
+
+    Who sees the presence of a contact follows its feeds without a subscription (XEP-0163 §4.2), and gets a row to have
+    marks in.
+    """
+    account = request.recipient.bare
+    node = tx.nodes.find(request.service, request.node)
+    marks = tx.subscriptions.marks(node, account) if node else None
+    if node and marks and marks.state is SubscriptionState.SUBSCRIBED and not marks.implicit:
+        return node, marks
+    contact = tx.contacts.get(account, request.service)
+    if contact is None or contact.subscription not in (ContactState.TO, ContactState.BOTH):
+        return None
+    if node is not None and marks is not None:
+        return node, marks
+    if request.deleted or request.purged or not request.published:
+        return None
+    if tx.subscriptions.count_of(account) >= tx.limits.follows_total:
+        return None
+    node = node or remote_node(tx, request.service, request.node)
+    implicit = Subscription(service=node.service, node=node.name, jid=account, state=SubscriptionState.SUBSCRIBED)
+    tx.subscriptions.add(node, implicit, implicit=True)
+    marks = tx.subscriptions.marks(node, account)
+    assert marks is not None
+    return node, marks
+
+
+class _Reader:
+    """One recipient at our copy of one feed, while a notification is taken in."""
+
+    def __init__(self, tx: Transaction, node: Node, jid: JID, marks: Marks) -> None:
+        self._tx = tx
+        self._node = node
+        self._jid = jid
+        self._before = self._marks = marks
+        self.new: list[str] = []
+        self.missing: list[str] = []
+        self.equivocal: list[str] = []
+
+    def _told(self, seq: int) -> bool:
+        """Move the marks to an event; False if the recipient has been told of it before."""
+        marks = self._marks
+        if seq <= marks.received:
+            return False
+        # What happened in between was for others; only an event that is still to be written keeps the mark back.
+        delivered = seq - 1 if marks.delivered == marks.received else marks.delivered
+        self._marks = replace(marks, received=seq, delivered=delivered)
+        return True
+
+    def write_marks(self) -> None:
+        """Write down how far the recipient has come."""
+        if self._marks != self._before:
+            self._tx.subscriptions.set_marks(self._marks)
+
+    def publish(self, item: ReceivedItem, request: Received) -> None:
+        """An item was published at the feed."""
+        tx, node = self._tx, self._node
+        if (item.publisher or node.service).domainpart != request.sender_domain:
+            return
+        if len(item.payload.encode()) > tx.limits.payload_max_bytes:
+            return
+        found = tx.nodes.look_up(node.service, node.name, item.id)
+        if found is None or found.retracted:
+            return
+        if not item.payload and is_feed(node.name):
+            if found.item is None or not self._known(found.item):
+                self.missing.append(item.id)
+            return
+        stored = self._store(found, item, request)
+        if stored is None or not self._told(stored.position):
+            return
+        self.new.append(item.id)
+        tx.emit(ItemPublished(seq=stored.position, node=node, item=stored, recipients=(self._jid,)))
+
+    def _known(self, item: Item) -> bool:
+        return item.position <= self._marks.received
+
+    def _store(self, found: LookUp, item: ReceivedItem, request: Received) -> Item | None:
+        """The item as it is stored now; None if this version of it is not to be told to anybody."""
+        tx, node, old = self._tx, self._node, found.item
+        stated = item.entry.updated if item.entry else None
+        if old is not None:
+            if old.payload == item.payload:
+                return old
+            if stated is not None and stated <= old.updated:
+                if stated == old.updated:
+                    self.equivocal.append(item.id)
+                return None
+        try:
+            updated = clamp_instant(tx, stated)
+            published = clamp_instant(tx, item.entry.published if item.entry else None)
+        except NotAcceptable:
+            return None
+        if tx.disk_low:
+            raise ResourceConstraint("the server's disk is full")
+        audience = audience_of(node.config)
+        seq = tx.events.record(node.key, events.PUBLISHED, item_id=item.id, audience=audience)
+        new = Item(
+            id=item.id,
+            publisher=(item.publisher or node.service).bare,
+            payload=item.payload,
+            published=old.published if old else published,
+            updated=updated,
+            position=seq,
+            audience=audience,
+            proof=request.proof,
+        )
+        tx.items.put(node.key, new, replaces=old is not None)
+        if old is None and node.config.max_items is not None:
+            tx.items.trim(node.key, node.config.max_items)
+        return new
+
+    def retract(self, item_id: str) -> None:
+        """An item was retracted at the feed."""
+        tx, node = self._tx, self._node
+        found = tx.nodes.look_up(node.service, node.name, item_id)
+        if found is None:
+            return
+        if found.item is not None:
+            seq = tx.events.record(node.key, events.RETRACTED, item_id=item_id, audience=found.item.audience)
+            tx.items.retract(node.key, item_id)
+        elif found.retracted:
+            known = tx.events.retracted_since(node.key, item_id, self._marks.received)
+            if known is None:
+                return
+            seq = known
+        else:
+            return
+        if self._told(seq):
+            self.new.append(item_id)
+            tx.emit(ItemRetracted(seq=seq, node=node, item_id=item_id, recipients=(self._jid,)))
+
+    def purge(self) -> None:
+        """The feed was purged."""
+        tx, node = self._tx, self._node
+        if tx.items.newest(node.key, 1):
+            seq = tx.events.record(node.key, events.PURGED)
+            # Without tombstones: what follows the purge may come a second time after a crash of the origin's.
+            tx.items.clear(node.key)
+        else:
+            known = tx.events.purged_since(node.key, self._marks.received)
+            if known is None:
+                return
+            seq = known
+        if self._told(seq):
+            tx.emit(NodePurged(seq=seq, node=node, recipients=(self._jid,)))
+
+
+def _delete(tx: Transaction, node: Node) -> None:
+    """The feed is gone, and with it our copy and everybody's subscription."""
+    subscribers = tuple(tx.subscriptions.here(node, tx.domain))
+    seq = tx.events.record(node.key, events.PURGED)
+    tx.nodes.delete(node)
+    tx.emit(NodeDeleted(seq=seq, node=node, subscribers=subscribers))
+
+
+def delivered(tx: Transaction, told: Iterable[tuple[int, JID, int]]) -> None:
+    """Node key, recipient, sequence number: everything up to there was written to a session of theirs."""
+    tx.subscriptions.delivered(told)
+
+
+def undelivered(tx: Transaction, recipient: JID, max: int = UNDELIVERED_MAX) -> Undelivered:
+    """What came for somebody and was not written to a session, oldest first; the newest, if it is more than ``max``.
+
+    An item that was edited or retracted since is told as it is now.
+    """
+    account = recipient.bare
+    found: list[NodeEvent] = []
+    marks = []
+    for node, upto, after in tx.subscriptions.untold(account):
+        marks.append((node.key, account, upto))
+        for item in tx.items.between(node.key, after, upto, max):
+            found.append(ItemPublished(seq=item.position, node=node, item=item, recipients=(account,)))
+        for seq, item_id in tx.events.retractions(node.key, after, upto, max):
+            found.append(ItemRetracted(seq=seq, node=node, item_id=item_id, recipients=(account,)))
+    found.sort(key=lambda event: event.seq)
+    return Undelivered(events=tuple(found[-max:]), marks=tuple(marks))

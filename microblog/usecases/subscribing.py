@@ -1,0 +1,524 @@
+"""XEP-0060 §6: what subscribers do, and what their owners say to it. XEP-0163 §4.3: interest by presence.
+
+One address has one subscription to a node. A subscription to a node with ``authorize`` waits for an owner. Items are in
+the order of publication, so the last page of XEP-0059 has the newest; within a page the oldest comes first.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from microblog.model.access import (
+    NO_SUCH_NODE,
+    Action,
+    Facts,
+    audiences_readable,
+    check,
+    readable,
+    subscription_verdict,
+    visible,
+)
+from microblog.model.contact import Subscription as ContactState
+from microblog.model.errors import (
+    BadRequest,
+    Forbidden,
+    InvalidJID,
+    InvalidSubID,
+    ItemNotFound,
+    NotSubscribed,
+    PendingSubscription,
+    PersistentItemsUnsupported,
+    TooManySubscriptions,
+)
+from microblog.model.event import SubscriptionChanged
+from microblog.model.item import Audience, Item, Page, PageRequest
+from microblog.model.jid import JID
+from microblog.model.node import MICROBLOG, Node, Options, SendLast
+from microblog.model.subscription import SubscribeOptions, Subscription, SubscriptionState
+from microblog.store.transaction import Transaction
+from microblog.usecases.publishing import check_node_name
+
+INTERESTS_PER_RESOURCE = 100
+RESOURCES_PER_CONTACT = 10
+IDS_PER_REQUEST = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscribe:
+    """§6.1.1: ``actor`` wants ``jid`` to be told."""
+
+    service: JID
+    node: str
+    actor: JID
+    jid: JID
+    options: Options | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscribed:
+    """``last``: an item to send to the subscriber now (§6.1.7). ``new``: there was no subscription before."""
+
+    node: Node
+    subscription: Subscription
+    last: Item | None
+    new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsubscribe:
+    """§6.2.1."""
+
+    service: JID
+    node: str
+    actor: JID
+    jid: JID
+    subid: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetOptions:
+    """§6.3.2."""
+
+    service: JID
+    node: str
+    actor: JID
+    jid: JID
+    subid: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetOptions(GetOptions):
+    """§6.3.5."""
+
+    options: Options = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieve:
+    """§6.5: items by id, the newest ``max_items``, or a page; with nothing said, as many of the newest as go."""
+
+    service: JID
+    node: str
+    actor: JID
+    item_ids: tuple[str, ...] = ()
+    max_items: int | None = None
+    page: PageRequest | None = None
+    subid: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieved:
+    """``truncated``: there are more than were asked for or may be had at once."""
+
+    node: Node
+    page: Page
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decide:
+    """§8.6: an owner lets a pending subscriber in, or not. ``notice``: the stanza that tells a remote subscriber."""
+
+    service: JID
+    node: str
+    actor: JID
+    jid: JID
+    allow: bool
+    subid: str | None = None
+    notice: Callable[[Subscription], str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """§8.7: who waits at an owner's nodes, or at one of them."""
+
+    service: JID
+    actor: JID
+    node: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followers:
+    """A page of the subscribers of an account's feed, by address."""
+
+    service: JID
+    node: str = MICROBLOG
+    after: str = ""
+    max: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSubscribers:
+    """A page of our own people who subscribed to a node and may read its items of an audience."""
+
+    node_key: int
+    audience: Audience = Audience.PUBLIC
+    after: int = 0
+    max: int = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalPage:
+    """``after`` for the next page; None behind the last."""
+
+    jids: tuple[JID, ...]
+    after: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interest:
+    """XEP-0163 §4.3.2: a remote contact is present and wants to hear of these nodes of one of ours."""
+
+    service: JID
+    jid: JID
+    nodes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastItems:
+    """XEP-0163 §4.3.4: somebody came on line and wants the last items of these nodes of these services."""
+
+    reader: JID
+    services: tuple[JID, ...]
+    nodes: frozenset[str]
+
+
+def subscribe(tx: Transaction, request: Subscribe) -> Subscribed:
+    """Subscribe (§6.1); again, and the subscription is as it was, with the options that are given now.
+
+    Raises: InvalidJID (§6.1.3.1), the refusals of ``subscription_verdict``, PendingSubscription (§6.1.3.7),
+    TooManySubscriptions (§6.1.3.9), ItemNotFound (§6.1.3.12), InvalidOptions (§6.3.7.2).
+    """
+    if request.jid.bare != request.actor.bare:
+        raise InvalidJID("one subscribes oneself")
+    node = local_node(tx, request.service, request.node)
+    state = subscription_verdict(node.config, tx.affiliations.facts(node, request.actor))
+    old = tx.subscriptions.find(node, request.jid)
+    options = (old.options if old else SubscribeOptions()).changed(request.options or {})
+    if old is not None:
+        return _subscribe_again(tx, node, old, options, state)
+    _check_number(tx, request)
+    subscription = Subscription(
+        service=node.service, node=node.name, jid=request.jid, state=state, subid=tx.new_id(), options=options
+    )
+    tx.subscriptions.add(node, subscription)
+    _tell(tx, node, subscription)
+    return Subscribed(node=node, subscription=subscription, last=_last(tx, node, subscription), new=True)
+
+
+def _subscribe_again(
+    tx: Transaction, node: Node, old: Subscription, options: SubscribeOptions, state: SubscriptionState
+) -> Subscribed:
+    if old.state is SubscriptionState.PENDING and state is SubscriptionState.PENDING:
+        raise PendingSubscription("the node's owner has not decided yet")
+    # What was granted once stays granted; what waited may have become free.
+    new = replace(old, options=options, state=SubscriptionState.SUBSCRIBED)
+    if new != old:
+        tx.subscriptions.change(node, new)
+    if new.state is not old.state:
+        _tell(tx, node, new)
+    return Subscribed(node=node, subscription=new, last=_last(tx, node, new), new=new.state is not old.state)
+
+
+def _check_number(tx: Transaction, request: Subscribe) -> None:
+    if request.jid.domainpart == tx.domain:
+        if tx.subscriptions.count_of(request.jid) >= tx.limits.follows_total:
+            raise TooManySubscriptions("you follow as many as one may")
+    elif tx.subscriptions.count_of_domain(request.jid.domainpart) >= tx.limits.subscriptions_per_remote_domain:
+        raise TooManySubscriptions("your server's people have as many subscriptions here as they may have")
+
+
+def _last(tx: Transaction, node: Node, subscription: Subscription) -> Item | None:
+    wanted = node.config.send_last_published_item is not SendLast.NEVER and node.config.deliver_notifications
+    if not wanted or subscription.state is not SubscriptionState.SUBSCRIBED or not subscription.options.deliver:
+        return None
+    facts = replace(tx.affiliations.facts(node, subscription.jid), subscribed=subscription.state)
+    return _newest(tx, node, facts)
+
+
+def _newest(tx: Transaction, node: Node, facts: Facts) -> Item | None:
+    audiences = audiences_readable(node.config, facts)
+    items = tx.items.newest(node.key, 1, audiences=audiences) if audiences else []
+    return items[0] if items else None
+
+
+def unsubscribe(tx: Transaction, request: Unsubscribe) -> Subscription:
+    """End a subscription (§6.2).
+
+    Raises: Forbidden (§6.2.3.3), ItemNotFound (§6.2.3.4), NotSubscribed (§6.2.3.2), InvalidSubID (§6.2.3.5).
+    """
+    node, subscription = _own_subscription(tx, request)
+    tx.subscriptions.remove(node, subscription.jid)
+    ended = replace(subscription, state=SubscriptionState.NONE)
+    _tell(tx, node, ended)
+    return ended
+
+
+def get_options(tx: Transaction, request: GetOptions) -> Subscription:
+    """A subscription with its options (§6.3). Raises as ``unsubscribe``."""
+    return _own_subscription(tx, request)[1]
+
+
+def set_options(tx: Transaction, request: SetOptions) -> Subscription:
+    """Change the options of a subscription (§6.3.5). Raises as ``unsubscribe``, and InvalidOptions."""
+    node, subscription = _own_subscription(tx, request)
+    changed = replace(subscription, options=subscription.options.changed(request.options))
+    if changed != subscription:
+        tx.subscriptions.change(node, changed)
+    return changed
+
+
+def _own_subscription(tx: Transaction, request: Unsubscribe | GetOptions) -> tuple[Node, Subscription]:
+    if request.jid.bare != request.actor.bare:
+        raise Forbidden("the subscription is somebody else's")
+    node = local_node(tx, request.service, request.node)
+    subscription = tx.subscriptions.find(node, request.jid)
+    if subscription is None:
+        if not visible(node.config, tx.affiliations.facts(node, request.actor)):
+            raise ItemNotFound(NO_SUCH_NODE)
+        raise NotSubscribed("there is no such subscription")
+    if request.subid and request.subid != subscription.subid:
+        raise InvalidSubID("there is no subscription of this subid")
+    return node, subscription
+
+
+def retrieve(tx: Transaction, request: Retrieve) -> Retrieved:
+    """Retrieve items (§6.5, XEP-0059).
+
+    Raises: ItemNotFound for no node, for one that the asker may know nothing of, and for a page that begins at an item
+    that is not there; Forbidden (§6.5.9.11), EntityNotSubscribed (§6.5.9.3), InvalidSubID (§6.5.9.2), BadRequest.
+    """
+    check_node_name(request.node)
+    node = tx.nodes.find(request.service, request.node) if request.service.domainpart == tx.domain else None
+    facts = tx.affiliations.facts(node, request.actor) if node else Facts()
+    check(Action.RETRIEVE, node.config if node else None, facts)
+    assert node is not None
+    if request.subid and not any(
+        request.subid == known.subid for known in tx.subscriptions.of_bare(node, request.actor)
+    ):
+        raise InvalidSubID("there is no subscription of this subid")
+    return _retrieve(tx, node, request, audiences_readable(node.config, facts))
+
+
+def _retrieve(tx: Transaction, node: Node, request: Retrieve, audiences: frozenset[Audience]) -> Retrieved:
+    if not node.config.persist_items and (request.page or request.item_ids):
+        raise PersistentItemsUnsupported("this node keeps no items")
+    if request.item_ids:
+        if len(request.item_ids) > IDS_PER_REQUEST:
+            raise BadRequest(f"at most {IDS_PER_REQUEST} items by id at once")
+        items = tx.items.some(node.key, request.item_ids, audiences)
+        return Retrieved(node=node, page=Page(items=tuple(items), count=len(items)), truncated=False)
+    if request.page is not None:
+        if request.max_items is not None and request.page == PageRequest():
+            return _newest_items(tx, node, request.max_items, audiences)
+        return _page(tx, node, request.page, audiences)
+    return _newest_items(tx, node, request.max_items, audiences)
+
+
+def _newest_items(tx: Transaction, node: Node, wanted: int | None, audiences: frozenset[Audience]) -> Retrieved:
+    most = tx.limits.rsm_page_max_items
+    if wanted is not None and wanted < 1:
+        raise BadRequest("max_items is a positive number")
+    limit = most if wanted is None else min(wanted, most)
+    items = tx.items.newest(node.key, limit + 1, audiences=audiences)
+    if len(items) <= limit:
+        return Retrieved(node=node, page=Page(items=tuple(items), count=len(items), index=0), truncated=False)
+    count = tx.items.count(node.key, audiences=audiences)
+    page = Page(items=tuple(items[1:]), count=count, index=count - limit)
+    return Retrieved(node=node, page=page, truncated=True)
+
+
+def _page(tx: Transaction, node: Node, page: PageRequest, audiences: frozenset[Audience]) -> Retrieved:
+    if sum((page.after is not None, page.before is not None, page.last_page, page.index is not None)) > 1:
+        raise BadRequest("after, before or index: one of them")
+    if (page.max is not None and page.max < 0) or (page.index is not None and page.index < 0):
+        raise BadRequest("no negative numbers")
+    limit = min(tx.limits.rsm_page_items if page.max is None else page.max, tx.limits.rsm_page_max_items)
+    count = tx.items.count(node.key, audiences=audiences)
+    if limit == 0:
+        return Retrieved(node=node, page=Page(items=(), count=count), truncated=count > 0)
+    if page.last_page:
+        items = tx.items.newest(node.key, limit, audiences=audiences)
+    elif page.before is not None:
+        end = _position(tx, node, page.before, audiences)
+        items = tx.items.newest(node.key, limit, before=end, audiences=audiences)
+    elif page.after is not None:
+        start = _position(tx, node, page.after, audiences)
+        items = tx.items.first(node.key, limit, after=start, audiences=audiences)
+    else:
+        skip = page.index or 0
+        items = tx.items.first(node.key, limit, skip=skip, audiences=audiences) if skip < count else []
+    index = tx.items.count(node.key, before=items[0].position, audiences=audiences) if items else None
+    return Retrieved(node=node, page=Page(items=tuple(items), count=count, index=index), truncated=len(items) < count)
+
+
+def _position(tx: Transaction, node: Node, item_id: str, audiences: frozenset[Audience]) -> int:
+    position = tx.items.position(node.key, item_id, audiences)
+    if position is None:
+        raise ItemNotFound("no such item to go on from")
+    return position
+
+
+def decide(tx: Transaction, request: Decide) -> Subscription:
+    """Approve or deny a pending subscription (§8.6).
+
+    Raises: ItemNotFound, Forbidden, NotSubscribed if nobody of this address waits.
+    """
+    node = owned_node(tx, request.service, request.node, request.actor)
+    subscription = tx.subscriptions.find(node, request.jid)
+    if subscription is None or (request.subid and request.subid != subscription.subid):
+        raise NotSubscribed("there is no such subscription")
+    if subscription.state is not SubscriptionState.PENDING:
+        raise NotSubscribed("the subscription does not wait for a decision")
+    return change_state(tx, node, subscription, request.allow, request.notice)
+
+
+def change_state(
+    tx: Transaction,
+    node: Node,
+    subscription: Subscription,
+    allow: bool,
+    notice: Callable[[Subscription], str] | None,
+) -> Subscription:
+    """Make a subscription subscribed or end it by an owner's word, and tell the subscriber (§8.8.4)."""
+    if allow:
+        changed = replace(subscription, state=SubscriptionState.SUBSCRIBED)
+        tx.subscriptions.change(node, changed)
+    else:
+        changed = replace(subscription, state=SubscriptionState.NONE)
+        tx.subscriptions.remove(node, subscription.jid)
+    domains: tuple[str, ...] = ()
+    if notice is not None and changed.jid.domainpart != tx.domain:
+        domains = (changed.jid.domainpart,)
+        tx.outbox.add_stanza(changed.jid.domainpart, notice(changed))
+    _tell(tx, node, changed, tell_subscriber=True, domains=domains)
+    return changed
+
+
+def pending(tx: Transaction, request: Pending) -> tuple[Subscription, ...]:
+    """Who waits for a decision (§8.7). Raises ItemNotFound, Forbidden."""
+    if request.node is not None:
+        nodes = [owned_node(tx, request.service, request.node, request.actor)]
+    else:
+        if request.actor.bare != request.service:
+            raise Forbidden("only an owner may")
+        nodes = tx.nodes.of(request.service)
+    found: list[Subscription] = []
+    for node in nodes:
+        found += tx.subscriptions.in_state(node, SubscriptionState.PENDING, limit=tx.limits.rsm_page_max_items)
+    return tuple(found)
+
+
+def followers(tx: Transaction, request: Followers) -> tuple[JID, ...]:
+    """The subscribers of a node, by address; for the account's own eyes."""
+    node = local_node(tx, request.service, request.node)
+    limit = min(request.max, tx.limits.rsm_page_max_items)
+    found = tx.subscriptions.in_state(node, SubscriptionState.SUBSCRIBED, after=request.after, limit=limit)
+    return tuple(subscription.jid for subscription in found)
+
+
+def local_subscribers(tx: Transaction, request: LocalSubscribers) -> LocalPage:
+    """Our own people who are to be told of an item."""
+    node = tx.nodes.get(request.node_key)
+    if node is None:
+        return LocalPage(jids=(), after=None)
+    readers = tx.subscriptions.readers_page(node, tx.domain, after=request.after, limit=request.max)
+    jids = tuple(
+        reader.jid
+        for reader in readers
+        if reader.deliver and request.audience in audiences_readable(node.config, reader.facts)
+    )
+    return LocalPage(jids=jids, after=readers[-1].id if len(readers) == request.max else None)
+
+
+def may_read(tx: Transaction, node_key: int, jids: Iterable[JID]) -> frozenset[JID]:
+    """Those of these (bare) who may be told of a node's items now."""
+    node = tx.nodes.get(node_key)
+    if node is None:
+        return frozenset()
+    found = tx.affiliations.facts_of(node, jids)
+    return frozenset(jid for jid, facts in found.items() if readable(node.config, facts))
+
+
+def presence_interest(tx: Transaction, request: Interest) -> tuple[tuple[Node, Item], ...]:
+    """Note what a remote contact that is present wants to hear of; the last items to send to it now.
+
+    Who is not subscribed to the account's presence has no interest. Bounded in nodes and resources.
+    """
+    if request.jid.domainpart == tx.domain or request.service.domainpart != tx.domain:
+        return ()
+    contact = tx.contacts.get(request.service, request.jid.bare)
+    if contact is None or contact.subscription not in (ContactState.FROM, ContactState.BOTH):
+        return ()
+    if tx.interests.other_resources(request.service, request.jid) >= RESOURCES_PER_CONTACT:
+        return ()
+    wanted = sorted(request.nodes)[:INTERESTS_PER_RESOURCE]
+    new = tx.interests.set(request.service, request.jid, wanted)
+    if not new:
+        return ()
+    return last_items(tx, LastItems(reader=request.jid, services=(request.service,), nodes=new))
+
+
+def presence_gone(tx: Transaction, jid: JID, service: JID | None = None) -> None:
+    """A remote full JID is not present any more, to one of ours or to all."""
+    tx.interests.gone(jid, service)
+
+
+def contact_lost(tx: Transaction, service: JID, jid: JID) -> None:
+    """Somebody is not subscribed to an account's presence any more, and so not to what depends on it (§12.1)."""
+    tx.interests.lost(service, jid)
+    for subscription in tx.subscriptions.at_service(service, jid):
+        node = local_node(tx, service, subscription.node)
+        if not readable(node.config, tx.affiliations.facts(node, jid)):
+            tx.subscriptions.remove(node, subscription.jid)
+            _tell(tx, node, replace(subscription, state=SubscriptionState.NONE), tell_subscriber=True)
+
+
+def last_items(tx: Transaction, request: LastItems) -> tuple[tuple[Node, Item], ...]:
+    """The last items of nodes that send them on presence, as far as the reader may have them."""
+    found = []
+    for service in request.services:
+        for node in tx.nodes.of(service):
+            if node.name not in request.nodes or not node.config.deliver_notifications:
+                continue
+            if node.config.send_last_published_item is not SendLast.ON_SUB_AND_PRESENCE:
+                continue
+            item = _newest(tx, node, tx.affiliations.facts(node, request.reader))
+            if item is not None:
+                found.append((node, item))
+    return tuple(found)
+
+
+def local_node(tx: Transaction, service: JID, name: str) -> Node:
+    """One of our own nodes. Raises ItemNotFound, NodeIDRequired."""
+    check_node_name(name)
+    node = tx.nodes.find(service, name) if service.domainpart == tx.domain else None
+    if node is None:
+        raise ItemNotFound(NO_SUCH_NODE)
+    return node
+
+
+def owned_node(tx: Transaction, service: JID, name: str, actor: JID) -> Node:
+    """A node that the actor owns. Raises ItemNotFound, Forbidden."""
+    node = local_node(tx, service, name)
+    check(Action.OWN, node.config, tx.affiliations.facts(node, actor))
+    return node
+
+
+def _tell(
+    tx: Transaction,
+    node: Node,
+    subscription: Subscription,
+    *,
+    tell_subscriber: bool = False,
+    domains: tuple[str, ...] = (),
+) -> None:
+    tx.emit(
+        SubscriptionChanged(
+            seq=tx.events.last(),
+            node=node,
+            domains=domains,
+            subscriber=subscription.jid,
+            state=subscription.state.value,
+            tell_subscriber=tell_subscriber,
+        )
+    )
