@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from microblog import __version__, checkup, config
 from microblog.config import Config
-from microblog.model.jid import JID
 from microblog.terminal import Failure, Options, guarded, read_password, show, table
 
 if TYPE_CHECKING:
+    from microblog.model.account import Account
     from microblog.store.database import Database
     from microblog.store.transaction import Transaction
 
@@ -49,6 +49,7 @@ def database(configuration: Config) -> Iterator["Database"]:
         domain=configuration.node.domain,
         now=lambda: datetime.now(UTC),
         limits=configuration.limits,
+        audience=configuration.accounts.audience,
     )
     try:
         yield opened
@@ -77,15 +78,15 @@ def account_add(configuration: Config, options: Options) -> int:
 
     password = read_password(options)
     with database(configuration) as opened:
-        opened.run(registering.create_account, options["name"], password, admin=bool(options["admin"]))
-    address = address_of(configuration, options["name"])
-    show(options, {"address": address, "admin": bool(options["admin"])}, lambda: print(f"{address} can log in now."))
+        account = opened.run(registering.create_account, options["name"], password, admin=bool(options["admin"]))
+    address = address_of(configuration, account)
+    show(options, {"address": address, "admin": account.admin}, lambda: print(f"{address} can log in now."))
     return 0
 
 
-def address_of(configuration: Config, name: str) -> str:
-    """The canonical address of an account."""
-    return str(JID.parse(f"{name}@{configuration.node.domain}"))
+def address_of(configuration: Config, account: "Account") -> str:
+    """The address of an account, as text."""
+    return str(account.jid(configuration.node.domain))
 
 
 def account_list(configuration: Config, options: Options) -> int:
@@ -96,10 +97,10 @@ def account_list(configuration: Config, options: Options) -> int:
         accounts = opened.run(registering.list_accounts)
     rows = [
         {
-            "address": address_of(configuration, account.localpart),
+            "address": address_of(configuration, account),
             "admin": account.admin,
             "disabled": account.disabled,
-            "audience": account.audience,
+            "audience": account.audience.value,
             "created": account.created,
         }
         for account in accounts
@@ -115,8 +116,8 @@ def account_passwd(configuration: Config, options: Options) -> int:
 
     password = read_password(options)
     with database(configuration) as opened:
-        opened.run(registering.change_password, options["name"], password)
-    address = address_of(configuration, options["name"])
+        account = opened.run(registering.change_password, options["name"], password)
+    address = address_of(configuration, account)
     show(options, {"address": address}, lambda: print(f"{address} has a new password."))
     return 0
 
@@ -126,8 +127,8 @@ def account_remove(configuration: Config, options: Options) -> int:
     from microblog.usecases import registering
 
     with database(configuration) as opened:
-        opened.run(registering.remove_account, options["name"])
-    address = address_of(configuration, options["name"])
+        account = opened.run(registering.remove_account, options["name"])
+    address = address_of(configuration, account)
     show(options, {"address": address}, lambda: print(f"{address} and its posts are removed."))
     return 0
 

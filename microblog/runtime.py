@@ -86,11 +86,7 @@ class Clock:
 
         Raises: TimeoutError: the time is over. (The built-in one, whatever the cancelled code raised.)
         """
-        deferred: Deferred[T]
-        if isinstance(awaitable, Deferred):
-            deferred = awaitable
-        else:
-            deferred = Deferred.fromCoroutine(_awaited(awaitable))
+        deferred = awaitable if isinstance(awaitable, Deferred) else Deferred.fromCoroutine(_awaited(awaitable))
         expired = False
 
         def expire() -> None:

@@ -48,8 +48,8 @@ def sentence(error: BaseException) -> str | None:
         text = str(error) or type(error).__doc__ or ""
         return _sentence(" ".join(text.split()))
     if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename else ""
-        return _sentence(f"{place}{error.strerror or error}")
+        said = _sentence(str(error.strerror or error))
+        return f"{error.filename}: {said}" if error.filename else said
     sqlalchemy = sys.modules.get("sqlalchemy.exc")
     if sqlalchemy is not None and isinstance(error, (sqlalchemy.OperationalError, sqlalchemy.DatabaseError)):
         return _sentence(f"The database cannot be used: {' '.join(str(error.orig).split())}")

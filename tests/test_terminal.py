@@ -17,7 +17,7 @@ from microblog.terminal import Failure, guarded, sentence
         (Conflict("romeo exists already"), "Romeo exists already."),
         (Conflict(), "It exists already, or contradicts what exists."),
         (Failure("Both passwords differ."), "Both passwords differ."),
-        (FileNotFoundError(2, "No such file or directory", "secret"), "Secret: No such file or directory."),
+        (FileNotFoundError(2, "No such file or directory", "secret"), "secret: No such file or directory."),
         (
             CannotListenError("127.0.0.1", 5222, OSError(98, "Address already in use")),
             "Cannot listen on 127.0.0.1:5222: Address already in use.",
