@@ -101,6 +101,20 @@ def clock(time: Time) -> Clock:
     return time.clock
 
 
+def empty(url: str) -> None:
+    """Delete everything and count from 1 again; for a few rows that is much faster than TRUNCATE."""
+    statements = ["SET LOCAL synchronous_commit = off"]
+    for table in reversed(tables.metadata.sorted_tables):
+        statements.append(f"DELETE FROM {table.name}")
+        for column in table.primary_key:
+            if column.name in ("id", "seq"):
+                statements.append(f"SELECT setval(pg_get_serial_sequence('{table.name}', '{column.name}'), 1, false)")
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("; ".join(statements))
+    engine.dispose()
+
+
 @pytest.fixture
 def database(database_kind: str, time: Time, request: pytest.FixtureRequest) -> Iterator[Database]:
     """An empty database with our tables, run inline."""
@@ -112,11 +126,7 @@ def database(database_kind: str, time: Time, request: pytest.FixtureRequest) -> 
         opened = open_database(url, domain=DOMAIN, now=time.now, create=True)
         yield opened
         opened.close()
-        names = ", ".join(table.name for table in tables.metadata.sorted_tables)
-        engine = create_engine(url)
-        with engine.begin() as connection:
-            connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
-        engine.dispose()
+        empty(url)
     opened.close()
 
 

@@ -29,6 +29,7 @@ from twisted.python.threadpool import ThreadPool
 from microblog.config import Limits
 from microblog.model.errors import ResourceConstraint
 from microblog.model.event import Event
+from microblog.model.item import Audience
 from microblog.store import tables
 from microblog.store.crashpoint import crashpoint
 from microblog.store.engine import (
@@ -80,11 +81,13 @@ class Database:
         domain: str,
         now: Callable[[], datetime],
         limits: Limits,
+        audience: Audience = Audience.PUBLIC,
         exclusive: bool = False,
     ) -> None:
         self.url = url
         self.domain = domain
         self.limits = limits
+        self.audience = audience
         self.listeners: list[Callable[[Event], None]] = []
         self._now = now
         self._folder = str(Path(url.database).parent) if _is_file(url) and url.database else None
@@ -103,7 +106,14 @@ class Database:
         self._stopped: Deferred[None] = Deferred()
 
     def _transaction(self, connection: Connection) -> Transaction:
-        return Transaction(connection, now=self._now(), domain=self.domain, limits=self.limits, folder=self._folder)
+        return Transaction(
+            connection,
+            now=self._now(),
+            domain=self.domain,
+            limits=self.limits,
+            audience=self.audience,
+            folder=self._folder,
+        )
 
     # Anybody
 
@@ -308,13 +318,15 @@ def open_database(
     domain: str,
     now: Callable[[], datetime],
     limits: Limits | None = None,
+    audience: str = "public",
     exclusive: bool = False,
     create: bool = False,
 ) -> Database:
     """Open the database and see that it can be used.
 
-    ``exclusive``: for the server; refuses when another one serves this database, and looks for damage. ``create``:
-    make the tables here and now, for tests; a SQLite database in memory always gets them.
+    ``audience``: whom the posts of new accounts are for. ``exclusive``: for the server; refuses when another one
+    serves this database, and looks for damage. ``create``: make the tables here and now, for tests; a SQLite database
+    in memory always gets them.
 
     Raises: DatabaseError and its subclasses, each with one sentence.
     """
@@ -322,7 +334,14 @@ def open_database(
     memory = in_memory(parsed)
     if _is_file(parsed) and not create and not Path(parsed.database or "").is_file():
         raise DatabaseOutdated(f"There is no database {parsed.database} yet: make it with `db upgrade`.")
-    database = Database(parsed, domain=domain, now=now, limits=limits or Limits(), exclusive=exclusive)
+    database = Database(
+        parsed,
+        domain=domain,
+        now=now,
+        limits=limits or Limits(),
+        audience=Audience(audience),
+        exclusive=exclusive,
+    )
     try:
         connection = database._writer.connection
         if memory or create:
@@ -353,10 +372,9 @@ def _check(connection: Connection, url: URL, *, thorough: bool) -> None:
     if missing:
         raise DatabaseCorrupt(f"The database {url.database} has no table {missing[0]!r}: restore it from a backup.")
     connection.rollback()
-    with connection.begin() as attempt:
-        # The same value again: a write that changes nothing, to learn whether one is possible.
-        connection.execute(text("UPDATE settings SET value = value WHERE name = 'writable'"))
-        attempt.rollback()
+    # A write that changes nothing, to learn whether one is possible.
+    connection.execute(text("UPDATE settings SET value = value WHERE name = ''"))
+    connection.rollback()
 
 
 def _is_file(url: URL) -> bool:

@@ -191,7 +191,9 @@ class Writer:
     def _begin(self) -> Transaction:
         connection = self.connection
         connection.begin()
-        if self._postgresql:
+        if not self._postgresql:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
             self._txid = connection.exec_driver_sql(
                 "SELECT txid_current(), pg_advisory_xact_lock(%s)", (WRITE_LOCK,)
             ).scalar_one()
@@ -199,13 +201,14 @@ class Writer:
 
     def _run(self, jobs: Sequence[Job], transaction: Transaction) -> None:
         emitted = transaction.emitted
+        written = self._writes.of(transaction.connection)
         for job in jobs:
             told = len(emitted)
-            written = self._writes.number
+            before = written()
             try:
                 job.run(transaction)
             except Refusal as refusal:
-                if self._writes.number != written:
+                if written() != before:
                     raise _RefusedLate from refusal
                 job.error = refusal
                 del emitted[told:]
