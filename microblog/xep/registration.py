@@ -1,0 +1,253 @@
+"""XEP-0077: In-Band Registration.
+
+``Enrolment`` is for strangers, on a stream that is encrypted and not yet authenticated (§3.1): it makes an account when
+registration is ``open``, or for the bearer of an invitation when it is ``invite``. The legacy fields have no word for
+an invitation, so then the request also carries a data form (§4) with a field ``token``. Tries are counted per
+address, before any key is derived.
+
+``Registration`` is for people who are logged in: they see that they are registered, change their password (§3.3), and
+cancel their account (§3.2), which ends their subscriptions and their streams.
+"""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, Literal
+
+from microblog.im.presence import Presence
+from microblog.model import jid as addresses
+from microblog.model.account import ScramKeys
+from microblog.model.errors import (
+    BadRequest,
+    Forbidden,
+    JIDMalformed,
+    NotAcceptable,
+    NotAllowed,
+    Refusal,
+    ResourceConstraint,
+    ServiceUnavailable,
+)
+from microblog.model.jid import JID
+from microblog.runtime import Clock
+from microblog.store.database import Database
+from microblog.usecases import registering
+from microblog.wire import ns
+from microblog.wire.errors import StreamError, error_element
+from microblog.wire.stanza import Stanza
+from microblog.wire.xml import Element
+from microblog.xmpp.dispatch import At, Extension, Route, Spec
+from microblog.xmpp.sessions import Sessions
+
+Mode = Literal["closed", "invite", "open"]
+DeriveKeys = Callable[[str], Awaitable[Sequence[ScramKeys]]]
+
+TRIERS_MAX: Final = 10_000
+
+
+class Enrolment:
+    """Makes accounts for strangers; one for all client streams."""
+
+    def __init__(self, mode: Mode, database: Database, derive: DeriveKeys, clock: Clock) -> None:
+        self._mode = mode
+        self._database = database
+        self._derive = derive
+        limits = database.limits
+        self._tries = _Tries(clock, limits.rate(limits.login_failures_per_address), limits.login_failure_window_seconds)
+
+    @property
+    def stream_feature(self) -> Element | None:
+        """What to offer before authentication; nothing when registration is closed."""
+        return None if self._mode == "closed" else Element(ns.REGISTER_FEATURE, "register")
+
+    async def preauth(self, element: Element, peer: str) -> Element | None:
+        """Answer an element that came before authentication; None if it is not a request to register.
+
+        ``peer`` is the address of the other end, without port.
+        """
+        type_, query = element.get("type"), element.find(ns.REGISTER, "query")
+        if element.name != "iq" or query is None or type_ not in ("get", "set") or self._mode == "closed":
+            return None
+        try:
+            if not element.get("id") or sum(1 for _ in element.elements()) != 1:
+                raise BadRequest("an iq needs an id and exactly one child element")
+            if type_ == "get":
+                return self._answer(element, "result", self._fields())
+            await self._register(query, peer)
+        except Refusal as refusal:
+            return self._answer(element, "error", error_element(refusal))
+        return self._answer(element, "result", None)
+
+    async def _register(self, query: Element, peer: str) -> None:
+        fields = _read_fields(query)
+        username, password = fields.get("username"), fields.get("password")
+        if not username or not password:
+            raise NotAcceptable("username and password are needed")
+        invitation = fields.get("token")
+        if self._mode == "invite" and not invitation:
+            raise NotAllowed("an invitation is needed here: put its token into the form")
+        localpart = _localpart(username)
+        if not self._tries.allow(peer):
+            raise ResourceConstraint("too many registrations from your address; try again later")
+        keys = await self._derive(password)
+        await self._database.write(
+            registering.register, localpart, keys, invitation if self._mode == "invite" else None
+        )
+
+    def _fields(self) -> Element:
+        """What is asked for (§3.1.1): legacy fields, and the form when there is more to say."""
+        query = Element(ns.REGISTER, "query")
+        query.append(Element(ns.REGISTER, "instructions", {}, "Choose a username and a password."))
+        query.append(Element(ns.REGISTER, "username")).append(Element(ns.REGISTER, "password"))
+        if self._mode == "invite":
+            query.append(
+                Element(
+                    ns.DATA,
+                    "x",
+                    {"type": "form"},
+                    Element(ns.DATA, "title", {}, "Registration"),
+                    Element(ns.DATA, "instructions", {}, "Choose a username and a password; you need an invitation."),
+                    _field("FORM_TYPE", "hidden", None, ns.REGISTER),
+                    _field("username", "text-single", "Username"),
+                    _field("password", "text-private", "Password"),
+                    _field("token", "text-single", "Invitation"),
+                )
+            )
+        return query
+
+    def _answer(self, request: Element, type_: str, payload: Element | None) -> Element:
+        attributes = {"type": type_, "from": self._database.domain}
+        id_ = request.get("id")
+        if id_:
+            attributes["id"] = id_
+        return Element(ns.CLIENT, "iq", attributes, payload)
+
+
+class Registration(Extension):
+    """Password and cancellation, for people who are logged in."""
+
+    specs = (Spec(77, "2.4"),)
+    features = (ns.REGISTER,)
+
+    def __init__(
+        self, database: Database, derive: DeriveKeys, sessions: Sessions, presence: Presence, clock: Clock
+    ) -> None:
+        self._database = database
+        self._derive = derive
+        self._sessions = sessions
+        self._presence = presence
+        self._clock = clock
+        limits = database.limits
+        self._tries = _Tries(clock, limits.rate(limits.login_failures_per_account), limits.login_failure_window_seconds)
+
+    def routes(self) -> Iterable[Route]:
+        """At the node; COMPAT: some clients leave ``to`` out, which makes it their own account."""
+        at = At.HOST | At.ACCOUNT
+        yield Route.get(ns.REGISTER, "query", self.get, at=at)
+        yield Route.set(ns.REGISTER, "query", self.set, at=at)
+
+    async def get(self, request: Stanza) -> Element:
+        """That they are registered, and what can be changed (§3.1.1)."""
+        account = self._account(request)
+        return Element(
+            ns.REGISTER,
+            "query",
+            {},
+            Element(ns.REGISTER, "registered"),
+            Element(ns.REGISTER, "username", {}, account.localpart),
+            Element(ns.REGISTER, "password"),
+        )
+
+    async def set(self, request: Stanza) -> None:
+        """Cancel the account (§3.2) or change its password (§3.3)."""
+        account = self._account(request)
+        query = request.payload
+        assert query is not None  # the route was found by it
+        if query.find(ns.REGISTER, "remove") is not None:
+            if sum(1 for _ in query.elements()) != 1:
+                raise BadRequest("to cancel is to send remove and nothing else")
+            await self._cancel(account)
+            return
+        fields = _read_fields(query)
+        username, password = fields.get("username"), fields.get("password")
+        if not username or not password:
+            raise BadRequest("username and password are needed")
+        if _localpart(username) != account.localpart:
+            raise NotAllowed("only your own password")
+        if not self._tries.allow(account.localpart):
+            raise ResourceConstraint("too many changes of password; try again later")
+        await self._database.write(registering.change_password, account.localpart, await self._derive(password))
+
+    async def _cancel(self, account: JID) -> None:
+        contacts = (await self._presence.rosters.of(account)).contacts
+        await self._database.write(registering.remove_account, account.localpart, tell_contacts=False)
+        await self._presence.account_removed(account, list(contacts.values()))
+        # The result goes out first.
+        self._clock.later(0, self._end_streams, account)
+
+    def _end_streams(self, account: JID) -> None:
+        for session in list(self._sessions.of(account)):
+            session.stream.fail(StreamError("not-authorized", "the account was cancelled"))
+
+    def _account(self, request: Stanza) -> JID:
+        """Whose account it is about: the sender's, if it is one of ours and the request is to the node or to itself."""
+        account = request.from_.bare
+        if account.domainpart != request.to.domainpart:
+            raise ServiceUnavailable
+        if request.to.localpart and request.to != account:
+            raise Forbidden("this is another person's account")
+        return account
+
+
+class _Tries:
+    """How often an address or account may try in a window of time."""
+
+    def __init__(self, clock: Clock, most: int | None, window_seconds: float) -> None:
+        self._clock = clock
+        self._most = most
+        self._window_seconds = window_seconds
+        # Oldest window first.
+        self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def allow(self, who: str) -> bool:
+        """Count a try; False if it is one too many."""
+        if self._most is None:
+            return True
+        now = self._clock.monotonic()
+        while self._counts:
+            oldest, (began, _) = next(iter(self._counts.items()))
+            if now - began < self._window_seconds and len(self._counts) <= TRIERS_MAX:
+                break
+            del self._counts[oldest]
+        began, count = self._counts.get(who, (now, 0))
+        self._counts[who] = (began, count + 1)
+        return count < self._most
+
+
+def _read_fields(query: Element) -> dict[str, str]:
+    """The legacy fields, and over them those of a submitted form (§4)."""
+    fields = {child.name: child.text for child in query.elements() if child.uri == ns.REGISTER}
+    form = query.find(ns.DATA, "x")
+    if form is not None and form.get("type") == "submit":
+        for field in form.find_all(ns.DATA, "field"):
+            name, value = field.get("var"), field.child_text(ns.DATA, "value")
+            if name is not None and value is not None:
+                fields[name] = value
+    return fields
+
+
+def _field(name: str, type_: str, label: str | None, value: str | None = None) -> Element:
+    field = Element(ns.DATA, "field", {"var": name, "type": type_})
+    if label is not None:
+        field.attributes["label"] = label
+    if value is None:
+        return field.append(Element(ns.DATA, "required"))
+    return field.append(Element(ns.DATA, "value", {}, value))
+
+
+def _localpart(username: str) -> str:
+    try:
+        return addresses.localpart(username)
+    except JIDMalformed as error:
+        raise NotAcceptable("this cannot be a username") from error
