@@ -48,7 +48,7 @@ _POSITION = select(_ITEMS.c.position).where(_NODE, _READABLE, _ITEMS.c.item_id =
 _INSERT = insert(_ITEMS).inline()
 _UPDATE = (
     update(_ITEMS)
-    .where(_ITEMS.c.node_id == bindparam("key"), _ITEMS.c.item_id == bindparam("id"))
+    .where(_ITEMS.c.node_id == bindparam("key"), _ITEMS.c.item_id == bindparam("of_id"))
     .values(
         position=bindparam("position"),
         publisher=bindparam("publisher"),
@@ -179,7 +179,7 @@ class Items:
             "updated": item.updated,
         }
         if replaces:
-            self._connection.execute(_UPDATE, values | {"key": node_key, "id": item.id})
+            self._connection.execute(_UPDATE, values | {"key": node_key, "of_id": item.id})
         else:
             self._connection.execute(
                 _INSERT, values | {"node_id": node_key, "item_id": item.id, "published": item.published}

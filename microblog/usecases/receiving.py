@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from microblog.model.access import audience_of
-from microblog.model.contact import Subscription as ContactState
 from microblog.model.entry import Entry
 from microblog.model.errors import BadRequest, ItemRequired, NodeIDRequired, NotAcceptable, ResourceConstraint
 from microblog.model.event import ItemPublished, ItemRetracted, NodeDeleted, NodeEvent, NodePurged
@@ -132,7 +131,7 @@ def _follow(tx: Transaction, request: Received) -> tuple[Node, Marks] | None:
     if node and marks and marks.state is SubscriptionState.SUBSCRIBED and not marks.implicit:
         return node, marks
     contact = tx.contacts.get(account, request.service)
-    if contact is None or contact.subscription not in (ContactState.TO, ContactState.BOTH):
+    if contact is None or not contact.is_seen:
         return None
     if node is not None and marks is not None:
         return node, marks

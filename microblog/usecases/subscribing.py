@@ -17,7 +17,6 @@ from microblog.model.access import (
     subscription_verdict,
     visible,
 )
-from microblog.model.contact import Subscription as ContactState
 from microblog.model.errors import (
     BadRequest,
     Forbidden,
@@ -447,7 +446,7 @@ def presence_interest(tx: Transaction, request: Interest) -> tuple[tuple[Node, I
     if request.jid.domainpart == tx.domain or request.service.domainpart != tx.domain:
         return ()
     contact = tx.contacts.get(request.service, request.jid.bare)
-    if contact is None or contact.subscription not in (ContactState.FROM, ContactState.BOTH):
+    if contact is None or not contact.sees_us:
         return ()
     if tx.interests.other_resources(request.service, request.jid) >= RESOURCES_PER_CONTACT:
         return ()
