@@ -1,0 +1,284 @@
+"""The composition root: from a ``Config`` to a running node.
+
+Here, and only here, the parts meet: what each needs is in sight, as arguments. ``EXTENSIONS`` below is the list of
+what this server speaks; disco, the routes and docs/doap.xml follow from it. ``Node`` is the Twisted service: it opens
+the database and the ports when it starts, and leaves with one sentence if it cannot.
+"""
+
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.names.client import createResolver
+
+from microblog.config import Config, Endpoint
+from microblog.im.message import Messages
+from microblog.im.presence import Presence
+from microblog.im.roster import Roster, Rosters
+from microblog.model.account import ScramKeys, derive_keys
+from microblog.runtime import Clock, Tasks
+from microblog.store import migrate
+from microblog.store.database import Database, open_database
+from microblog.terminal import sentence
+from microblog.usecases import registering
+from microblog.xep.caps import Capabilities
+from microblog.xep.disco import Disco
+from microblog.xep.last import Last
+from microblog.xep.notifications import Notifications
+from microblog.xep.outbox import Outbox
+from microblog.xep.ping import Ping
+from microblog.xep.readers import Readers
+from microblog.xep.registration import Enrolment, Registration
+from microblog.xep.time import Time
+from microblog.xep.version import Version
+from microblog.xmpp.c2s import Clients
+from microblog.xmpp.dialback import Keys
+from microblog.xmpp.dispatch import Dispatch, Extension
+from microblog.xmpp.resolve import Address, Resolver
+from microblog.xmpp.router import Router
+from microblog.xmpp.s2s import Federation
+from microblog.xmpp.s2s_in import ServerStreams
+from microblog.xmpp.s2s_out import Servers
+from microblog.xmpp.sessions import Sessions
+from microblog.xmpp.stream import Stream
+from microblog.xmpp.tls import Certificates
+
+CERTIFICATE_LOOK_SECONDS = 60
+
+
+class LoginKeys:
+    """What SASL asks the house (``xmpp.sasl.Accounts``)."""
+
+    def __init__(self, database: Database, reactor: Any) -> None:
+        self._database = database
+        self._reactor = reactor
+
+    async def keys(self, localpart: str, hash_name: str) -> ScramKeys:
+        """The keys to check a password against; of nobody, if nobody of that name may log in."""
+        return await self._database.read(registering.keys_for_login, localpart, hash_name)
+
+    async def verify(self, keys: ScramKeys, password: str) -> bool:
+        """Is it that password? Derived in a thread."""
+        return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), keys.verify, password)
+
+    async def derive(self, password: str) -> Sequence[ScramKeys]:
+        """Keys for a new password, derived in a thread."""
+        return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), derive_keys, password)
+
+
+class Node(Service):
+    """One node: everything that runs for one domain."""
+
+    _log = Logger()
+
+    def __init__(self, config: Config, reactor: Any, *, upgrade: bool = True) -> None:
+        self.config = config
+        self._reactor = reactor
+        self._upgrade = upgrade
+        self._ports: list[IListeningPort] = []
+        self.clock = Clock(reactor)
+        self.tasks = Tasks()
+
+    # starting
+
+    def privilegedStartService(self) -> None:
+        """Open and listen, or leave with one sentence: nobody is served by half a node."""
+        try:
+            self.open()
+        except BaseException as error:
+            self._close_ports()
+            said = sentence(error)
+            if said is None:
+                raise
+            print(f"microblog: {said}", file=sys.stderr, flush=True)
+            raise SystemExit(1) from error
+
+    def open(self) -> None:
+        """Everything that can fail: folder, certificate, database, ports. Raises what ``sentence`` can tell."""
+        config = self.config
+        config.node.data.mkdir(parents=True, exist_ok=True)
+        self.certificates = Certificates(
+            config.node.domain, config.tls.certificate, config.tls.key, config.tls.trust_roots, config.node.data
+        )
+        self.certificates.ensure(self.clock.now())
+        self.certificates.load()
+        if self._upgrade:
+            migrate.upgrade(config.database_url)
+        self.database = open_database(
+            config.database_url,
+            domain=config.node.domain,
+            now=self.clock.now,
+            limits=config.limits,
+            audience=config.accounts.audience,
+            exclusive=True,
+        )
+        self.compose()
+        listeners = (
+            *((endpoint, self.clients.listener()) for endpoint in config.c2s.listen),
+            *((endpoint, self.clients.listener(direct_tls=True)) for endpoint in config.c2s.direct_tls),
+            *((endpoint, self.server_streams.listener()) for endpoint in config.s2s.listen),
+            *((endpoint, self.server_streams.listener(direct_tls=True)) for endpoint in config.s2s.direct_tls),
+        )
+        try:
+            for endpoint, factory in listeners:
+                self._listen(endpoint, factory)
+        except BaseException:
+            self.database.close()
+            raise
+
+    def compose(self) -> None:
+        """Put the parts together; nothing runs yet."""
+        config, clock, tasks, database = self.config, self.clock, self.tasks, self.database
+        limits, domain = config.limits, config.node.domain
+        login = LoginKeys(database, self._reactor)
+
+        self.sessions = Sessions(limits.sessions_per_account)
+        dispatch = Dispatch(clock, limits.iq_seconds)
+        router = self.router = Router(domain, self.sessions, dispatch, tasks)
+
+        # RFC 6121
+        rosters = Rosters(database, self.sessions)
+        presence = Presence(router, database, rosters)
+        router.presence = presence
+        router.messages = Messages(router)
+
+        # other servers
+        federation = Federation(
+            domain=domain,
+            clock=clock,
+            tasks=tasks,
+            limits=limits,
+            certificates=self.certificates,
+            keys=Keys(database.run(lambda tx: tx.settings.secret("dialback"))),
+            dialback=config.s2s.dialback,
+        )
+        resolver = Resolver(
+            createResolver(),
+            clock,
+            limits,
+            routes=config.s2s.routes,
+            own=(*config.s2s.listen, *config.s2s.direct_tls, *config.c2s.listen, *config.c2s.direct_tls),
+        )
+        self.servers = Servers(federation, resolver, self._connect)
+        self.servers.request, self.servers.bounce = router.request, router.bounce
+        router.servers = self.servers
+        self.server_streams = ServerStreams(federation, self.servers, router.from_server)
+
+        # pubsub
+        self.outbox = Outbox(database, self.servers, clock, tasks, dialback_suffices=config.s2s.dialback == "always")
+        self.servers.on_contact.append(self.outbox.contact)
+        disco = Disco(database)
+        capabilities = Capabilities(router.request, lambda: disco.caps)
+        readers = Readers(self.sessions, database, tasks)
+        notifications = Notifications(readers, rosters, database, clock, tasks, self.outbox.wake)
+        database.listeners.append(notifications.hear)
+
+        roster = Roster(database, self.sessions, rosters, presence)
+        self.extensions: Sequence[Extension] = (
+            disco,
+            capabilities,
+            Ping(),
+            Version(),
+            Time(clock),
+            Last(clock),
+            roster,
+            Registration(database, login.derive, self.sessions, presence, clock),
+        )
+        disco.extensions = self.extensions
+        dispatch.install(self.extensions)
+
+        enrolment = Enrolment(config.accounts.registration, database, login.derive, clock)
+        self.clients = Clients(
+            domain=domain,
+            clock=clock,
+            tasks=tasks,
+            limits=limits,
+            certificates=self.certificates,
+            accounts=login,
+            router=router,
+            preauth=enrolment.preauth,
+            preauth_feature=enrolment.stream_feature,
+            features=(*roster.stream_features, capabilities.stream_feature),
+        )
+
+    def _listen(self, endpoint: Endpoint, factory: Factory) -> None:
+        self._ports.append(self._reactor.listenTCP(endpoint.port, factory, interface=endpoint.host, backlog=1024))
+
+    async def _connect(self, address: Address, stream: Stream) -> None:
+        make = TCP6ClientEndpoint if ":" in address.host else TCP4ClientEndpoint
+        seconds = self.config.limits.connect_seconds
+        await connectProtocol(make(self._reactor, address.host, address.port, timeout=seconds), stream)
+
+    def startService(self) -> None:
+        """Serve."""
+        super().startService()
+        self.database.start(self._reactor)
+        self.tasks.spawn(self.outbox.start(), "outbox")
+        self._certificate_look = self.clock.every(CERTIFICATE_LOOK_SECONDS, self._look_at_certificate)
+        self._certificate_seen = self._certificate_stamp()
+
+    @property
+    def addresses(self) -> list[str]:
+        """What it listens on, with the ports that were really given."""
+        hosts: list[Any] = [port.getHost() for port in self._ports]
+        return [str(Endpoint(host.host, host.port)) for host in hosts]
+
+    # certificate renewal
+
+    def reload(self) -> None:
+        """Read the certificate anew; new connections get it, the others go on."""
+        failure = self.certificates.reload()
+        if failure is None:
+            self._log.info("The certificate was loaded anew")
+        else:
+            self._log.error("The certificate was not loaded, the old one stays: {failure}", failure=failure)
+
+    def _certificate_stamp(self) -> tuple[float, ...]:
+        paths = (self.certificates.certificate_path, self.certificates.key_path)
+        return tuple(path.stat().st_mtime if path.exists() else 0.0 for path in paths)
+
+    def _look_at_certificate(self) -> None:
+        stamp = self._certificate_stamp()
+        if stamp != self._certificate_seen:
+            self._certificate_seen = stamp
+            self.reload()
+
+    # stopping
+
+    async def _stop(self) -> None:
+        self._certificate_look.stop()
+        self._close_ports()
+        self.outbox.stop()
+        self.clients.stop()
+        self.server_streams.stop()
+        self.servers.stop()
+        await self.tasks.stop()
+        await self.database.stop()
+
+    def stopService(self) -> Deferred[None]:
+        """End every stream, do what is waiting to be written, close."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    def _close_ports(self) -> None:
+        for port in self._ports:
+            port.stopListening()
+        self._ports.clear()
+
+
+def make_service(config: Config, *, migrate: bool = True) -> IService:
+    """The service that twistd runs; SIGHUP makes it read its certificate again."""
+    from twisted.internet import reactor as the_reactor
+
+    reactor: Any = the_reactor
+    node = Node(config, reactor, upgrade=migrate)
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(node.reload))
+    return node
