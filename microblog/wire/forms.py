@@ -161,6 +161,14 @@ def write_authorization(node: str, subscriber: JID, subid: str) -> Element:
     return element
 
 
+def is_authorization(form: Element) -> bool:
+    """True if the form says that it is an owner's decision."""
+    return any(
+        field.get("var") == "FORM_TYPE" and field.child_text(ns.DATA, "value") == ns.PUBSUB_SUBSCRIBE_AUTHORIZATION
+        for field in form.find_all(ns.DATA, "field")
+    )
+
+
 def read_authorization(form: Element) -> Authorization | None:
     """The owner's answer; None if the form was cancelled. Raises BadRequest, NotAcceptable, JIDMalformed."""
     fields = read_options(form, ns.PUBSUB_SUBSCRIBE_AUTHORIZATION)

@@ -7,7 +7,7 @@ whether there is anything to tell at all, which the node's configuration decides
 Read, a notification is a ``Notice``: what another service says has happened at one of its nodes.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -24,9 +24,10 @@ from microblog.model.event import (
 from microblog.model.item import Item
 from microblog.model.jid import JID
 from microblog.model.node import Node
-from microblog.model.subscription import SubscriptionState
+from microblog.model.subscription import Subscription, SubscriptionState
 from microblog.wire import ns
 from microblog.wire.forms import write_node_config
+from microblog.wire.stanza import Stanza, message
 from microblog.wire.xml import Element, Raw, escape_attribute, serialize, stamp, to_text
 
 ITEMS_MAX: Final = 100
@@ -65,29 +66,43 @@ def write_item(uri: str, node: Node, item: Item, *, payload: bool) -> Element:
     return Element(uri, "item", attributes, Raw(item.payload) if payload and item.payload else None)
 
 
-def render(event: NodeEvent, *, body: str | None = None, delayed: bool = False) -> Splice | None:
+def render(event: NodeEvent, *, body: str | None = None) -> Splice | None:
     """The notification of an event; None if the node does not tell of it.
 
-    ``body``: text for clients that know nothing of publish-subscribe. ``delayed``: an item from earlier, sent because
-    the reader has just come (§6.1.7), is stamped with the time of its publication.
+    ``body``: text for clients that know nothing of publish-subscribe.
     """
     told = _told(event)
-    if told is None or not event.node.config.deliver_notifications:
+    if told is None:
         return None
-    extra: list[Element] = []
-    if delayed and isinstance(event, ItemPublished):
-        attributes = {"from": str(event.node.service), "stamp": stamp(event.item.updated)}
-        extra.append(Element(ns.DELAY, "delay", attributes))
-    return _message(event.node, Element(ns.PUBSUB_EVENT, "event", None, told), event.seq, body, extra)
+    children = [Element(ns.CLIENT, "body", None, body)] if body else []
+    return _splice(event.node, event.seq, *children, Element(ns.PUBSUB_EVENT, "event", None, told))
 
 
 def render_last(node: Node, item: Item) -> Splice | None:
-    """The last published item, for somebody who has just come (§6.1.7)."""
-    return render(ItemPublished(seq=item.position, node=node, item=item), delayed=True)
+    """The last published item for one of our own who has just come (§6.1.7), stamped with when it was published."""
+    children = _last(node, item)
+    return _splice(node, item.position, *children) if children else None
+
+
+def last_message(node: Node, item: Item, to: JID) -> Stanza | None:
+    """The same for somebody elsewhere."""
+    children = _last(node, item)
+    kind = node.config.notification_type
+    return message(kind, node.service, to, *children, id_=f"event-{item.position}") if children else None
+
+
+def _last(node: Node, item: Item) -> tuple[Element, ...]:
+    told = _told(ItemPublished(seq=item.position, node=node, item=item))
+    if told is None:
+        return ()
+    delay = Element(ns.DELAY, "delay", {"from": str(node.service), "stamp": stamp(item.updated)})
+    return Element(ns.PUBSUB_EVENT, "event", None, told), delay
 
 
 def _told(event: NodeEvent) -> Element | None:
     config, name = event.node.config, event.node.name
+    if not config.deliver_notifications:
+        return None
     match event:
         case ItemPublished(item=item):
             payload = config.deliver_payloads
@@ -102,8 +117,8 @@ def _told(event: NodeEvent) -> Element | None:
             return Element(ns.PUBSUB_EVENT, "items", {"node": name}, retract)
         case NodePurged() if config.notify_retract:
             return Element(ns.PUBSUB_EVENT, "purge", {"node": name})
-        case NodeDeleted() if config.notify_delete:
-            return Element(ns.PUBSUB_EVENT, "delete", {"node": name})
+        case NodeDeleted(redirect=redirect) if config.notify_delete:
+            return _delete(name, redirect)
         case NodeConfigured() if config.notify_config:
             form = write_node_config(config, kind="result") if config.deliver_payloads else None
             return Element(ns.PUBSUB_EVENT, "configuration", {"node": name}, form)
@@ -111,39 +126,52 @@ def _told(event: NodeEvent) -> Element | None:
             return None
 
 
-def _message(node: Node, event: Element, seq: int, body: str | None, extra: Iterable[Element]) -> Splice:
+def _splice(node: Node, seq: int, *children: Element) -> Splice:
     attributes = {"from": str(node.service), "id": f"event-{seq}"}
     if node.config.notification_type != "normal":
         attributes["type"] = node.config.notification_type
-    children = [Element(ns.CLIENT, "body", None, body)] if body else []
     opening = "".join(f" {name}='{escape_attribute(value)}'" for name, value in attributes.items())
-    content = "".join(serialize(child, ns.CLIENT) for child in (*children, event, *extra))
+    content = "".join(serialize(child, ns.CLIENT) for child in children)
     return Splice(f"<message{opening} to='".encode(), f"'>{content}</message>".encode())
 
 
-def subscription_change(event: SubscriptionChanged, subid: str = "") -> Splice:
+def subscription_change(event: SubscriptionChanged) -> Splice:
     """A subscription's new state, for the subscriber or for an owner who wants to know (§8.6, §8.8.1)."""
-    attributes = {"node": event.node.name, "jid": str(event.subscriber), "subscription": str(event.state)}
-    if subid:
-        attributes["subid"] = subid
+    attributes = {"node": event.node.name, "jid": str(event.subscriber), "subscription": event.state}
     told = Element(ns.PUBSUB_EVENT, "event", None, Element(ns.PUBSUB_EVENT, "subscription", attributes))
-    return _message(event.node, told, event.seq, None, ())
+    return _splice(event.node, event.seq, told)
 
 
 def deletion(service: JID, node: str, redirect: str | None = None) -> Callable[[JID], str]:
     """For each subscriber the ready stanza that says a node is gone (§8.4.2)."""
-    delete = Element(ns.PUBSUB_EVENT, "delete", {"node": node})
-    if redirect:
-        delete.append(Element(ns.PUBSUB_EVENT, "redirect", {"uri": redirect}))
-    return _ready(service, Element(ns.PUBSUB_EVENT, "event", None, delete))
+    event = Element(ns.PUBSUB_EVENT, "event", None, _delete(node, redirect))
+    return lambda subscriber: _ready(service, subscriber, event)
 
 
-def _ready(service: JID, event: Element) -> Callable[[JID], str]:
-    def notice(subscriber: JID) -> str:
-        attributes = {"from": str(service), "to": str(subscriber), "type": "headline"}
-        return serialize(Element(ns.CLIENT, "message", attributes, event), ns.CLIENT)
+def decision(subscription: Subscription) -> str:
+    """The ready stanza that tells a subscriber of an owner's decision (§8.6, §8.8.4)."""
+    event = Element(ns.PUBSUB_EVENT, "event", None, write_subscription(ns.PUBSUB_EVENT, subscription))
+    return _ready(subscription.service, subscription.jid, event)
 
-    return notice
+
+def write_subscription(uri: str, subscription: Subscription, *, node: bool = True) -> Element:
+    """A ``<subscription/>``, in an event or in an answer."""
+    attributes = {"jid": str(subscription.jid), "subscription": str(subscription.state)}
+    if node:
+        attributes = {"node": subscription.node, **attributes}
+    if subscription.subid and subscription.state is not SubscriptionState.NONE:
+        attributes["subid"] = subscription.subid
+    return Element(uri, "subscription", attributes)
+
+
+def _ready(service: JID, to: JID, event: Element) -> str:
+    attributes = {"from": str(service), "to": str(to), "type": "headline"}
+    return serialize(Element(ns.CLIENT, "message", attributes, event), ns.CLIENT)
+
+
+def _delete(node: str, redirect: str | None) -> Element:
+    uri = Element(ns.PUBSUB_EVENT, "redirect", {"uri": redirect}) if redirect else None
+    return Element(ns.PUBSUB_EVENT, "delete", {"node": node}, uri)
 
 
 # reading
@@ -184,7 +212,7 @@ def read_notice(event: Element) -> Notice:
         raise BadRequest("an event names its node")
     match told.name:
         case "items":
-            return Notice(node=node, items=tuple(_items(told)), retracted=_retracted(told))
+            return Notice(node=node, items=read_items(told), retracted=_retracted(told))
         case "purge":
             return Notice(node=node, purged=True)
         case "delete":
@@ -197,17 +225,21 @@ def read_notice(event: Element) -> Notice:
             raise BadRequest("not an event of XEP-0060")
 
 
-def _items(told: Element) -> Iterable[NoticedItem]:
-    found = [child for child in told.find_all(ns.PUBSUB_EVENT, "item") if child.get("id")]
+def read_items(items: Element) -> tuple[NoticedItem, ...]:
+    """The items in an event, or in the answer to a request for them. Raises BadRequest."""
+    found = [child for child in items.find_all(items.uri, "item") if child.get("id")]
     if len(found) > ITEMS_MAX:
-        raise BadRequest("too many items in one event")
-    for child in found:
-        payloads = list(child.elements())
-        yield NoticedItem(
-            id=child.attributes["id"],
-            publisher=_address(child.get("publisher")),
-            payload=payloads[0] if len(payloads) == 1 else None,
-        )
+        raise BadRequest("too many items at once")
+    return tuple(_item(child) for child in found)
+
+
+def _item(child: Element) -> NoticedItem:
+    payloads = list(child.elements())
+    return NoticedItem(
+        id=child.attributes["id"],
+        publisher=_address(child.get("publisher")),
+        payload=payloads[0] if len(payloads) == 1 else None,
+    )
 
 
 def _retracted(told: Element) -> tuple[str, ...]:

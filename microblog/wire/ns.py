@@ -47,6 +47,7 @@ PUBSUB_SUBSCRIBE_OPTIONS: Final = "http://jabber.org/protocol/pubsub#subscribe_o
 PUBSUB_SUBSCRIBE_AUTHORIZATION: Final = "http://jabber.org/protocol/pubsub#subscribe_authorization"
 PUBSUB_META_DATA: Final = "http://jabber.org/protocol/pubsub#meta-data"
 MICROBLOG: Final = "urn:xmpp:microblog:0"
+SOCIAL_FEED: Final = "urn:xmpp:pubsub-social-feed:1"
 ATOM: Final = "http://www.w3.org/2005/Atom"
 THREADING: Final = "http://purl.org/syndication/thread/1.0"
 XHTML: Final = "http://www.w3.org/1999/xhtml"

@@ -19,13 +19,17 @@ from microblog.model.errors import (
     JIDRequired,
     NodeIDRequired,
     Refusal,
+    ServiceUnavailable,
 )
 from microblog.model.item import Page, PageRequest
 from microblog.model.jid import JID
 from microblog.model.node import Node, NodeConfig
 from microblog.model.subscription import Affiliated, Affiliation, Subscription, SubscriptionState
 from microblog.wire import forms, ns
-from microblog.wire.notification import write_item
+from microblog.wire.errors import TABLE, read_condition
+from microblog.wire.notification import NoticedItem, write_item
+from microblog.wire.notification import read_items as read_items_in
+from microblog.wire.notification import write_subscription as _write_subscription
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
 
@@ -47,6 +51,9 @@ _VERBS: Final = {
     (ns.PUBSUB_OWNER, "get"): frozenset(("configure", "default", "affiliations", "subscriptions")),
     (ns.PUBSUB_OWNER, "set"): frozenset(("configure", "delete", "purge", "affiliations", "subscriptions")),
 }
+
+
+_REFUSALS: Final = {(condition.name, condition.application): kind for kind, condition in reversed(TABLE.items())}
 
 
 class Verb(NamedTuple):
@@ -356,18 +363,9 @@ def write_page(page: Page) -> Element:
     return rsm.append(Element(ns.RSM, "count", None, str(page.count)))
 
 
-def _subscription(uri: str, subscription: Subscription, *, node: bool = True) -> Element:
-    attributes = {"jid": str(subscription.jid), "subscription": str(subscription.state)}
-    if node:
-        attributes = {"node": subscription.node, **attributes}
-    if subscription.subid and subscription.state is not SubscriptionState.NONE:
-        attributes["subid"] = subscription.subid
-    return Element(uri, "subscription", attributes)
-
-
 def write_subscription(subscription: Subscription) -> Element:
     """§6.1.2, §6.2.2: a subscription as it is now."""
-    return _pubsub(_subscription(ns.PUBSUB, subscription))
+    return _pubsub(_write_subscription(ns.PUBSUB, subscription))
 
 
 def write_subscription_options(subscription: Subscription) -> Element:
@@ -385,7 +383,7 @@ def write_default_options(node: str | None, form: Element) -> Element:
 
 def write_my_subscriptions(node: str | None, subscriptions: Sequence[Subscription]) -> Element:
     """§5.6: the asker's subscriptions at this service, or at one node."""
-    children = (_subscription(ns.PUBSUB, one) for one in subscriptions)
+    children = (_write_subscription(ns.PUBSUB, one) for one in subscriptions)
     return _pubsub(Element(ns.PUBSUB, "subscriptions", {"node": node} if node else {}, *children))
 
 
@@ -425,7 +423,7 @@ def write_affiliations(node: str, affiliations: Sequence[Affiliated]) -> Element
 
 def write_subscriptions(node: str, subscriptions: Sequence[Subscription]) -> Element:
     """§8.8.1: everybody's subscriptions to a node, for its owner."""
-    children = (_subscription(ns.PUBSUB_OWNER, one, node=False) for one in subscriptions)
+    children = (_write_subscription(ns.PUBSUB_OWNER, one, node=False) for one in subscriptions)
     return _pubsub(Element(ns.PUBSUB_OWNER, "subscriptions", {"node": node}, *children), uri=ns.PUBSUB_OWNER)
 
 
@@ -435,6 +433,29 @@ def write_subscriptions(node: str, subscriptions: Sequence[Subscription]) -> Ele
 def subscribe_request(node: str, subscriber: JID) -> Element:
     """A request of ours to subscribe somebody here elsewhere."""
     return _pubsub(Element(ns.PUBSUB, "subscribe", {"node": node, "jid": str(subscriber)}))
+
+
+def items_request(node: str, item_ids: Iterable[str]) -> Element:
+    """A request of ours for items elsewhere."""
+    items = (Element(ns.PUBSUB, "item", {"id": item_id}) for item_id in item_ids)
+    return _pubsub(Element(ns.PUBSUB, "items", {"node": node}, *items))
+
+
+def read_answered_items(answer: Element | None) -> tuple[NoticedItem, ...]:
+    """The items in another service's answer. Raises BadRequest."""
+    items = None if answer is None else answer.find(ns.PUBSUB, "items")
+    return () if items is None else read_items_in(items)
+
+
+def read_refusal(answer: Stanza) -> Refusal:
+    """What another service's error says, as a refusal of ours, to be passed on."""
+    error = answer.element.find(ns.CLIENT, "error")
+    name, _ = read_condition(answer.element)
+    children = [] if error is None else list(error.elements())
+    application = next((child.name for child in children if child.uri == ns.PUBSUB_ERRORS), None)
+    text = next((child.text for child in children if child.is_(ns.STANZAS, "text")), "")
+    kind = _REFUSALS.get((name, application)) or _REFUSALS.get((name, None)) or ServiceUnavailable
+    return kind(text[:NAME_MAX_CHARACTERS])
 
 
 def read_subscription(answer: Element | None) -> tuple[SubscriptionState, str] | None:

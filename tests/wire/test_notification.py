@@ -35,8 +35,8 @@ def configured(**options: object) -> Node:
     return replace(NODE, config=replace(NODE.config, **options))  # type: ignore[arg-type]
 
 
-def sent(event: NodeEvent, to: JID = JULIET, *, body: str | None = None, delayed: bool = False) -> str:
-    splice = notification.render(event, body=body, delayed=delayed)
+def sent(event: NodeEvent, to: JID = JULIET, *, body: str | None = None) -> str:
+    splice = notification.render(event, body=body)
     assert splice is not None
     return splice.to(to).decode()
 
@@ -76,6 +76,10 @@ def test_an_item_from_earlier_is_stamped() -> None:
     delay = read(splice.to(JULIET).decode()).find("urn:xmpp:delay", "delay")
     assert delay is not None
     assert delay.attributes == {"from": "romeo@montague.example", "stamp": "2026-01-01T12:00:00Z"}
+    message = notification.last_message(NODE, ITEM, JULIET)
+    assert message is not None
+    assert read(message.to_bytes().decode()) == read(splice.to(JULIET).decode())
+    assert notification.last_message(configured(deliver_notifications=False), ITEM, JULIET) is None
 
 
 @pytest.mark.parametrize(
@@ -87,6 +91,10 @@ def test_an_item_from_earlier_is_stamped() -> None:
         ),
         (NodePurged(seq=1, node=NODE), "<purge node='urn:xmpp:microblog:0'/>"),
         (NodeDeleted(seq=1, node=NODE), "<delete node='urn:xmpp:microblog:0'/>"),
+        (
+            NodeDeleted(seq=1, node=NODE, redirect="xmpp:a@b"),
+            "<delete node='urn:xmpp:microblog:0'><redirect uri='xmpp:a@b'/></delete>",
+        ),
         (
             NodeConfigured(seq=1, node=configured(notify_config=True, deliver_payloads=False)),
             "<configuration node='urn:xmpp:microblog:0'/>",

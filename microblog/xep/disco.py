@@ -1,0 +1,129 @@
+"""XEP-0030, XEP-0128: what this node is, what its accounts are, and which nodes they have.
+
+Features are not written down here: each extension names its own. An account answers as the PEP service it is
+(XEP-0163 §6); whoever may not know of a node is told that there is none, and an account that does not exist answers
+like one that does not speak.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Final
+
+from microblog.model.errors import ItemNotFound, ServiceUnavailable
+from microblog.model.jid import JID
+from microblog.store.database import Database, Transaction
+from microblog.usecases import browsing, subscribing
+from microblog.wire import disco, forms, ns
+from microblog.wire.disco import Caps, Identity, Info, Item
+from microblog.wire.stanza import Stanza
+from microblog.wire.xml import Element, stamp
+from microblog.xmpp.dispatch import At, Extension, Route, Spec
+
+CAPS_NODE: Final = "urn:x-microblog:server"
+ITEMS_MAX: Final = 200
+HOST_IDENTITIES: Final = (Identity("server", "im", "Microblog"),)
+ACCOUNT_IDENTITIES: Final = (Identity("account", "registered"), Identity("pubsub", "pep"))
+
+
+class Disco(Extension):
+    """Answers discovery; ``extensions`` are all that this node has, set by whoever puts them together."""
+
+    specs = (Spec(30, "2.5.0"), Spec(128, "1.0.1"))
+    features = account_features = (ns.DISCO_INFO, ns.DISCO_ITEMS)
+    extensions: Sequence[Extension] = ()
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def routes(self) -> Iterable[Route]:
+        """Information and items, of the node and of accounts."""
+        yield Route.get(ns.DISCO_INFO, "query", self.host_info, at=At.HOST)
+        yield Route.get(ns.DISCO_ITEMS, "query", self.host_items, at=At.HOST)
+        yield Route.get(ns.DISCO_INFO, "query", self.account_info, at=At.ACCOUNT)
+        yield Route.get(ns.DISCO_ITEMS, "query", self.account_items, at=At.ACCOUNT)
+
+    @cached_property
+    def host(self) -> Info:
+        """What this node says of itself."""
+        features = (feature for extension in self.extensions for feature in extension.features)
+        return Info(identities=HOST_IDENTITIES, features=tuple(sorted(set(features))))
+
+    @cached_property
+    def account(self) -> Info:
+        """What every account says of itself."""
+        features = (feature for extension in self.extensions for feature in extension.account_features)
+        return Info(identities=ACCOUNT_IDENTITIES, features=tuple(sorted(set(features))))
+
+    @cached_property
+    def caps(self) -> Caps:
+        """The hash of ``host`` (XEP-0115)."""
+        return Caps(CAPS_NODE, "sha-1", disco.verification(self.host))
+
+    async def host_info(self, request: Stanza) -> Element:
+        """This node. Raises ItemNotFound for any other."""
+        node = _node(request)
+        if node not in (None, self.caps.disco_node):
+            raise ItemNotFound("no such node")
+        return disco.write_info(self.host, node)
+
+    async def host_items(self, request: Stanza) -> Element:
+        """Nothing yet. Raises ItemNotFound for any node."""
+        if _node(request) is not None:
+            raise ItemNotFound("no such node")
+        return disco.write_items(())
+
+    async def account_info(self, request: Stanza) -> Element:
+        """An account, or one of its nodes (XEP-0060 §5.3, §5.4). Raises ServiceUnavailable, ItemNotFound."""
+        node = _node(request)
+        service = request.to.bare
+        if not await self._database.read(_exists, service):
+            raise ServiceUnavailable
+        if node is None:
+            return disco.write_info(self.account)
+        about = browsing.Metadata(service=service, node=node, asker=request.from_)
+        found = await self._database.read(browsing.metadata, about)
+        return disco.write_info(_node_info(found), node)
+
+    async def account_items(self, request: Stanza) -> Element:
+        """An account's nodes, or a node's items (XEP-0060 §5.2, §5.5). Raises ServiceUnavailable, ItemNotFound."""
+        node = _node(request)
+        service = request.to.bare
+        if not await self._database.read(_exists, service):
+            raise ServiceUnavailable
+        if node is None:
+            nodes = await self._database.read(browsing.nodes, browsing.Nodes(service=service, asker=request.from_))
+            return disco.write_items(Item(service, one.name, one.config.title) for one in nodes)
+        asked = subscribing.Retrieve(service=service, node=node, actor=request.from_, max_items=ITEMS_MAX)
+        found = await self._database.read(subscribing.retrieve, asked)
+        return disco.write_items((Item(service, name=item.id) for item in found.page.items), node)
+
+
+def _node(request: Stanza) -> str | None:
+    query = request.payload
+    return None if query is None else query.get("node") or None
+
+
+def _exists(tx: Transaction, account: JID) -> bool:
+    return tx.accounts.exists(account.localpart)
+
+
+def _node_info(found: browsing.NodeMetadata) -> Info:
+    config = found.node.config
+    fields: dict[str, tuple[str, Sequence[str]]] = {
+        "pubsub#type": ("text-single", [config.type]),
+        "pubsub#title": ("text-single", [config.title]),
+        "pubsub#description": ("text-single", [config.description]),
+        "pubsub#language": ("text-single", [config.language]),
+        "pubsub#access_model": ("list-single", [str(config.access_model)]),
+        "pubsub#publish_model": ("list-single", [str(config.publish_model)]),
+        "pubsub#creation_date": ("text-single", [stamp(found.created)]),
+        "pubsub#owner": ("text-multi", [str(owner) for owner in found.owners]),
+        "pubsub#num_subscribers": ("text-single", [str(found.subscribers)]),
+        "pubsub#num_items": ("text-single", [str(found.items)]),
+    }
+    told = {name: field for name, field in fields.items() if any(field[1])}
+    return Info(
+        identities=(Identity("pubsub", "leaf", config.title),),
+        features=(ns.PUBSUB, ns.DISCO_INFO, ns.DISCO_ITEMS),
+        forms=(forms.write_fields(ns.PUBSUB_META_DATA, told),),
+    )

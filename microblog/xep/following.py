@@ -1,0 +1,202 @@
+"""Following people of other services: XEP-0060 from the subscriber's side.
+
+A client subscribes elsewhere by asking the other service itself. On its way out the request becomes one of this node's
+own, so that the answer passes here: what the other side granted is written down before the client hears of it, and by
+that we know whose posts to take in.
+
+Notifications that come are stored once and told to their recipient through the database (``notifications``): whoever
+followed but was not there gets them later, and nobody gets them twice. The sender is the domain that its stream was
+authenticated for. What nobody asked for is dropped.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from twisted.logger import Logger
+
+from microblog.model.errors import InvalidJID, ItemNotFound, NotSubscribed, Refusal
+from microblog.model.item import Proof
+from microblog.model.jid import JID
+from microblog.model.subscription import SubscriptionState
+from microblog.runtime import Tasks
+from microblog.store.crashpoint import crashpoint
+from microblog.store.database import Database, Transaction
+from microblog.usecases import following, receiving
+from microblog.usecases.following import Follow, Unfollow
+from microblog.usecases.receiving import Receipt, Received, ReceivedItem
+from microblog.wire import atom, notification, ns, pubsub
+from microblog.wire.notification import Notice, NoticedItem
+from microblog.wire.pubsub import Verb
+from microblog.wire.stanza import Stanza
+from microblog.wire.xml import Element
+from microblog.xep.readers import Readers
+from microblog.xmpp.dispatch import At, Extension, MessageRoute, PassOn, Route
+from microblog.xmpp.router import Router
+
+FETCHES_MAX: Final = 50
+WAITING_MAX: Final = 1000
+
+
+class Following(Extension):
+    """Our people's subscriptions elsewhere, and what comes of them. ``dropped`` counts what nobody asked for."""
+
+    _log = Logger()
+
+    def __init__(self, router: Router, database: Database, readers: Readers, tasks: Tasks) -> None:
+        self._router = router
+        self._database = database
+        self._readers = readers
+        self._tasks = tasks
+        self._fetching: dict[tuple[JID, str, tuple[str, ...]], list[Stanza]] = {}
+        self.dropped = 0
+
+    def routes(self) -> Iterable[Route]:
+        """Requests of our people to services elsewhere."""
+        yield Route.set(ns.PUBSUB, "pubsub", self.request, at=At.REMOTE)
+
+    def messages(self) -> Iterable[MessageRoute]:
+        """Notifications from there."""
+        yield MessageRoute(ns.PUBSUB_EVENT, "event", self.event)
+
+    # what our people want
+
+    async def request(self, request: Stanza) -> Element | None:
+        """Subscribe and unsubscribe in the client's name; everything else goes its way."""
+        try:
+            asked = pubsub.verb(request)
+            jid = pubsub.jid_required(asked)
+        except Refusal:
+            raise PassOn from None
+        # A single resource is the client's own business; its notifications are not kept for it.
+        if asked.name not in ("subscribe", "unsubscribe") or not jid.is_bare or not request.to.is_bare:
+            raise PassOn
+        if jid != request.from_.bare:
+            raise InvalidJID("one subscribes oneself")
+        node = pubsub.node_required(asked)
+        if asked.name == "subscribe":
+            return await self._subscribe(request, node, jid)
+        return await self._unsubscribe(request, asked, node, jid)
+
+    async def _subscribe(self, request: Stanza, node: str, account: JID) -> Element | None:
+        await self._database.read(following.may_follow, account)
+        answer = await self._ask(request)
+        if answer.type == "error":
+            raise pubsub.read_refusal(answer)
+        state, subid = pubsub.read_subscription(answer.payload) or (SubscriptionState.SUBSCRIBED, "")
+        follow = Follow(account=account, service=request.to, node=node, state=state, subid=subid)
+        await self._database.write(following.record_subscribe, follow)
+        self._readers.reload(account)
+        return answer.payload
+
+    async def _unsubscribe(self, request: Stanza, asked: Verb, node: str, account: JID) -> Element | None:
+        answer = await self._ask(request)
+        refusal = pubsub.read_refusal(answer) if answer.type == "error" else None
+        if refusal is None or isinstance(refusal, NotSubscribed | ItemNotFound):
+            unfollow = Unfollow(account=account, service=request.to, node=node)
+            await self._database.write(following.record_unsubscribe, unfollow)
+            self._readers.reload(account)
+        if refusal is not None:
+            raise refusal
+        return answer.payload
+
+    async def _ask(self, request: Stanza) -> Stanza:
+        payload = request.payload
+        assert payload is not None
+        return await self._router.request(request.type, request.from_, request.to, payload)
+
+    # what others tell them
+
+    async def event(self, message: Stanza) -> bool:
+        """Take in a notification; False for one that its recipient's client may make of what it wants."""
+        service, event = message.from_, message.element.find(ns.PUBSUB_EVENT, "event")
+        if event is None or not service.is_bare or not message.to.localpart or message.proof is Proof.LOCAL:
+            return False
+        notice = notification.read_notice(event)
+        if notice.configured:
+            return False
+        if notice.subscription is not None:
+            await self._state_changed(message, notice)
+            return False
+        crashpoint("K8")
+        receipt = await self._receive(message, notice)
+        crashpoint("K9")
+        if receipt.ignored:
+            if message.to.resourcepart:
+                return False
+            self.dropped += 1
+            self._log.debug("A notification from {service} was dropped: {why}", service=service, why=receipt.ignored)
+        elif receipt.missing:
+            self._fetch(message, notice, receipt.missing)
+        return True
+
+    async def _receive(self, message: Stanza, notice: Notice) -> Receipt:
+        return await self._database.write(
+            receiving.receive,
+            Received(
+                service=message.from_,
+                node=notice.node,
+                recipient=message.to,
+                sender_domain=message.from_.domainpart,
+                proof=message.proof,
+                published=tuple(map(_received, notice.items)),
+                retracted=notice.retracted,
+                purged=notice.purged,
+                deleted=notice.deleted,
+            ),
+        )
+
+    async def _state_changed(self, message: Stanza, notice: Notice) -> None:
+        """The other side approved, denied or ended a subscription (§8.6, §8.8.4) that there is."""
+        assert notice.subscription is not None
+        account, state = notice.subscription
+        if account != message.to.bare:
+            return
+        follow = Follow(account=account, service=message.from_, node=notice.node, state=state)
+        if await self._database.write(_change, follow):
+            self._readers.reload(account)
+
+    def _fetch(self, message: Stanza, notice: Notice, item_ids: tuple[str, ...]) -> None:
+        """Some services tell only that there is something; what it is has to be asked for, once for all followers."""
+        key = (message.from_, notice.node, item_ids)
+        waiting = self._fetching.get(key)
+        if waiting is not None:
+            if len(waiting) < WAITING_MAX:
+                waiting.append(message)
+        elif len(self._fetching) < FETCHES_MAX:
+            self._fetching[key] = [message]
+            self._tasks.spawn(self._fetch_items(*key), f"items of {message.from_}")
+
+    async def _fetch_items(self, service: JID, node: str, item_ids: tuple[str, ...]) -> None:
+        key = (service, node, item_ids)
+        asker = self._fetching[key][0].to.bare
+        try:
+            answer = await self._router.request("get", asker, service, pubsub.items_request(node, item_ids))
+            if answer.type != "result":
+                return
+            items = pubsub.read_answered_items(answer.payload)
+            wanted = tuple(item for item in items if item.id in item_ids and item.payload is not None)
+            for message in self._fetching[key] if wanted else ():
+                await self._receive(message, Notice(node=node, items=wanted))
+        except Refusal as refusal:
+            self._log.debug("Items of {service} could not be had: {why}", service=service, why=refusal.text)
+        finally:
+            del self._fetching[key]
+
+
+def _received(item: NoticedItem) -> ReceivedItem:
+    return ReceivedItem(
+        id=item.id,
+        payload=item.payload_text,
+        publisher=item.publisher,
+        entry=None if item.payload is None else atom.read_entry(item.payload),
+    )
+
+
+def _change(tx: Transaction, follow: Follow) -> bool:
+    """Only a subscription that was asked for can change."""
+    node = tx.nodes.find(follow.service, follow.node)
+    known = None if node is None else tx.subscriptions.find(node, follow.account)
+    if known is None or known.state is follow.state:
+        return False
+    following.record_subscribe(tx, follow)
+    return True

@@ -1,0 +1,274 @@
+"""XEP-0060 §7.1.2, XEP-0163 §4.3: telling readers what happened.
+
+What happened is heard from the database after it was committed, in order. Each event is rendered once; its local
+readers are known from memory (``readers``); the address of each is spliced in and the bytes are written, a few hundred
+at a time, then the reactor has a turn. Remote domains that are owed the event are woken; their rows are in the
+database. Events of one node are told in order, one after the other; nodes do not wait for each other.
+
+Readers are of two kinds. Whoever subscribed is told under the address that was subscribed. Whoever is the owner, or a
+contact who may see the owner's presence, and says ``+notify`` is told at that resource. Nobody is told twice.
+
+Of feeds that are kept elsewhere the database knows how far each reader was told, so that what came while nobody was
+there, or while this server was dying, is told at the next login.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from twisted.logger import Logger
+
+from microblog.im.roster import ContactList
+from microblog.model.contact import Contact
+from microblog.model.errors import Refusal
+from microblog.model.event import (
+    Event,
+    ItemPublished,
+    ItemRetracted,
+    NodeDeleted,
+    NodeEvent,
+    NodePurged,
+    SubscriptionChanged,
+)
+from microblog.model.jid import JID
+from microblog.model.node import AccessModel, Node
+from microblog.runtime import Clock, Tasks
+from microblog.store.crashpoint import crashpoint
+from microblog.store.database import Database
+from microblog.usecases import receiving, subscribing
+from microblog.wire import notification
+from microblog.wire.notification import Splice
+from microblog.xep.readers import Readers
+from microblog.xmpp.sessions import Session
+
+SLICE: Final = 500
+QUEUE_MAX: Final = 1000
+REMEMBERED_MAX: Final = 20_000
+TRIES: Final = 5
+
+
+class RosterSource(Protocol):
+    """Where contacts are looked up."""
+
+    async def of(self, account: JID) -> ContactList:
+        """The contacts of an account of ours."""
+
+
+class Notifications:
+    """Hears what happened (``hear`` is a database listener) and tells it; ``wake`` is the outbox's."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        readers: Readers,
+        rosters: RosterSource,
+        database: Database,
+        clock: Clock,
+        tasks: Tasks,
+        wake: Callable[[str], None],
+    ) -> None:
+        self._readers = readers
+        self._rosters = rosters
+        self._database = database
+        self._clock = clock
+        self._tasks = tasks
+        self._wake = wake
+        self._queues: dict[int, deque[NodeEvent]] = {}
+        self._told: OrderedDict[tuple[int, JID], int] = OrderedDict()
+        self._unmarked: dict[tuple[int, JID], int] = {}
+        self._marking = False
+        readers.arrived = self._arrived
+
+    def hear(self, event: Event) -> None:
+        """Something happened and was committed."""
+        for domain in event.domains:
+            self._wake(domain)
+        if isinstance(event, SubscriptionChanged):
+            self._subscription_changed(event)
+            return
+        key = event.node.key
+        queue = self._queues.get(key)
+        if queue is None:
+            self._queues[key] = deque((event,))
+            self._tasks.spawn(self._tell_all(key), f"notifications of {event.node.service} {event.node.name}")
+            return
+        if len(queue) >= QUEUE_MAX:
+            self._log.warn("Too many events of {node} wait; the oldest is not told", node=event.node.name)
+            queue.popleft()
+        queue.append(event)
+
+    def _subscription_changed(self, event: SubscriptionChanged) -> None:
+        self._readers.changed(event)
+        to_subscriber = event.tell_subscriber and self._is_here(event.subscriber)
+        if event.tell_subscriber and not to_subscriber:
+            self._wake(event.subscriber.domainpart)
+        to_owner = event.node.config.notify_sub and self._is_here(event.node.service)
+        if to_subscriber or to_owner:
+            splice = notification.subscription_change(event)
+            if to_subscriber:
+                self._write(splice, event.subscriber)
+            if to_owner:
+                self._write(splice, event.node.service)
+
+    def _is_here(self, jid: JID) -> bool:
+        return jid.domainpart == self._database.domain
+
+    def _write(self, splice: Splice, address: JID) -> bool:
+        sessions = self._readers.at(address)
+        if sessions:
+            data = splice.to(address)
+            for session in sessions:
+                session.write(data)
+        return bool(sessions)
+
+    # an event to everybody
+
+    async def _tell_all(self, key: int) -> None:
+        queue = self._queues[key]
+        try:
+            while queue:
+                event = queue.popleft()
+                try:
+                    await self._tell(event)
+                except Refusal:
+                    self._log.warn("Nobody could be told of what happened at {node}", node=event.node.name)
+        finally:
+            del self._queues[key]
+
+    async def _tell(self, event: NodeEvent) -> None:
+        splice = notification.render(event)
+        if not self._is_here(event.node.service):
+            crashpoint("K10")
+        if splice is not None:
+            targets = await self._targets(event)
+            middle = (len(targets) + 1) // 2
+            for number, (session, address) in enumerate(targets.items(), start=1):
+                if session.available:
+                    session.write(splice.to(address))
+                if number == middle:
+                    crashpoint("K11")
+                if number % SLICE == 0:
+                    await self._clock.sleep(0)
+            self._mark(event, targets.values())
+        if isinstance(event, NodeDeleted):
+            self._readers.deleted(event.node.key)
+
+    async def _targets(self, event: NodeEvent) -> dict[Session, JID]:
+        """Each session that is told, with the address under which it is."""
+        only = _recipients(event)
+        if only is None:
+            addresses = list(self._readers.subscribed(event.node.key))
+            contacts = await self._contacts(event.node)
+            addresses, contacts = await self._allowed(event, addresses, contacts)
+        else:
+            addresses, contacts = self._named(event.node, only)
+        for account, keep in self._readers.loading():
+            if only is None or any(address.bare == account for address in only):
+                keep(event)
+        targets: dict[Session, JID] = {}
+        for address in addresses:
+            for session in self._readers.at(address):
+                targets.setdefault(session, address)
+        for session in contacts:
+            targets.setdefault(session, session.jid)
+        return targets
+
+    def _named(self, node: Node, recipients: Iterable[JID]) -> tuple[list[JID], list[Session]]:
+        """The readers a remote feed was meant for: those who subscribed, and contacts' sessions that say +notify."""
+        subscribed = self._readers.subscribed(node.key)
+        addresses = [recipient for recipient in recipients if recipient in subscribed]
+        others = set(recipients).difference(addresses)
+        interested = self._readers.interested(node.name) if others else ()
+        return addresses, [session for session in interested if session.jid.bare in others]
+
+    async def _contacts(self, node: Node) -> list[Session]:
+        """The owner's and the owner's contacts' sessions that say +notify."""
+        interested = list(self._readers.interested(node.name))
+        if not interested or not self._is_here(node.service):
+            return []
+        roster = await self._rosters.of(node.service)
+        return [
+            session
+            for session in interested
+            if session.jid.bare == node.service or _sees_owner(roster.get(session.jid.bare))
+        ]
+
+    async def _allowed(
+        self, event: NodeEvent, addresses: list[JID], contacts: list[Session]
+    ) -> tuple[list[JID], list[Session]]:
+        """Those who may read the node now; the access of subscribers to an open node needs no second look."""
+        node = event.node
+        if not self._is_here(node.service) or isinstance(event, NodeDeleted):
+            return addresses, contacts
+        if node.config.access_model is AccessModel.OPEN and not contacts:
+            return addresses, contacts
+        asked = {address.bare for address in addresses} | {session.jid.bare for session in contacts}
+        allowed = await self._may_read(node, asked - {node.service}) | {node.service}
+        return (
+            [address for address in addresses if address.bare in allowed],
+            [session for session in contacts if session.jid.bare in allowed],
+        )
+
+    async def _may_read(self, node: Node, asked: set[JID]) -> frozenset[JID]:
+        if not asked:
+            return frozenset()
+        for attempt in range(TRIES):
+            try:
+                return await self._database.read(subscribing.may_read, node.key, sorted(asked, key=str))
+            except Refusal:
+                await self._clock.sleep(2**attempt)
+        return await self._database.read(subscribing.may_read, node.key, sorted(asked, key=str))
+
+    # somebody who has just come
+
+    def _arrived(self, account: JID, untold: receiving.Undelivered, missed: list[NodeEvent]) -> None:
+        events = {(event.node.key, event.seq): event for event in (*untold.events, *missed)}
+        for (node_key, seq), event in sorted(events.items(), key=lambda item: item[0][1]):
+            only = _recipients(event)
+            addresses = self._readers.subscribed(node_key) if only is None else only
+            if seq > self._told.get((node_key, account), 0):
+                self._tell_one(event, [address for address in addresses if address.bare == account])
+        if self._readers.at(account):
+            self._remember(untold.marks)
+
+    def _tell_one(self, event: NodeEvent, addresses: Iterable[JID]) -> None:
+        splice = notification.render(event)
+        if splice is not None:
+            self._mark(event, [address for address in addresses if self._write(splice, address)])
+
+    # how far readers of remote feeds were told
+
+    def _mark(self, event: NodeEvent, addresses: Iterable[JID]) -> None:
+        if not self._is_here(event.node.service):
+            self._remember((event.node.key, address.bare, event.seq) for address in addresses)
+
+    def _remember(self, marks: Iterable[tuple[int, JID, int]]) -> None:
+        for node_key, account, seq in marks:
+            key = (node_key, account)
+            if seq > self._told.get(key, 0):
+                self._unmarked[key] = self._told[key] = seq
+                self._told.move_to_end(key)
+        while len(self._told) > REMEMBERED_MAX:
+            self._told.popitem(last=False)
+        if self._unmarked and not self._marking:
+            self._marking = True
+            self._tasks.spawn(self._write_marks(), "marks of what was told")
+
+    async def _write_marks(self) -> None:
+        try:
+            while self._unmarked:
+                marked, self._unmarked = self._unmarked, {}
+                await self._database.write(
+                    receiving.delivered, [(node_key, account, seq) for (node_key, account), seq in marked.items()]
+                )
+        finally:
+            self._marking = False
+
+
+def _recipients(event: NodeEvent) -> tuple[JID, ...] | None:
+    return event.recipients if isinstance(event, ItemPublished | ItemRetracted | NodePurged) else None
+
+
+def _sees_owner(contact: Contact | None) -> bool:
+    return contact is not None and contact.subscription in ("from", "both")

@@ -1,0 +1,195 @@
+"""Delivery to other domains: what the database says they are owed is sent until they have confirmed it.
+
+Each domain that is owed something has one worker, or one timer while it cannot be reached, or nothing while it is
+dormant. Memory holds the batch that is on its way and never a backlog. A batch that was not confirmed is sent again, so
+another server may see a notification twice and never miss one; order is kept.
+
+A stream is opened before it is decided what may go, because what may go depends on what the other side has proved.
+"""
+
+from collections.abc import Sequence
+from random import SystemRandom
+from typing import Final, Protocol
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from microblog.model.errors import Refusal
+from microblog.model.item import Proof
+from microblog.runtime import Clock, Tasks
+from microblog.store.crashpoint import crashpoint
+from microblog.store.database import Database, Transaction
+from microblog.usecases import delivering
+from microblog.usecases.delivering import Batch, Delivery
+from microblog.wire import notification
+from microblog.xmpp.remote import DeliveryFailed
+from microblog.xmpp.s2s_out import StanzaTooLarge
+
+OVERLOAD_SECONDS: Final = 5
+_RANDOM: Final = SystemRandom()
+
+
+class Carrier(Protocol):
+    """What carries stanzas to other domains (``Servers``)."""
+
+    async def deliver(self, domain: str, stanzas: Sequence[bytes], minimum_proof: Proof = Proof.DIALBACK) -> None:
+        """Write a batch and return when the domain has read it. Raises DeliveryFailed."""
+
+    def proof(self, domain: str) -> Proof | None:
+        """What the domain has proved to be on the stream to it; None without a stream."""
+
+
+class Outbox:
+    """One worker, or one timer, for each domain that is owed something.
+
+    ``dialback_suffices``: the administrator sends what is not public to servers without a valid certificate as well.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, database: Database, servers: Carrier, clock: Clock, tasks: Tasks, *, dialback_suffices: bool = False
+    ) -> None:
+        self._database = database
+        self._servers = servers
+        self._clock = clock
+        self._tasks = tasks
+        self._dialback_suffices = dialback_suffices
+        self._running: dict[str, bool] = {}  # True: woken meanwhile, look again
+        self._failing: dict[str, IDelayedCall | None] = {}  # the timer; None while dormant
+        self._stopped = False
+
+    async def start(self) -> None:
+        """Take up what was left when the server stopped."""
+        for state in await self._database.read(delivering.domains_due):
+            if not state.failures:
+                self.wake(state.domain)
+            elif state.next_attempt is None:
+                self._failing[state.domain] = None
+            else:
+                self._wait(state.domain, max(0.0, (state.next_attempt - self._clock.now()).total_seconds()))
+
+    def stop(self) -> None:
+        """Start nothing any more."""
+        self._stopped = True
+        for domain in list(self._failing):
+            self._cancel(domain)
+
+    def wake(self, domain: str) -> None:
+        """A domain is owed something new; one that failed is tried when it is time."""
+        if domain in self._failing or self._stopped:
+            return
+        if domain in self._running:
+            self._running[domain] = True
+            return
+        self._running[domain] = False
+        self._tasks.spawn(self._work(domain), f"outbox of {domain}")
+
+    def contact(self, domain: str) -> None:
+        """A domain has shown itself: if it is owed something, now is the time."""
+        if domain in self._failing:
+            self._cancel(domain)
+            self.wake(domain)
+
+    def _wait(self, domain: str, seconds: float) -> None:
+        if not self._stopped:
+            self._failing[domain] = self._clock.later(seconds, self.contact, domain)
+
+    def _cancel(self, domain: str) -> None:
+        timer = self._failing.pop(domain, None)
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    async def _work(self, domain: str) -> None:
+        try:
+            again = True
+            while again:
+                self._running[domain] = False
+                await self._drain(domain)
+                again = self._running[domain]
+        except DeliveryFailed as failure:
+            await self._failed(domain, failure.reason)
+        except Refusal:
+            # The database has too much to do.
+            self._wait(domain, OVERLOAD_SECONDS)
+        finally:
+            del self._running[domain]
+
+    async def _drain(self, domain: str) -> None:
+        """Send until nothing is owed. Raises DeliveryFailed."""
+        failing = True
+        while True:
+            if self._servers.proof(domain) is None:
+                if not await self._database.read(_owes, domain):
+                    return
+                await self._servers.deliver(domain, ())
+            trusted = self._dialback_suffices or self._servers.proof(domain) is Proof.CERTIFICATE
+            batch = await self._database.read(delivering.next_batch, domain, trusted)
+            if not batch.deliveries:
+                if batch.held:
+                    raise DeliveryFailed(f"{batch.held} items are not for servers without a valid certificate")
+                return
+            ids = await self._send(domain, batch, Proof.CERTIFICATE if trusted else Proof.DIALBACK)
+            crashpoint("K7")
+            await self._database.write(_settle, domain, ids, failing)
+            failing = False
+
+    async def _send(self, domain: str, batch: Batch, minimum: Proof) -> list[int]:
+        """Send a batch; the rows that are settled."""
+        deliveries = list(batch.deliveries)
+        rendered = [_render(delivery) for delivery in deliveries]
+        while True:
+            stanzas = [stanza for some in rendered for stanza in some]
+            try:
+                if stanzas:
+                    await self._servers.deliver(domain, stanzas, minimum)
+            except StanzaTooLarge as failure:
+                # What this peer will never take is not held against what comes after it.
+                self._leave_out(domain, rendered, failure)
+                continue
+            return [id_ for delivery in deliveries for id_ in delivery.ids]
+
+    def _leave_out(self, domain: str, rendered: list[list[bytes]], failure: StanzaTooLarge) -> None:
+        position = failure.position
+        for some in rendered:
+            if position < len(some):
+                del some[position]
+                break
+            position -= len(some)
+        self._log.warn("A notification is too large for {domain}: {reason}", domain=domain, reason=failure.reason)
+
+    async def _failed(self, domain: str, reason: str) -> None:
+        try:
+            state = await self._database.write(delivering.failed, domain, reason, _RANDOM.uniform(-1, 1))
+        except Refusal:
+            self._wait(domain, OVERLOAD_SECONDS)
+            return
+        if state.next_attempt is None:
+            self._log.warn("{domain} is dormant: {reason}", domain=domain, reason=reason)
+            self._failing[domain] = None
+            return
+        seconds = max(0.0, (state.next_attempt - self._clock.now()).total_seconds())
+        self._log.info(
+            "{domain} took nothing; next attempt in {seconds:.0f} s: {reason}",
+            domain=domain,
+            seconds=seconds,
+            reason=reason,
+        )
+        self._wait(domain, seconds)
+
+
+def _render(delivery: Delivery) -> list[bytes]:
+    if delivery.stanza is not None:
+        return [delivery.stanza.encode()]
+    splice = None if delivery.event is None else notification.render(delivery.event)
+    return [] if splice is None else [splice.to(recipient) for recipient in delivery.recipients]
+
+
+def _owes(tx: Transaction, domain: str) -> bool:
+    return tx.outbox.count(domain) > 0
+
+
+def _settle(tx: Transaction, domain: str, ids: Sequence[int], failing: bool) -> None:
+    delivering.done(tx, ids)
+    if failing:
+        delivering.succeeded(tx, domain)

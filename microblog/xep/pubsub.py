@@ -1,0 +1,283 @@
+"""XEP-0060: Publish-Subscribe, at every account (XEP-0163).
+
+Each request takes three moves: read it, do it in a transaction, write the answer. ``wire.pubsub`` has the grammar,
+``usecases`` the rules; here is the table that brings a verb to its method. What is notified to whom is heard from the
+database (``notifications``, ``approval``).
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+from microblog.model.subscription import SubscribeOptions
+from microblog.runtime import Clock
+from microblog.store.database import Database
+from microblog.usecases import browsing, owning, publishing, subscribing
+from microblog.usecases.subscribing import Subscribed
+from microblog.wire import forms, notification, ns, pubsub
+from microblog.wire.pubsub import Verb
+from microblog.wire.stanza import Stanza
+from microblog.wire.xml import Element
+from microblog.xep.microblog import prepare
+from microblog.xep.readers import Readers
+from microblog.xmpp.dispatch import At, Extension, Route, Spec
+from microblog.xmpp.router import Router
+
+Answer = Awaitable[Element | None]
+_FEATURES: Final = (
+    "access-authorize access-open access-presence access-roster access-whitelist auto-create auto-subscribe "
+    "config-node config-node-max create-and-configure create-nodes delete-items delete-nodes filtered-notifications "
+    "instant-nodes item-ids last-published manage-subscriptions member-affiliation meta-data modify-affiliations "
+    "multi-items outcast-affiliation persistent-items presence-notifications presence-subscribe publish "
+    "publish-only-affiliation publish-options publisher-affiliation purge-nodes retract-items retrieve-affiliations "
+    "retrieve-default retrieve-default-sub retrieve-items retrieve-subscriptions subscribe subscription-notifications "
+    "subscription-options"
+)
+
+
+class Pubsub(Extension):
+    """Answers publish-subscribe requests."""
+
+    specs = (Spec(60, "1.30.0", "partial"), Spec(59, "1.0"), Spec(4, "2.13.2"), Spec(68, "1.3.0"))
+    account_features = (ns.PUBSUB, ns.RSM, *(f"{ns.PUBSUB}#{name}" for name in _FEATURES.split()))
+
+    def __init__(self, router: Router, database: Database, readers: Readers, clock: Clock) -> None:
+        self._router = router
+        self._database = database
+        self._readers = readers
+        self._clock = clock
+        self._verbs: dict[tuple[str, str, str], Callable[[Stanza, Verb], Answer]] = {
+            (ns.PUBSUB, "set", "publish"): self.publish,
+            (ns.PUBSUB, "set", "retract"): self.retract,
+            (ns.PUBSUB, "get", "items"): self.items,
+            (ns.PUBSUB, "set", "subscribe"): self.subscribe,
+            (ns.PUBSUB, "set", "unsubscribe"): self.unsubscribe,
+            (ns.PUBSUB, "get", "options"): self.options,
+            (ns.PUBSUB, "set", "options"): self.set_options,
+            (ns.PUBSUB, "get", "default"): self.default_options,
+            (ns.PUBSUB, "get", "subscriptions"): self.my_subscriptions,
+            (ns.PUBSUB, "get", "affiliations"): self.my_affiliations,
+            (ns.PUBSUB, "set", "create"): self.create,
+            (ns.PUBSUB_OWNER, "get", "configure"): self.configuration,
+            (ns.PUBSUB_OWNER, "set", "configure"): self.configure,
+            (ns.PUBSUB_OWNER, "get", "default"): self.default_configuration,
+            (ns.PUBSUB_OWNER, "set", "delete"): self.delete,
+            (ns.PUBSUB_OWNER, "set", "purge"): self.purge,
+            (ns.PUBSUB_OWNER, "get", "affiliations"): self.affiliations,
+            (ns.PUBSUB_OWNER, "set", "affiliations"): self.set_affiliations,
+            (ns.PUBSUB_OWNER, "get", "subscriptions"): self.subscriptions,
+            (ns.PUBSUB_OWNER, "set", "subscriptions"): self.set_subscriptions,
+        }
+
+    def routes(self) -> Iterable[Route]:
+        """All of it at accounts; the node itself answers alike that it has no nodes."""
+        for uri in (ns.PUBSUB, ns.PUBSUB_OWNER):
+            yield Route.get(uri, "pubsub", self.answer, at=At.HOST | At.ACCOUNT)
+            yield Route.set(uri, "pubsub", self.answer, at=At.HOST | At.ACCOUNT)
+
+    async def answer(self, request: Stanza) -> Element | None:
+        """Find the verb and do it."""
+        asked = pubsub.verb(request)
+        return await self._verbs[asked.pubsub.uri, request.type, asked.name](request, asked)
+
+    # §7: publishers
+
+    async def publish(self, request: Stanza, asked: Verb) -> Element:
+        """Publish an item (§7.1)."""
+        read = pubsub.read_publish(asked)
+        ready = prepare(request.to, read)
+        done = await self._database.write(
+            publishing.publish,
+            publishing.Publish(
+                service=request.to,
+                node=read.node,
+                actor=request.from_,
+                item_id=ready.item_id,
+                payload=ready.payload,
+                entry=ready.entry,
+                options=read.options,
+                has_item=read.has_item,
+            ),
+        )
+        return pubsub.write_published(read.node, done.item.id)
+
+    async def retract(self, request: Stanza, asked: Verb) -> None:
+        """Delete an item (§7.2)."""
+        node, item_id, notify = pubsub.read_retract(asked)
+        wanted = publishing.Retract(service=request.to, node=node, actor=request.from_, item_id=item_id, notify=notify)
+        await self._database.write(publishing.retract, wanted)
+
+    # §6: subscribers
+
+    async def items(self, request: Stanza, asked: Verb) -> Element:
+        """Retrieve items (§6.5)."""
+        read = pubsub.read_items(asked)
+        found = await self._database.read(
+            subscribing.retrieve,
+            subscribing.Retrieve(
+                service=request.to,
+                node=read.node,
+                actor=request.from_,
+                item_ids=read.item_ids,
+                max_items=read.max_items,
+                page=read.page,
+                subid=read.subid,
+            ),
+        )
+        return pubsub.write_items(found.node, found.page, paged=read.page is not None or found.truncated)
+
+    async def subscribe(self, request: Stanza, asked: Verb) -> Element:
+        """Subscribe (§6.1); the last item follows the answer, where the node sends it (§6.1.7)."""
+        node, jid, options = pubsub.read_subscribe(asked)
+        wanted = subscribing.Subscribe(service=request.to, node=node, actor=request.from_, jid=jid, options=options)
+        done = await self._database.write(subscribing.subscribe, wanted)
+        if options:
+            self._readers.reload(jid.bare)
+        if done.last is not None:
+            self._clock.later(0, self._send_last, done)
+        return pubsub.write_subscription(done.subscription)
+
+    def _send_last(self, done: Subscribed) -> None:
+        assert done.last is not None
+        jid = done.subscription.jid
+        if jid.domainpart != self._router.domain:
+            stanza = notification.last_message(done.node, done.last, jid)
+            if stanza is not None:
+                self._router.servers.send(stanza)
+            return
+        splice = notification.render_last(done.node, done.last)
+        if splice is not None:
+            for session in self._readers.at(jid):
+                session.write(splice.to(jid))
+
+    async def unsubscribe(self, request: Stanza, asked: Verb) -> Element:
+        """End a subscription (§6.2)."""
+        wanted = subscribing.Unsubscribe(
+            service=request.to,
+            node=pubsub.node_required(asked),
+            actor=request.from_,
+            jid=pubsub.jid_required(asked),
+            subid=pubsub.subid_of(asked),
+        )
+        return pubsub.write_subscription(await self._database.write(subscribing.unsubscribe, wanted))
+
+    async def options(self, request: Stanza, asked: Verb) -> Element:
+        """A subscription's options (§6.3)."""
+        wanted = subscribing.GetOptions(
+            service=request.to,
+            node=pubsub.node_required(asked),
+            actor=request.from_,
+            jid=pubsub.jid_required(asked),
+            subid=pubsub.subid_of(asked),
+        )
+        return pubsub.write_subscription_options(await self._database.read(subscribing.get_options, wanted))
+
+    async def set_options(self, request: Stanza, asked: Verb) -> None:
+        """Change a subscription's options (§6.3.5)."""
+        node, jid = pubsub.node_required(asked), pubsub.jid_required(asked)
+        options = pubsub.read_options(asked)
+        if options is None:
+            return
+        wanted = subscribing.SetOptions(
+            service=request.to,
+            node=node,
+            actor=request.from_,
+            jid=jid,
+            subid=pubsub.subid_of(asked),
+            options=options,
+        )
+        await self._database.write(subscribing.set_options, wanted)
+        self._readers.reload(jid.bare)
+
+    async def default_options(self, request: Stanza, asked: Verb) -> Element:
+        """The options of a new subscription (§6.4), the same at every node."""
+        form = forms.write_subscribe_options(SubscribeOptions())
+        return pubsub.write_default_options(pubsub.node_of(asked), form)
+
+    # §5: entities
+
+    async def my_subscriptions(self, request: Stanza, asked: Verb) -> Element:
+        """The asker's subscriptions here (§5.6)."""
+        node = pubsub.node_of(asked)
+        wanted = browsing.MySubscriptions(service=request.to, actor=request.from_, node=node)
+        return pubsub.write_my_subscriptions(node, await self._database.read(browsing.subscriptions, wanted))
+
+    async def my_affiliations(self, request: Stanza, asked: Verb) -> Element:
+        """The asker's affiliations here (§5.7)."""
+        node = pubsub.node_of(asked)
+        wanted = browsing.MyAffiliations(service=request.to, actor=request.from_, node=node)
+        return pubsub.write_my_affiliations(node, await self._database.read(browsing.affiliations, wanted))
+
+    # §8: owners
+
+    async def create(self, request: Stanza, asked: Verb) -> Element:
+        """Make a node (§8.1)."""
+        node, options = pubsub.read_create(asked)
+        wanted = owning.Create(service=request.to, actor=request.from_, node=node, options=options)
+        return pubsub.write_created((await self._database.write(owning.create, wanted)).name)
+
+    async def configuration(self, request: Stanza, asked: Verb) -> Element:
+        """The form to configure a node with (§8.2.1)."""
+        wanted = owning.Configuration(service=request.to, node=pubsub.node_required(asked), actor=request.from_)
+        return pubsub.write_configuration(await self._database.read(owning.configuration, wanted))
+
+    async def configure(self, request: Stanza, asked: Verb) -> None:
+        """Configure a node (§8.2.4)."""
+        node, options = pubsub.node_required(asked), pubsub.read_configure(asked)
+        if options is not None:
+            wanted = owning.Configure(service=request.to, node=node, actor=request.from_, options=options)
+            await self._database.write(owning.configure, wanted)
+
+    async def default_configuration(self, request: Stanza, asked: Verb) -> Element:
+        """What a new node is like (§8.3)."""
+        wanted = owning.DefaultConfiguration(service=request.to, actor=request.from_, node=pubsub.node_of(asked) or "")
+        return pubsub.write_default_configuration(await self._database.read(owning.default_configuration, wanted))
+
+    async def delete(self, request: Stanza, asked: Verb) -> None:
+        """Remove a node (§8.4)."""
+        node, redirect = pubsub.node_required(asked), pubsub.read_redirect(asked)
+        wanted = owning.Delete(
+            service=request.to,
+            node=node,
+            actor=request.from_,
+            redirect=redirect,
+            notice=notification.deletion(request.to, node, redirect),
+        )
+        await self._database.write(owning.delete, wanted)
+
+    async def purge(self, request: Stanza, asked: Verb) -> None:
+        """Remove all items (§8.5)."""
+        wanted = owning.Purge(service=request.to, node=pubsub.node_required(asked), actor=request.from_)
+        await self._database.write(owning.purge, wanted)
+
+    async def affiliations(self, request: Stanza, asked: Verb) -> Element:
+        """Everybody's affiliations (§8.9.1)."""
+        node = pubsub.node_required(asked)
+        wanted = owning.Affiliations(service=request.to, node=node, actor=request.from_)
+        return pubsub.write_affiliations(node, await self._database.read(owning.affiliations, wanted))
+
+    async def set_affiliations(self, request: Stanza, asked: Verb) -> None:
+        """Change affiliations (§8.9.2)."""
+        wanted = owning.SetAffiliations(
+            service=request.to,
+            node=pubsub.node_required(asked),
+            actor=request.from_,
+            changes=pubsub.read_affiliations(asked),
+        )
+        await self._database.write(owning.set_affiliations, wanted)
+
+    async def subscriptions(self, request: Stanza, asked: Verb) -> Element:
+        """Everybody's subscriptions (§8.8.1)."""
+        node = pubsub.node_required(asked)
+        wanted = owning.Subscriptions(service=request.to, node=node, actor=request.from_)
+        return pubsub.write_subscriptions(node, await self._database.read(owning.subscriptions, wanted))
+
+    async def set_subscriptions(self, request: Stanza, asked: Verb) -> None:
+        """Approve or end subscriptions (§8.8.2)."""
+        wanted = owning.SetSubscriptions(
+            service=request.to,
+            node=pubsub.node_required(asked),
+            actor=request.from_,
+            changes=pubsub.read_subscriptions(asked),
+            notice=notification.decision,
+        )
+        await self._database.write(owning.set_subscriptions, wanted)

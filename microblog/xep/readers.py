@@ -1,0 +1,195 @@
+"""Who is there to be told: the subscriptions of accounts that are on line, in memory.
+
+An account's subscriptions are read when its first session becomes available and forgotten when its last one goes, so
+people who are off line cost nothing when somebody publishes. While they are being read the account is ``loading``:
+what happens meanwhile is kept for it and looked at again when it is known what it reads.
+
+Beside subscriptions there are interests (XEP-0163 §4.3.2): nodes by name, of whoever lets one read them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from twisted.logger import Logger
+
+from microblog.model.contact import Contact
+from microblog.model.errors import Refusal
+from microblog.model.event import NodeEvent, SubscriptionChanged
+from microblog.model.jid import JID
+from microblog.model.subscription import SubscriptionState
+from microblog.runtime import Tasks
+from microblog.store.database import Database, Transaction
+from microblog.usecases import receiving
+from microblog.wire.stanza import Stanza
+from microblog.xmpp.sessions import Session, Sessions
+
+MISSED_MAX: Final = 1000
+Arrived = Callable[[JID, receiving.Undelivered, list[NodeEvent]], None]
+_NOTHING: Final = receiving.Undelivered(events=(), marks=())
+
+
+@dataclass(slots=True, eq=False)
+class _Reader:
+    """``feeds``: node key to the addresses subscribed. ``missed``: None, or what was heard while they are read."""
+
+    feeds: dict[int, set[JID]] = field(default_factory=dict)
+    missed: list[NodeEvent] | None = field(default_factory=list)
+
+
+class Readers:
+    """A presence listener. ``arrived`` is called when an account's subscriptions are known, with its account, the
+    events it should have been told before, and those that were heard while its subscriptions were being read.
+    """
+
+    _log = Logger()
+    arrived: Arrived
+
+    def __init__(self, sessions: Sessions, database: Database, tasks: Tasks) -> None:
+        self._sessions = sessions
+        self._database = database
+        self._tasks = tasks
+        self._readers: dict[JID, _Reader] = {}
+        self._subscribed: dict[int, dict[JID, None]] = {}  # a set that keeps its order
+        self._interested: dict[str, set[Session]] = {}
+        self._interests: dict[Session, frozenset[str]] = {}
+
+    def subscribed(self, node_key: int) -> Mapping[JID, None]:
+        """The addresses that are subscribed to a node, of accounts that are on line."""
+        return self._subscribed.get(node_key, {})
+
+    def interested(self, node: str) -> Iterable[Session]:
+        """The sessions that want to hear of nodes of that name."""
+        return self._interested.get(node, ())
+
+    def at(self, address: JID) -> list[Session]:
+        """The sessions that are told under an address: the one, or all that want messages (RFC 6121 §8.5.2.1.1)."""
+        if address.resourcepart:
+            session = self._sessions.get(address)
+            return [session] if session is not None and session.available else []
+        return [session for session in self._sessions.available(address) if session.priority >= 0]
+
+    def loading(self) -> Iterator[tuple[JID, Callable[[NodeEvent], None]]]:
+        """The accounts whose subscriptions are being read, each with where to leave what it may have to be told."""
+        for account, reader in self._readers.items():
+            if reader.missed is not None:
+                yield account, self._keeper(reader.missed)
+
+    def _keeper(self, missed: list[NodeEvent]) -> Callable[[NodeEvent], None]:
+        def keep(event: NodeEvent) -> None:
+            if len(missed) < MISSED_MAX:
+                missed.append(event)
+
+        return keep
+
+    # presence
+
+    def session_presence(self, session: Session, stanza: Stanza, initial: bool) -> None:
+        """A reader comes or goes."""
+        account = session.jid.bare
+        if session.available:
+            if account not in self._readers:
+                self._begin(account, replay=True)
+            return
+        self.interest(session, frozenset())
+        if not self._sessions.available(account):
+            self._forget(account)
+
+    def contact_presence(self, account: JID, contact: Contact, stanza: Stanza) -> None:
+        """Remote readers are the outbox's."""
+
+    def contact_changed(self, account: JID, before: Contact | None, after: Contact | None) -> None:
+        """Who is a contact is looked up when there is something to tell."""
+
+    def interest(self, session: Session, nodes: frozenset[str]) -> None:
+        """A session wants to hear of these nodes and no others."""
+        old = self._interests.pop(session, frozenset())
+        for node in old - nodes:
+            self._interested[node].discard(session)
+            if not self._interested[node]:
+                del self._interested[node]
+        for node in nodes - old:
+            self._interested.setdefault(node, set()).add(session)
+        if nodes:
+            self._interests[session] = nodes
+
+    # subscriptions
+
+    def changed(self, event: SubscriptionChanged) -> None:
+        """A subscription was made or ended."""
+        reader = self._readers.get(event.subscriber.bare)
+        if reader is None:
+            return
+        if reader.missed is not None:
+            self._keeper(reader.missed)(event)
+        elif event.state == SubscriptionState.SUBSCRIBED:
+            self._add(reader, event.node.key, event.subscriber)
+        else:
+            self._remove(reader, event.node.key, event.subscriber)
+
+    def deleted(self, node_key: int) -> None:
+        """A node is gone."""
+        for address in list(self.subscribed(node_key)):
+            self._remove(self._readers[address.bare], node_key, address)
+
+    def reload(self, account: JID) -> None:
+        """The options of an account's subscriptions, or what it follows elsewhere, have changed."""
+        if account in self._readers:
+            self._forget(account)
+            self._begin(account, replay=False)
+
+    def _begin(self, account: JID, *, replay: bool) -> None:
+        reader = self._readers[account] = _Reader()
+        self._tasks.spawn(self._load(account, reader, replay), f"subscriptions of {account}")
+
+    async def _load(self, account: JID, reader: _Reader, replay: bool) -> None:
+        feeds: Iterable[tuple[int, JID]] = ()
+        untold = _NOTHING
+        try:
+            feeds, untold = await self._database.read(_read_feeds, account, replay)
+        except Refusal:
+            self._log.warn("The subscriptions of {account} could not be read", account=account)
+        if self._readers.get(account) is not reader:
+            return
+        for node_key, address in feeds:
+            self._add(reader, node_key, address)
+        missed, reader.missed = reader.missed or [], None
+        for event in missed:
+            if isinstance(event, SubscriptionChanged):
+                self.changed(event)
+        self.arrived(account, untold, [event for event in missed if not isinstance(event, SubscriptionChanged)])
+
+    def _add(self, reader: _Reader, node_key: int, address: JID) -> None:
+        reader.feeds.setdefault(node_key, set()).add(address)
+        self._subscribed.setdefault(node_key, {})[address] = None
+
+    def _remove(self, reader: _Reader, node_key: int, address: JID) -> None:
+        addresses = reader.feeds.get(node_key)
+        if addresses is None or address not in addresses:
+            return
+        addresses.discard(address)
+        if not addresses:
+            del reader.feeds[node_key]
+        subscribed = self._subscribed[node_key]
+        del subscribed[address]
+        if not subscribed:
+            del self._subscribed[node_key]
+
+    def _forget(self, account: JID) -> None:
+        reader = self._readers.pop(account, None)
+        if reader is not None:
+            for node_key, addresses in list(reader.feeds.items()):
+                for address in list(addresses):
+                    self._remove(reader, node_key, address)
+
+
+def _read_feeds(tx: Transaction, account: JID, replay: bool) -> tuple[list[tuple[int, JID]], receiving.Undelivered]:
+    """What an account is to be told of from now on, and what it should have been told already."""
+    feeds = [
+        (follow.node.key, follow.subscription.jid)
+        for follow in tx.subscriptions.follows(account)
+        if follow.subscription.state is SubscriptionState.SUBSCRIBED
+        and follow.subscription.options.deliver
+        and not follow.implicit
+    ]
+    return feeds, receiving.undelivered(tx, account) if replay else _NOTHING
