@@ -283,7 +283,7 @@ class Remote:
         self.outgoing = self._opening = None
         self.log.info("Stream to {domain} ended: {reason}", domain=self.domain, reason=reason)
         if lived < SHORT_LIFE_SECONDS:
-            self._failed(Unreachable(f"the stream ended at once: {reason}"))
+            self._failed(Unreachable(f"the stream ended after {lived:.0f} seconds: {reason}"))
         else:
             self.running = False
             self._failures = 0

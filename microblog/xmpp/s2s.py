@@ -16,6 +16,7 @@ from microblog.wire import ns
 from microblog.wire.errors import StreamError
 from microblog.wire.xml import Element
 from microblog.xmpp.dialback import Keys
+from microblog.xmpp.stream import Stream
 from microblog.xmpp.tls import Certificates
 
 DialbackPolicy = Literal["never", "public", "always"]
@@ -68,3 +69,13 @@ def peer_error(element: Element) -> tuple[str, str]:
     text = element.child_text(ns.STREAMS, "text") or ""
     conditions = [one.name for one in element.elements() if one.uri == ns.STREAMS and one.name != "text"]
     return (conditions[0] if conditions else "undefined-condition"), text[:200]
+
+
+def leave(stream: Stream) -> None:
+    """Close a stream that nobody reads any more, and let what still comes go by."""
+    stream.close()
+    stream.on_stanza = _pass_over
+
+
+def _pass_over(element: Element) -> None:
+    pass

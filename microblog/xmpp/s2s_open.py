@@ -23,7 +23,7 @@ from microblog.wire.xml import Element
 from microblog.xmpp import dialback, tls
 from microblog.xmpp.dialback import Dialback, DialbackFailed
 from microblog.xmpp.resolve import Address, Unreachable
-from microblog.xmpp.s2s import Federation, header_domain, mechanisms, peer_error
+from microblog.xmpp.s2s import Federation, header_domain, leave, mechanisms, peer_error
 from microblog.xmpp.stream import Header, Stream, StreamClosed
 
 VERIFICATIONS_MAX: Final = 32
@@ -75,7 +75,7 @@ class Outgoing:
         except StreamClosed as error:
             raise Refused(f"the stream ended while it was negotiated: {error.reason}") from error
         except BaseException:
-            self.stream.close()
+            leave(self.stream)
             raise
 
     async def verify(self, stream_id: str, key: str) -> bool:
@@ -167,7 +167,7 @@ class Outgoing:
         self.stream.send(Element(ns.SASL, "auth", {"mechanism": "EXTERNAL"}, authzid))
         answer = await self._next()
         if answer.is_(ns.SASL, "challenge"):
-            self.stream.send(Element(ns.SASL, "response", {}, authzid))
+            self.stream.send(Element(ns.SASL, "response", None, authzid))
             answer = await self._next()
         if answer.is_(ns.SASL, "failure"):
             return False
@@ -204,7 +204,6 @@ class Outgoing:
             element = await self.stream.read()
             if element.is_(ns.STREAM, "error"):
                 condition, text = peer_error(element)
-                self.stream.close()
                 raise Refused(f"{condition}: {text}" if text else condition, permanent=condition in _NOT_THERE)
             if dialback.is_dialback(element) and element.name == "verify":
                 self._received(element)

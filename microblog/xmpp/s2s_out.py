@@ -32,6 +32,8 @@ from microblog.xmpp.resolve import Address, Resolver, Unreachable
 from microblog.xmpp.s2s import Federation
 from microblog.xmpp.stream import Stream
 
+__all__ = ["DeliveryFailed", "RemoteStatus", "Servers", "StanzaTooLarge"]
+
 REMOTES_MAX: Final = 10_000
 CONNECTING_MAX: Final = 200
 
