@@ -48,6 +48,10 @@ class Rosters:
         self._lists: dict[JID, ContactList] = {}
         self._reads: dict[JID, list[_Read]] = {}
 
+    def __len__(self) -> int:
+        """How many accounts' contacts are in memory."""
+        return len(self._lists)
+
     async def of(self, account: JID) -> ContactList:
         """The contacts of an account of ours, current at the moment this returns."""
         found = self._lists.get(account)

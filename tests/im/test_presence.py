@@ -1,15 +1,18 @@
 """RFC 6121 §3 and §4, as dialogues."""
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from microblog.im.presence import DIRECTED_MAX, REQUEST_MAX_BYTES
+from microblog.im.roster import Rosters
 from microblog.model.contact import Contact
 from microblog.model.jid import JID
 from microblog.usecases import registering, rostering
 from microblog.wire.errors import read_condition
 from microblog.wire.stanza import Stanza
 from microblog.xmpp.sessions import Session
-from tests.im.town import Town, done, result
+from tests.im.town import SlowDatabase, Town, done, result
+from tests.xmltext import read
 
 JULIET = "juliet@capulet.example"
 ROMEO = "romeo@montague.example"
@@ -414,6 +417,7 @@ def test_subscribing_to_oneself_the_server_or_nobody_harms_nothing(town: Town, t
     assert romeo.line.failed is None
     assert [element.get("type") for element in romeo.hears() if element.name == "iq"] in ([], ["set"])
     assert town.find_contact("romeo", ROMEO) is None
+    assert town.find_contact("romeo", "montague.example") is None
     assert town.find_contact("nobody", ROMEO) is None
     town.world_receives()
 
@@ -568,3 +572,32 @@ def test_full_roster_is_said_to_the_client(town: Town, monkeypatch: pytest.Monke
     (answer,) = romeo.hears()
     assert (read_condition(answer)[0], answer.get("id")) == ("resource-constraint", "p")
     town.world_receives()
+
+
+def test_one_may_probe_oneself(town: Town) -> None:
+    romeo = town.online("romeo", "orchard")
+    romeo.sends(f"<presence type='probe' to='{ROMEO}'/>")
+    romeo.receives(f"<presence from='{ROMEO}/orchard' to='{ROMEO}/orchard'/>")
+
+
+def test_contacts_are_forgotten_with_the_last_session(town: Town) -> None:
+    orchard, street = town.online("romeo", "orchard"), town.online("romeo", "street")
+    assert len(town.rosters) == 1
+    orchard.leaves()
+    assert len(town.rosters) == 1
+    street.leaves()
+    assert len(town.rosters) == 0
+
+
+def test_session_that_ends_while_its_contacts_are_read_was_never_there(town: Town, ears: Ears) -> None:
+    town.makes_contact("romeo", JULIET, "both")
+    ears.hears()
+    slow = SlowDatabase(town.database)
+    town.presence.rosters = Rosters(slow, town.sessions)  # type: ignore[arg-type]  # it has what Rosters use
+    romeo = town.login("romeo", "orchard")
+    Deferred.fromCoroutine(town.router.from_client(romeo.session, read("<presence/>")))
+    romeo.leaves()
+    slow.answer()
+    town.world_receives()
+    assert ears.hears() == []
+    assert len(town.presence.rosters) == 0

@@ -1,6 +1,5 @@
 """RFC 6121 §2: a roster is shown, changed and pushed."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from microblog.im.roster import Rosters
 from microblog.model.jid import JID
 from microblog.usecases import rostering
 from microblog.wire.errors import read_condition
-from tests.im.town import Town, result
+from tests.im.town import SlowDatabase, Town, result
 
 ROMEO = JID.parse("romeo@montague.example")
 JULIET = JID.parse("juliet@capulet.example")
@@ -164,29 +163,8 @@ def test_removal_reaches_the_other_roster_of_our_own(town: Town) -> None:
     assert town.find_contact("romeo", "benvolio@montague.example") is None
 
 
-class SlowDatabase:
-    """The database, with reads that are answered when the test says so."""
-
-    def __init__(self, town: Town) -> None:
-        self._database = town.database
-        self.waiting: list[tuple[Deferred[Any], Any]] = []
-
-    def read(self, fn: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        waiting: Deferred[Any] = Deferred()
-        self.waiting.append((waiting, result(_value(self._database.read(fn, *args)))))
-        return waiting
-
-    def answer(self) -> None:
-        waiting, value = self.waiting.pop(0)
-        waiting.callback(value)
-
-
-async def _value(deferred: Deferred[Any]) -> Any:
-    return await deferred
-
-
 def test_contacts_changed_while_they_are_read_are_read_again(town: Town) -> None:
-    slow = SlowDatabase(town)
+    slow = SlowDatabase(town.database)
     rosters = Rosters(slow, town.sessions)  # type: ignore[arg-type]  # it has what Rosters use
     town.login("romeo", "orchard")
     got: list[Any] = []
@@ -200,7 +178,7 @@ def test_contacts_changed_while_they_are_read_are_read_again(town: Town) -> None
 
 
 def test_contacts_are_kept_in_memory_only_while_somebody_is_on_line(town: Town) -> None:
-    slow = SlowDatabase(town)
+    slow = SlowDatabase(town.database)
     rosters = Rosters(slow, town.sessions)  # type: ignore[arg-type]  # it has what Rosters use
 
     def reads() -> int:

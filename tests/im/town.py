@@ -3,7 +3,7 @@
 Dialogues read as the specification does: somebody sends, somebody receives, and nobody receives anything else.
 """
 
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from itertools import zip_longest
 from typing import Any
 
@@ -195,3 +195,24 @@ def result(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 def done(coroutine: Any) -> None:
     result(coroutine)
+
+
+class SlowDatabase:
+    """The database, with reads that are answered when the test says so."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.waiting: list[tuple[Deferred[Any], Any]] = []
+
+    def read(self, fn: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        waiting: Deferred[Any] = Deferred()
+        self.waiting.append((waiting, result(_value(self._database.read(fn, *args)))))
+        return waiting
+
+    def answer(self) -> None:
+        waiting, value = self.waiting.pop(0)
+        waiting.callback(value)
+
+
+async def _value(deferred: Deferred[Any]) -> Any:
+    return await deferred
