@@ -29,12 +29,17 @@ from microblog.store import migrate
 from microblog.store.database import Database, open_database
 from microblog.terminal import sentence
 from microblog.usecases import registering
+from microblog.xep.approval import Approval
 from microblog.xep.caps import Capabilities
 from microblog.xep.disco import Disco
+from microblog.xep.following import Following
 from microblog.xep.last import Last
+from microblog.xep.microblog import Microblog
 from microblog.xep.notifications import Notifications
 from microblog.xep.outbox import Outbox
+from microblog.xep.pep import PersonalEventing
 from microblog.xep.ping import Ping
+from microblog.xep.pubsub import Pubsub
 from microblog.xep.readers import Readers
 from microblog.xep.registration import Enrolment, Registration
 from microblog.xep.time import Time
@@ -179,7 +184,10 @@ class Node(Service):
         capabilities = Capabilities(router.request, lambda: disco.caps)
         readers = Readers(self.sessions, database, tasks)
         notifications = Notifications(readers, rosters, database, clock, tasks, self.outbox.wake)
-        database.listeners.append(notifications.hear)
+        approval = Approval(self.sessions, database, tasks)
+        eventing = PersonalEventing(router, database, rosters, capabilities, readers, tasks)
+        database.listeners += (notifications.hear, approval.hear)
+        presence.listeners += (readers, eventing, approval)
 
         roster = Roster(database, self.sessions, rosters, presence)
         self.extensions: Sequence[Extension] = (
@@ -191,6 +199,11 @@ class Node(Service):
             Last(clock),
             roster,
             Registration(database, login.derive, self.sessions, presence, clock),
+            Pubsub(router, database, readers, clock),
+            eventing,
+            approval,
+            Following(router, database, readers, tasks),
+            Microblog(),
         )
         disco.extensions = self.extensions
         dispatch.install(self.extensions)
