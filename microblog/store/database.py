@@ -46,6 +46,7 @@ from microblog.store.engine import (
     opening_error,
     parse_url,
 )
+from microblog.store.settings import LOGIN_SECRET
 from microblog.store.transaction import Transaction
 from microblog.store.writer import Job, Writer
 
@@ -349,6 +350,7 @@ def open_database(
             connection.commit()
         else:
             _check(connection, parsed, thorough=exclusive)
+        database.run(lambda tx: tx.settings.secret(LOGIN_SECRET))
     except DatabaseError:
         database.close()
         raise

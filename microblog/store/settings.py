@@ -2,7 +2,7 @@
 
 import base64
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from microblog.store.transaction import Transaction
 
 _SETTINGS = tables.settings
+# Made when the database is opened, because those who log in are only readers.
+LOGIN_SECRET: Final = "login"
 
 
 class Settings:

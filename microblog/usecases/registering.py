@@ -25,6 +25,7 @@ from microblog.model.errors import Conflict, ItemNotFound, NotAcceptable, NotAll
 from microblog.model.event import NodeDeleted
 from microblog.model.item import Audience
 from microblog.model.jid import JID
+from microblog.store.settings import LOGIN_SECRET
 from microblog.store.transaction import Transaction
 from microblog.usecases import owning, rostering
 from microblog.wire import notification, stanza
@@ -72,7 +73,6 @@ _TOGETHER: Final = (
     frozenset({"CJK", "HANGUL"}),
     frozenset({"CJK", "BOPOMOFO"}),
 )
-_LOGIN_SECRET: Final = "login"
 
 Secret = str | Sequence[ScramKeys]
 
@@ -95,7 +95,6 @@ def create_account(
     """
     localpart = check_name(tx, name, reserved=reserved or admin)
     audience = tx.audience if audience is None else audience
-    prepare_login(tx)
     account = tx.accounts.add(localpart, _keys(secret), admin=admin, audience=audience)
     owning.create_microblog_node(tx, account.jid(tx.domain), audience)
     return account
@@ -278,13 +277,8 @@ def keys_for_login(tx: Transaction, name: str, hash_name: str) -> ScramKeys:
     return _no_keys(tx, localpart, hash_name, keys) if account.disabled else keys
 
 
-def prepare_login(tx: Transaction) -> None:
-    """Make the secret that keys of nobody depend on; once, before the first ``keys_for_login``."""
-    tx.settings.secret(_LOGIN_SECRET)
-
-
 def _no_keys(tx: Transaction, localpart: str, hash_name: str, known: ScramKeys | None) -> ScramKeys:
-    secret = tx.settings.secret(_LOGIN_SECRET)
+    secret = tx.settings.secret(LOGIN_SECRET)
 
     def derived(what: str, size: int) -> bytes:
         text = f"{what}\0{hash_name}\0{localpart}".encode(errors="surrogatepass")
