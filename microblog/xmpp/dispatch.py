@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from microblog.model.errors import Refusal, RemoteServerTimeout, ResourceConstraint, ServiceUnavailable
 from microblog.model.jid import JID
 from microblog.runtime import Clock
-from microblog.wire import stanza
+from microblog.wire import stanza as stanzas
 from microblog.wire.errors import internal_error
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
@@ -153,14 +153,19 @@ class Dispatch:
         except PassOn:
             raise
         except Exception:
-            incident = secrets.token_hex(4)
-            self._log.failure(
-                "incident {incident}: a {name} request from {sender} failed",
-                incident=incident,
-                name=getattr(request.payload, "name", None),
-                sender=request.from_,
-            )
-            return stanza.build("iq", "error", request.to, request.from_, request.id, internal_error(incident))
+            return self.incident(request)
+
+    def incident(self, stanza: Stanza) -> Stanza:
+        """Called while handling an exception that is our bug: log it, and make the error that answers the stanza."""
+        number = secrets.token_hex(4)
+        self._log.failure(
+            "incident {number}: a {kind} with {payload} from {sender} failed",
+            number=number,
+            kind=stanza.kind,
+            payload=getattr(stanza.payload, "name", None),
+            sender=stanza.from_,
+        )
+        return stanzas.build(stanza.kind, "error", stanza.to, stanza.from_, stanza.id, internal_error(number))
 
     async def request(
         self, send: Callable[[Stanza], None], type_: str, from_: JID, to: JID, payload: Element
@@ -176,7 +181,7 @@ class Dispatch:
         self._pending[id_] = (to, waiting)
         timer = self._clock.later(self._iq_seconds, waiting.errback, RemoteServerTimeout("no answer in time"))
         try:
-            send(stanza.iq(type_, from_, to, id_, payload))
+            send(stanzas.iq(type_, from_, to, id_, payload))
             return await waiting
         finally:
             del self._pending[id_]

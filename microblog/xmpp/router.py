@@ -11,7 +11,7 @@ never answered.
 from collections.abc import Awaitable
 from typing import Protocol
 
-from twisted.logger import Logger
+from twisted.internet.defer import CancelledError
 
 from microblog.model.errors import JIDMalformed, Refusal, ServiceUnavailable
 from microblog.model.item import Proof
@@ -60,7 +60,6 @@ class RemoteServers(Protocol):
 class Router:
     """The meeting point of all streams of this node."""
 
-    _log = Logger()
     presence: PresenceRules
     messages: MessageRules
     servers: RemoteServers
@@ -84,13 +83,12 @@ class Router:
         except Refusal as refusal:
             self._answer_malformed(element, refusal, session)
             return
-        if stanza.kind == "presence":
-            if to_text is None:
-                await self.presence.broadcast(session, stanza)
-            else:
-                await self.presence.directed(session, stanza)
+        if stanza.kind != "presence":
+            await self._guarded(stanza, self.route(stanza))
+        elif to_text is None:
+            await self._guarded(stanza, self.presence.broadcast(session, stanza))
         else:
-            await self.route(stanza)
+            await self._guarded(stanza, self.presence.directed(session, stanza))
 
     async def from_server(self, element: Element, from_: JID, to: JID, proof: Proof) -> None:
         """Take a stanza from a stream that may speak for ``from_``'s domain to ours."""
@@ -100,7 +98,20 @@ class Router:
             if element.get("type") not in ("error", "result"):
                 self.send(self._malformed(element, refusal, by=to, to=from_))
             return
-        await self.route(stanza)
+        await self._guarded(stanza, self.route(stanza))
+
+    async def _guarded(self, stanza: Stanza, handling: Awaitable[None]) -> None:
+        """A stanza that meets a refusal, or a bug of ours, is answered; the stream and all others go on."""
+        try:
+            await handling
+        except (StreamError, CancelledError):
+            raise
+        except Refusal as refusal:
+            self.bounce(stanza, refusal)
+        except Exception:
+            incident = self.dispatch.incident(stanza)
+            if stanza.type != "error" and not stanza.is_response:
+                self.send(incident)
 
     async def session_ended(self, session: Session) -> None:
         """A client's stream is gone."""

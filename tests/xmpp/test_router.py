@@ -217,6 +217,18 @@ def test_our_bug_is_an_internal_error_without_detail(node: Node) -> None:
     assert "secret" not in answer
 
 
+def test_a_message_that_meets_our_bug_is_answered_and_the_stream_goes_on(node: Node) -> None:
+    async def broken(stanza: Stanza) -> None:
+        raise RuntimeError("secret detail")
+
+    node.house.inbound = broken  # type: ignore[method-assign]
+    for kind, answers in (("chat", 1), ("error", 0)):
+        message = Element(ns.CLIENT, "message", {"to": "romeo@montague.example", "type": kind, "id": kind})
+        done(node.router.from_server(message, JULIET, ROMEO, Proof.CERTIFICATE))
+        assert len(node.house.outwards) == answers
+        node.house.outwards.clear()
+
+
 def test_presence_with_and_without_an_addressee(node: Node) -> None:
     node.client(Element(ns.CLIENT, "presence"))
     node.client(Element(ns.CLIENT, "presence", {"to": "juliet@capulet.example", "type": "subscribe"}))
