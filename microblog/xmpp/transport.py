@@ -170,8 +170,17 @@ class Connection(Protocol):
         if self._blocked:
             self._queue(data)
             return
+        self._protect(data)
+
+    def _protect(self, data: bytes) -> None:
         layer = self._layer
-        self._transmit(data if layer is None else layer.encrypt(data))
+        if layer is not None:
+            try:
+                data = layer.encrypt(data)
+            except TLSFailure as failure:
+                self.abort(f"TLS: {failure}")
+                return
+        self._transmit(data)
 
     def _transmit(self, data: bytes) -> None:
         send = self._socket_send
@@ -223,8 +232,7 @@ class Connection(Protocol):
             data = b"".join(pending[:taken])
             del pending[:taken]
             self._pending_bytes -= size
-            layer = self._layer
-            self._transmit(data if layer is None else layer.encrypt(data))
+            self._protect(data)
         call = self._stall_call
         if call is not None and self.backlog <= self.limits.send_buffer_max_bytes // 2:
             self._stall_call = None
