@@ -34,7 +34,7 @@ from microblog.xmpp.dialback import Keys
 from microblog.xmpp.dispatch import At, Dispatch, Extension, Route
 from microblog.xmpp.resolve import Address, Resolver
 from microblog.xmpp.router import Router
-from microblog.xmpp.s2s import DialbackPolicy, Federation
+from microblog.xmpp.s2s import DialbackPolicy, Federation, leave
 from microblog.xmpp.s2s_in import ServerStreams
 from microblog.xmpp.s2s_out import Servers
 from microblog.xmpp.sessions import Sessions
@@ -294,9 +294,10 @@ class Peer:
                 return condition
 
     async def gone(self) -> None:
-        """Wait until our own end is over."""
-        self.stream.close()
-        while not self.stream.closed or self.stream._connected:
+        """Forget the stream and wait until its connection is away."""
+        leave(self.stream)
+        self.stream.abort("end of the test")
+        while self.stream._connected:
             await self.stream.clock.sleep(0.01)
 
 
@@ -368,9 +369,8 @@ class FederationTestCase(TestCase):
             self.peers += listener.peers
             await listener.tasks.stop()
         for peer in self.peers:
-            peer.stream.abort("end of the test")
             await peer.gone()
-        while any(reader for reader in reactor.getReaders() if isinstance(getattr(reader, "protocol", None), Stream)):
+        while any(isinstance(getattr(reader, "protocol", None), Stream) for reader in reactor.getReaders()):
             await Clock(reactor).sleep(0.01)
         self.authority.remove()
 
