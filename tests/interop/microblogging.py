@@ -19,14 +19,15 @@ OPEN = (
 )
 
 
-def publish(author: Client, ident: str, title: str, options: str = OPEN) -> None:
-    """Publish an entry to one's own microblog."""
+def publish(author: Client, ident: str, title: str, options: str = OPEN, *, version: int = 0) -> None:
+    """Publish an entry to one's own microblog; an edit is a later version of it (RFC 4287 §4.2.15)."""
     stamp = "2026-05-01T12:00:00Z"
+    updated = f"2026-05-01T12:00:{version:02}Z"
     author.iq(
         "set",
         f"<pubsub xmlns='{PUBSUB}'><publish node='{MICROBLOG}'><item id='{ident}'>"
         f"<entry xmlns='http://www.w3.org/2005/Atom'><title type='text'>{escape(title)}</title>"
-        f"<id>tag:{author.domain},2026:{ident}</id><published>{stamp}</published><updated>{stamp}</updated>"
+        f"<id>tag:{author.domain},2026:{ident}</id><published>{stamp}</published><updated>{updated}</updated>"
         f"<author><name>{escape(author.bare)}</name><uri>xmpp:{escape(author.bare)}</uri></author></entry>"
         f"</item></publish>{options}</pubsub>",
     )
