@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.internet.protocol import Protocol as TwistedProtocol
@@ -165,6 +166,8 @@ class Client:
             stream.fail(error)
         except StreamClosed:
             pass
+        except CancelledError:
+            raise
         except Exception:
             self.log.failure("A client's stream failed: {stream}", stream=stream)
             stream.fail(StreamError("internal-server-error"))

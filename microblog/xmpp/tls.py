@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
 from service_identity import CertificateError
@@ -120,22 +121,24 @@ class Certificates:
         # A resumed session would bring no certificate to look at.
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-        context.set_passwd_cb(lambda *_: b"")  # never ask at a terminal
-        for what, path, use in (
-            ("certificate", self.certificate_path, context.use_certificate_chain_file),
-            ("key", self.key_path, context.use_privatekey_file),
-        ):
-            try:
-                path.open("rb").close()
-                use(str(path))
-            except OSError as error:
-                raise CertificateUnusable(f"the {what} {path} cannot be read: {error.strerror}") from error
-            except SSL.Error as error:
-                raise CertificateUnusable(f"the {what} {path} is not a PEM {what} without password") from error
         try:
+            self.certificate_path.open("rb").close()
+            context.use_certificate_chain_file(str(self.certificate_path))
+            key = load_pem_private_key(self.key_path.read_bytes(), None)
+            if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
+                raise CertificateUnusable(f"the key {self.key_path} is of a kind that TLS does not use")
+            context.use_privatekey(key)
             context.check_privatekey()
+        except OSError as error:
+            raise CertificateUnusable(f"{error.filename} cannot be read: {error.strerror}") from error
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise CertificateUnusable(f"the key {self.key_path} is not a PEM key") from error
+        except TypeError as error:
+            raise CertificateUnusable(f"the key {self.key_path} has a password") from error
         except SSL.Error as error:
-            raise CertificateUnusable(f"the key {self.key_path} is not that of the certificate") from error
+            raise CertificateUnusable(
+                f"the certificate {self.certificate_path} is not PEM, or the key {self.key_path} is not its key"
+            ) from error
         if trusting:
             context.set_verify(SSL.VERIFY_PEER, _record)
             self._trust(context)

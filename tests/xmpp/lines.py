@@ -1,8 +1,9 @@
 """Connections in memory, for tests of streams: a transport whose socket has as much room as the test says."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet import task
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -14,6 +15,7 @@ from microblog.runtime import Clock
 from microblog.wire import ns
 from microblog.wire.xml import Element
 from microblog.xmpp.stream import Stream
+from microblog.xmpp.tlslayer import TLSLayer
 
 HEADER = (
     b"<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'"
@@ -203,4 +205,37 @@ def start(coroutine: Coroutine[Any, Any, Any]) -> list[Any]:
     return outcome
 
 
-Serve = Callable[[Stream], Awaitable[None]]
+class TLSClient:
+    """The other end of a line, with or without TLS: says text, hears text."""
+
+    def __init__(self, line: Line, context: SSL.Context, *, alpn: bytes | None = None) -> None:
+        self.line = line
+        self.layer: TLSLayer | None = None
+        self._context = context
+        self._alpn = alpn
+
+    def hear(self) -> str:
+        """What has come since the last time."""
+        data, self.line.sent = self.line.sent, b""
+        if self.layer is not None and data:
+            data = self.layer.receive(data)
+        return data.decode()
+
+    def say(self, text: str | bytes) -> str:
+        """Send, and hear what comes back."""
+        data = text if isinstance(text, bytes) else text.encode()
+        self.line.deliver(data if self.layer is None else self.layer.encrypt(data))
+        return self.hear()
+
+    def shake_hands(self) -> None:
+        layer = TLSLayer(self._context, server=False, name="montague.example", alpn=self._alpn)
+        out = layer.start()
+        for _ in range(4):
+            if out:
+                self.line.deliver(out)
+            answer, self.line.sent = self.line.sent, b""
+            if answer:
+                layer.receive(answer)
+            out = layer.outgoing()
+        assert layer.established
+        self.layer = layer
