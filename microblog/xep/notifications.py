@@ -271,4 +271,4 @@ def _recipients(event: NodeEvent) -> tuple[JID, ...] | None:
 
 
 def _sees_owner(contact: Contact | None) -> bool:
-    return contact is not None and contact.subscription in ("from", "both")
+    return contact is not None and contact.sees_us

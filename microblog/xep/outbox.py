@@ -7,10 +7,11 @@ another server may see a notification twice and never miss one; order is kept.
 A stream is opened before it is decided what may go, because what may go depends on what the other side has proved.
 """
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from random import SystemRandom
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -32,7 +33,9 @@ _RANDOM: Final = SystemRandom()
 class Carrier(Protocol):
     """What carries stanzas to other domains (``Servers``)."""
 
-    async def deliver(self, domain: str, stanzas: Sequence[bytes], minimum_proof: Proof = Proof.DIALBACK) -> None:
+    def deliver(
+        self, domain: str, stanzas: Sequence[bytes], minimum_proof: Proof = Proof.DIALBACK
+    ) -> Coroutine[Any, Any, None]:
         """Write a batch and return when the domain has read it. Raises DeliveryFailed."""
 
     def proof(self, domain: str) -> Proof | None:
@@ -142,7 +145,10 @@ class Outbox:
             stanzas = [stanza for some in rendered for stanza in some]
             try:
                 if stanzas:
-                    await self._servers.deliver(domain, stanzas, minimum)
+                    # Started here and not only awaited: it writes before it waits for the confirmation.
+                    sending = Deferred.fromCoroutine(self._servers.deliver(domain, stanzas, minimum))
+                    crashpoint("K6")
+                    await sending
             except StanzaTooLarge as failure:
                 # What this peer will never take is not held against what comes after it.
                 self._leave_out(domain, rendered, failure)

@@ -130,7 +130,7 @@ class PersonalEventing(Extension):
         if not new:
             return
         roster = await self._rosters.of(account)
-        services = [jid for jid, contact in roster.contacts.items() if self._is_here(jid) and _is_seen(contact)]
+        services = [jid for jid, contact in roster.contacts.items() if self._is_here(jid) and contact.is_seen]
         await self._send_last(session, (account, *services), new)
 
     async def _send_last(self, session: Session, services: Sequence[JID], nodes: frozenset[str]) -> None:
@@ -204,11 +204,7 @@ class PersonalEventing(Extension):
 
 
 def _sees_owner(contact: Contact | None) -> bool:
-    return contact is not None and contact.subscription in ("from", "both")
-
-
-def _is_seen(contact: Contact) -> bool:
-    return contact.subscription in ("to", "both")
+    return contact is not None and contact.sees_us
 
 
 def _all_gone(tx: Transaction, account: JID, contact: JID) -> None:

@@ -1,0 +1,64 @@
+"""XEP-0277, XEP-0472: what becomes of a post when it is published."""
+
+import pytest
+
+from microblog.model.errors import InvalidPayload
+from microblog.model.jid import JID
+from microblog.wire import atom, ns
+from microblog.wire.pubsub import Publish
+from microblog.wire.xml import Element
+from microblog.xep.microblog import Microblog, prepare
+from tests.xmltext import read
+
+ROMEO = JID.parse("romeo@montague.example")
+
+
+def publish(payload: Element | None, *, item_id: str | None = "1", node: str = ns.MICROBLOG) -> Publish:
+    return Publish(node=node, item_id=item_id, payload=payload, options=None, has_item=True)
+
+
+ENTRY = read(f"<entry xmlns='{ns.ATOM}'><title>Soft!</title><x xmlns='urn:x'/></entry>")
+
+
+def test_a_post_is_stored_as_it_came_and_links_to_itself() -> None:
+    ready = prepare(ROMEO, publish(ENTRY))
+    uri = "xmpp:romeo@montague.example?;node=urn%3Axmpp%3Amicroblog%3A0;item=1"
+    assert read(ready.payload) == read(
+        f"<entry xmlns='{ns.ATOM}'><title>Soft!</title><x xmlns='urn:x'/><link rel='alternate' href='{uri}'/></entry>"
+    )
+    assert ready.item_id == "1"
+    assert ready.entry is not None
+    assert (ready.entry.title, ready.entry.links[0].href) == ("Soft!", uri)
+
+
+def test_the_same_again_is_the_same() -> None:
+    """A client that never saw our answer publishes again, and that must not be an edit."""
+    assert prepare(ROMEO, publish(ENTRY)) == prepare(ROMEO, publish(ENTRY))
+
+
+def test_a_post_without_a_name_gets_one_that_its_link_has() -> None:
+    ready = prepare(ROMEO, publish(ENTRY, item_id=None))
+    assert ready.item_id
+    assert ready.entry is not None
+    assert atom.read_item_uri(ready.entry.links[0].href) == (ROMEO, ns.MICROBLOG, ready.item_id)
+
+
+def test_comments_are_posts_too() -> None:
+    assert "<link" in prepare(ROMEO, publish(ENTRY, node=f"{ns.MICROBLOG}:comments/1")).payload
+
+
+def test_only_entries_are_posts() -> None:
+    with pytest.raises(InvalidPayload):
+        prepare(ROMEO, publish(Element("urn:x", "entry")))
+    feed = prepare(ROMEO, publish(Element(ns.ATOM, "feed"), item_id="0"))
+    assert (feed.payload, feed.entry) == (f"<feed xmlns='{ns.ATOM}'/>", None)
+
+
+def test_other_nodes_take_what_they_get() -> None:
+    ready = prepare(ROMEO, publish(Element("urn:tune", "tune"), item_id=None, node="urn:tune"))
+    assert (ready.item_id, ready.payload, ready.entry) == (None, "<tune xmlns='urn:tune'/>", None)
+    assert prepare(ROMEO, publish(None)).payload == ""
+
+
+def test_accounts_say_that_they_have_one() -> None:
+    assert Microblog().account_features == (ns.MICROBLOG, ns.SOCIAL_FEED)

@@ -1,0 +1,201 @@
+"""Delivery to other domains: at least once, in order, whatever fails."""
+
+from typing import Any
+
+import pytest
+
+from microblog.model.item import Proof
+from microblog.usecases import delivering
+from microblog.wire import ns
+from microblog.wire.xml import Element
+from microblog.xep.outbox import Outbox
+from microblog.xmpp.s2s_out import StanzaTooLarge
+from tests.conftest import Time
+from tests.xep.square import FEED, Square, World, option, publishes, told
+
+ROMEO = "romeo@montague.example"
+CAPULET = "capulet.example"
+
+
+def followed_by(square: Square, *jids: str, node: str = FEED) -> None:
+    for jid in jids:
+        square.inject(
+            f"""<iq type='set' id='1' from='{jid}/home' to='{ROMEO}'><pubsub xmlns='{ns.PUBSUB}'>
+            <subscribe node='{node}' jid='{jid}'/></pubsub></iq>"""
+        )
+        (answer,) = square.world_hears()
+        assert answer.get("type") == "result"
+
+
+def ids(heard: list[Element]) -> list[str]:
+    return [item for _, _, item in told(heard)]
+
+
+def backlog(square: Square) -> dict[str, int]:
+    return square.database.run(delivering.backlog)
+
+
+def test_every_follower_of_a_domain_is_told(square: Square) -> None:
+    followed_by(square, "juliet@capulet.example", "tybalt@capulet.example", "paris@verona.example")
+    publishes(square.online("romeo", "orchard"), "1")
+    assert told(square.world.hears()) == [
+        (ROMEO, "juliet@capulet.example", "1"),
+        (ROMEO, "tybalt@capulet.example", "1"),
+    ]
+    assert told(square.world.hears("verona.example")) == [(ROMEO, "paris@verona.example", "1")]
+    assert backlog(square) == {}
+    assert square.tasks.names() == []
+
+
+def test_a_domain_that_is_down_gets_it_when_it_is_up(square: Square, time: Time) -> None:
+    followed_by(square, "juliet@capulet.example")
+    romeo = square.online("romeo", "orchard")
+    square.world.down.add(CAPULET)
+    publishes(romeo, "1")
+    attempts = len(square.world.attempts)
+    publishes(romeo, "2")
+    assert len(square.world.attempts) == attempts
+    assert backlog(square) == {CAPULET: 2}
+    square.world.down.clear()
+    time.advance(40)
+    assert ids(square.world.hears()) == ["1", "2"]
+    assert backlog(square) == {}
+
+
+def test_it_is_left_alone_for_longer_and_longer(square: Square, time: Time) -> None:
+    followed_by(square, "juliet@capulet.example")
+    square.world.down.add(CAPULET)
+    publishes(square.online("romeo", "orchard"), "1")
+    for _ in range(60):
+        time.advance(60)
+    assert 5 <= len(square.world.attempts) <= 10
+
+
+def test_a_domain_that_shows_itself_is_served_at_once(square: Square) -> None:
+    followed_by(square, "juliet@capulet.example")
+    square.world.down.add(CAPULET)
+    publishes(square.online("romeo", "orchard"), "1")
+    square.world.down.clear()
+    square.outbox.contact("verona.example")
+    assert square.world.hears() == []
+    square.outbox.contact(CAPULET)
+    assert ids(square.world.hears()) == ["1"]
+
+
+def test_after_thirty_days_only_a_sign_of_life_helps(square: Square, time: Time) -> None:
+    followed_by(square, "juliet@capulet.example")
+    square.world.down.add(CAPULET)
+    publishes(square.online("romeo", "orchard"), "1")
+    for _ in range(40):
+        time.advance(86_400)
+    attempts = len(square.world.attempts)
+    time.advance(10 * 86_400)
+    assert len(square.world.attempts) == attempts
+    square.world.down.clear()
+    square.outbox.contact(CAPULET)
+    assert ids(square.world.hears()) == ["1"]
+
+
+@pytest.mark.parametrize("failed_before", [False, True])
+def test_what_is_left_at_the_end_is_sent_at_the_next_start(square: Square, time: Time, failed_before: bool) -> None:
+    followed_by(square, "juliet@capulet.example")
+    romeo = square.online("romeo", "orchard")
+    if failed_before:
+        square.world.down.add(CAPULET)
+        publishes(romeo, "1")
+        square.outbox.stop()
+    else:
+        # Dies before the domain is woken.
+        square.database.listeners.clear()
+        publishes(romeo, "1")
+    world = World()
+    outbox = Outbox(square.database, world, square.clock, square.tasks)
+    square.tasks.spawn(outbox.start(), "start")
+    assert world.taken == [] if failed_before else world.taken
+    time.advance(60)
+    assert ids(world.hears()) == ["1"]
+
+
+def test_an_unconfirmed_batch_is_sent_again(square: Square, time: Time) -> None:
+    """K6, K7: the rows go when the other side has confirmed, and not before."""
+    followed_by(square, "juliet@capulet.example")
+    square.database.listeners.clear()
+    publishes(square.online("romeo", "orchard"), "1")
+    batch = square.database.run(delivering.next_batch, CAPULET, True)
+    assert len(batch.deliveries) == 1
+    square.outbox.wake(CAPULET)
+    assert ids(square.world.hears()) == ["1"]
+    assert backlog(square) == {}
+
+
+def test_what_is_not_public_waits_for_a_certificate(square: Square, time: Time) -> None:
+    square.makes_contact("romeo", "juliet@capulet.example", "from")
+    square.world.proofs[CAPULET] = Proof.DIALBACK
+    romeo = square.online("romeo", "orchard")
+    publishes(romeo, "1", "a", node="urn:tune", options=option("access_model", "presence"))
+    followed_by(square, "juliet@capulet.example", node="urn:tune")
+    followed_by(square, "juliet@capulet.example")
+    publishes(romeo, "2", "b", node="urn:tune")
+    publishes(romeo, "3")
+    time.advance(60)
+    assert ids(square.world.hears()) == ["3"]
+    assert backlog(square) == {CAPULET: 1}
+    square.world.proofs[CAPULET] = Proof.CERTIFICATE
+    square.outbox.contact(CAPULET)
+    assert ids(square.world.hears()) == ["2"]
+
+
+def test_the_administrator_may_do_without(square: Square, time: Time) -> None:
+    square.makes_contact("romeo", "juliet@capulet.example", "from")
+    square.world.proofs[CAPULET] = Proof.DIALBACK
+    square.outbox._dialback_suffices = True
+    romeo = square.online("romeo", "orchard")
+    publishes(romeo, "1", "a", node="urn:tune", options=option("access_model", "presence"))
+    followed_by(square, "juliet@capulet.example", node="urn:tune")
+    publishes(romeo, "2", "b", node="urn:tune")
+    assert ids(square.world.hears()) == ["2"]
+
+
+class Narrow(World):
+    """A server that takes small stanzas only."""
+
+    async def deliver(self, domain: str, stanzas: Any, minimum_proof: Proof = Proof.DIALBACK) -> None:
+        for position, stanza in enumerate(stanzas):
+            if len(stanza) > 2000:
+                raise StanzaTooLarge(position, 2000)
+        await super().deliver(domain, stanzas, minimum_proof)
+
+
+def test_what_is_too_large_for_a_peer_does_not_stop_the_rest(square: Square) -> None:
+    followed_by(square, "juliet@capulet.example", "tybalt@capulet.example")
+    square.database.listeners.clear()
+    romeo = square.online("romeo", "orchard")
+    for number, size in ((1, 10), (2, 3000), (3, 10)):
+        publishes(romeo, str(number), "a" * size)
+    world = Narrow()
+    Outbox(square.database, world, square.clock, square.tasks).wake(CAPULET)
+    assert ids(world.hears()) == ["1", "1", "3", "3"]
+    assert backlog(square) == {}
+
+
+def test_an_edit_overtakes_what_waited(square: Square, time: Time) -> None:
+    followed_by(square, "juliet@capulet.example")
+    romeo = square.online("romeo", "orchard")
+    square.world.down.add(CAPULET)
+    publishes(romeo, "1", "before")
+    publishes(romeo, "1", "after")
+    square.world.down.clear()
+    time.advance(60)
+    (message,) = square.world.hears()
+    assert "after" in repr(message)
+
+
+def test_a_stop_stops(square: Square, time: Time) -> None:
+    followed_by(square, "juliet@capulet.example")
+    square.world.down.add(CAPULET)
+    publishes(square.online("romeo", "orchard"), "1")
+    square.outbox.stop()
+    square.world.down.clear()
+    time.advance(100_000)
+    square.outbox.wake(CAPULET)
+    assert square.world.hears() == []
