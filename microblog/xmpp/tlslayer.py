@@ -119,7 +119,8 @@ class TLSLayer:
         """Take bytes from the peer and return what was in them. Raises TLSFailure; ``outgoing`` then has an alert."""
         connection = self._connection
         connection.bio_write(data)
-        if not self.established:
+        was_established = self.established
+        if not was_established:
             self._shake()
             if not self.established:
                 return b""
@@ -134,7 +135,7 @@ class TLSLayer:
             self.closed_by_peer = True
         except SSL.Error as error:
             raise TLSFailure(_reason(error)) from None
-        if self._watch_alerts and self.outgoing():
+        if self._watch_alerts and was_established and self.outgoing():
             # In TLS 1.2 we have nothing to say unasked but "no renegotiation".
             raise TLSFailure("renegotiation refused")
         return plain
