@@ -20,7 +20,7 @@ from microblog.xmpp.dispatch import Extension, Spec
 class Microblog(Extension):
     """Says that accounts have a microblog."""
 
-    specs = (Spec(277, "0.6.5"), Spec(472, "0.2.1"))
+    specs = (Spec(277, "0.6.5"), Spec(472, "0.2.1", "partial"))
     account_features = (ns.MICROBLOG, ns.SOCIAL_FEED)
 
 
