@@ -11,6 +11,7 @@ from microblog.model.jid import JID
 from microblog.model.node import Node
 from microblog.model.subscription import Affiliated, Affiliation, SubscriptionState
 from microblog.store import tables
+from microblog.store.prepared import Prepared
 from microblog.store.upsert import insert
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _facts_query(jids: Any) -> Any:
     )
 
 
-_FACTS = _facts_query(select(bindparam("jid", type_=_AFFILIATIONS.c.jid.type).label("jid")).subquery())
+_FACTS = Prepared(_facts_query(select(bindparam("jid", type_=_AFFILIATIONS.c.jid.type).label("jid")).subquery()))
 _OF_NODE = (
     select(_AFFILIATIONS.c.jid, _AFFILIATIONS.c.affiliation)
     .where(_AFFILIATIONS.c.node_id == bindparam("node_id"))
@@ -99,9 +100,8 @@ class Affiliations:
 
     def facts(self, node: Node, jid: JID) -> Facts:
         """What the access rules have to know of somebody at a node."""
-        row = self._connection.execute(
-            _FACTS, {"node_id": node.key, "account": account_of(node), "jid": str(jid.bare)}
-        ).one()
+        row = _FACTS.first(self._connection, {"node_id": node.key, "account": account_of(node), "jid": str(jid.bare)})
+        assert row is not None
         return self._read(node, jid, row)
 
     def facts_of(self, node: Node, jids: Iterable[JID]) -> Mapping[JID, Facts]:

@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy import bindparam, func, select
 
 from microblog.model.item import Audience
 from microblog.store import tables
+from microblog.store.prepared import insertion
 
 if TYPE_CHECKING:
     from microblog.store.transaction import Transaction
@@ -16,7 +17,7 @@ RETRACTED = "retracted"
 PURGED = "purged"
 CONFIGURED = "configured"
 
-_INSERT = insert(_EVENTS)
+_INSERT = insertion(_EVENTS, "node_id", "kind", "item_id", "audience", "created")
 _LAST_OF = select(func.max(_EVENTS.c.seq)).where(
     _EVENTS.c.node_id == bindparam("node_id"),
     _EVENTS.c.seq > bindparam("after"),
@@ -58,8 +59,8 @@ class Events:
         self, node_key: int, kind: str, *, item_id: str | None = None, audience: Audience = Audience.PUBLIC
     ) -> int:
         """Write an event down; its sequence number."""
-        result = self._connection.execute(
-            _INSERT,
+        return _INSERT.insert(
+            self._connection,
             {
                 "node_id": node_key,
                 "kind": kind,
@@ -68,9 +69,6 @@ class Events:
                 "created": self._transaction.now,
             },
         )
-        key = result.inserted_primary_key
-        assert key is not None
-        return int(key[0])
 
     def last(self) -> int:
         """The sequence number of the last event; 0 before the first."""

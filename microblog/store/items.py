@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, u
 from microblog.model.item import Audience, Item, Proof
 from microblog.model.jid import JID
 from microblog.store import tables
+from microblog.store.prepared import Prepared, insertion
 from microblog.store.upsert import insert as upsert
 
 if TYPE_CHECKING:
@@ -35,18 +36,29 @@ _NODE = _ITEMS.c.node_id == bindparam("node_id")
 _READABLE = _ITEMS.c.audience.in_([bindparam(f"audience_{n}") for n in range(len(Audience))])
 _BETWEEN = (_ITEMS.c.position > bindparam("after"), _ITEMS.c.position < bindparam("before"))
 _PAGE = select(*ITEM_COLUMNS).where(_NODE, _READABLE, *_BETWEEN)
-_FIRST = _PAGE.order_by(_ITEMS.c.position).limit(bindparam("limit")).offset(bindparam("offset"))
-_NEWEST = _PAGE.order_by(_ITEMS.c.position.desc()).limit(bindparam("limit"))
-_COUNT = select(func.count()).select_from(_ITEMS).where(_NODE, _READABLE, *_BETWEEN)
-_GET = select(*ITEM_COLUMNS).where(_NODE, _ITEMS.c.item_id == bindparam("item_id"))
+_FIRST = Prepared(_PAGE.order_by(_ITEMS.c.position).limit(bindparam("limit")).offset(bindparam("offset")))
+_NEWEST = Prepared(_PAGE.order_by(_ITEMS.c.position.desc()).limit(bindparam("limit")))
+_COUNT = Prepared(select(func.count()).select_from(_ITEMS).where(_NODE, _READABLE, *_BETWEEN))
+_GET = Prepared(select(*ITEM_COLUMNS).where(_NODE, _ITEMS.c.item_id == bindparam("item_id")))
 _SOME = (
     select(*ITEM_COLUMNS)
     .where(_NODE, _READABLE, _ITEMS.c.item_id.in_(bindparam("item_ids", expanding=True)))
     .order_by(_ITEMS.c.position)
 )
-_POSITION = select(_ITEMS.c.position).where(_NODE, _READABLE, _ITEMS.c.item_id == bindparam("item_id"))
-_INSERT = insert(_ITEMS).inline()
-_UPDATE = (
+_POSITION = Prepared(select(_ITEMS.c.position).where(_NODE, _READABLE, _ITEMS.c.item_id == bindparam("item_id")))
+_INSERT = insertion(
+    _ITEMS,
+    "node_id",
+    "item_id",
+    "position",
+    "publisher",
+    "payload",
+    "audience",
+    "proof",
+    "published",
+    "updated",
+)
+_UPDATE = Prepared(
     update(_ITEMS)
     .where(_ITEMS.c.node_id == bindparam("key"), _ITEMS.c.item_id == bindparam("of_id"))
     .values(
@@ -64,15 +76,17 @@ _SET_AUDIENCE = (
     .values(audience=bindparam("new"))
 )
 _DELETE = delete(_ITEMS).where(_NODE, _ITEMS.c.item_id == bindparam("item_id"))
-_TRIM = delete(_ITEMS).where(
-    _NODE,
-    _ITEMS.c.position
-    <= select(_ITEMS.c.position)
-    .where(_NODE)
-    .order_by(_ITEMS.c.position.desc())
-    .limit(1)
-    .offset(bindparam("keep"))
-    .scalar_subquery(),
+_TRIM = Prepared(
+    delete(_ITEMS).where(
+        _NODE,
+        _ITEMS.c.position
+        <= select(_ITEMS.c.position)
+        .where(_NODE)
+        .order_by(_ITEMS.c.position.desc())
+        .limit(1)
+        .offset(bindparam("keep"))
+        .scalar_subquery(),
+    )
 )
 _CLEAR = delete(_ITEMS).where(_NODE)
 _BURY_ALL = insert(_TOMBSTONES).from_select(
@@ -83,8 +97,10 @@ _BURY_ALL = insert(_TOMBSTONES).from_select(
         bindparam("now", type_=_TOMBSTONES.c.retracted.type),
     ).where(_NODE),
 )
-_UNBURY = delete(_TOMBSTONES).where(
-    _TOMBSTONES.c.node_id == bindparam("node_id"), _TOMBSTONES.c.item_id == bindparam("item_id")
+_UNBURY = Prepared(
+    delete(_TOMBSTONES).where(
+        _TOMBSTONES.c.node_id == bindparam("node_id"), _TOMBSTONES.c.item_id == bindparam("item_id")
+    )
 )
 _FORGET = delete(_TOMBSTONES).where(_TOMBSTONES.c.retracted < bindparam("before"))
 
@@ -117,7 +133,7 @@ class Items:
 
     def get(self, node_key: int, item_id: str) -> Item | None:
         """One item, whoever may read it."""
-        row = self._connection.execute(_GET, {"node_id": node_key, "item_id": item_id}).first()
+        row = _GET.first(self._connection, {"node_id": node_key, "item_id": item_id})
         return None if row is None else read_item(row)
 
     def some(self, node_key: int, item_ids: Sequence[str], audiences: Iterable[Audience] = ALL) -> list[Item]:
@@ -129,9 +145,9 @@ class Items:
 
     def position(self, node_key: int, item_id: str, audiences: Iterable[Audience] = ALL) -> int | None:
         """Where an item stands."""
-        position: int | None = self._connection.execute(
-            _POSITION, {"node_id": node_key, "item_id": item_id, **_audiences(audiences)}
-        ).scalar_one_or_none()
+        position: int | None = _POSITION.scalar(
+            self._connection, {"node_id": node_key, "item_id": item_id, **_audiences(audiences)}
+        )
         return position
 
     def first(
@@ -145,28 +161,28 @@ class Items:
     ) -> list[Item]:
         """The oldest items behind a position, oldest first."""
         where = {"node_id": node_key, "after": after, "before": _LAST, "limit": limit, "offset": skip}
-        return [read_item(row) for row in self._connection.execute(_FIRST, where | _audiences(audiences))]
+        return [read_item(row) for row in _FIRST.rows(self._connection, where | _audiences(audiences))]
 
     def newest(
         self, node_key: int, limit: int, *, before: int = _LAST, audiences: Iterable[Audience] = ALL
     ) -> list[Item]:
         """The newest items before a position, oldest first."""
         where = {"node_id": node_key, "after": -1, "before": before, "limit": limit}
-        items = [read_item(row) for row in self._connection.execute(_NEWEST, where | _audiences(audiences))]
+        items = [read_item(row) for row in _NEWEST.rows(self._connection, where | _audiences(audiences))]
         items.reverse()
         return items
 
     def between(self, node_key: int, after: int, upto: int, limit: int) -> list[Item]:
         """The newest items behind a position and up to another, oldest first, whoever may read them."""
         where = {"node_id": node_key, "after": after, "before": upto + 1, "limit": limit}
-        items = [read_item(row) for row in self._connection.execute(_NEWEST, where | _audiences(ALL))]
+        items = [read_item(row) for row in _NEWEST.rows(self._connection, where | _audiences(ALL))]
         items.reverse()
         return items
 
     def count(self, node_key: int, *, before: int = _LAST, audiences: Iterable[Audience] = ALL) -> int:
         """How many items there are before a position."""
         where = {"node_id": node_key, "after": -1, "before": before}
-        return int(self._connection.execute(_COUNT, where | _audiences(audiences)).scalar_one())
+        return int(_COUNT.scalar(self._connection, where | _audiences(audiences)))
 
     def put(self, node_key: int, item: Item, *, replaces: bool) -> None:
         """Store an item; ``replaces`` says that its id is there (and its first publication stays what it was)."""
@@ -179,10 +195,10 @@ class Items:
             "updated": item.updated,
         }
         if replaces:
-            self._connection.execute(_UPDATE, values | {"key": node_key, "of_id": item.id})
+            _UPDATE.run(self._connection, values | {"key": node_key, "of_id": item.id})
         else:
-            self._connection.execute(
-                _INSERT, values | {"node_id": node_key, "item_id": item.id, "published": item.published}
+            _INSERT.run(
+                self._connection, values | {"node_id": node_key, "item_id": item.id, "published": item.published}
             )
 
     def set_audience(self, node_key: int, old: Audience, new: Audience) -> None:
@@ -191,7 +207,7 @@ class Items:
 
     def trim(self, node_key: int, keep: int) -> None:
         """Remove all but the newest."""
-        self._connection.execute(_TRIM, {"node_id": node_key, "keep": keep})
+        _TRIM.run(self._connection, {"node_id": node_key, "keep": keep})
 
     def retract(self, node_key: int, item_id: str) -> None:
         """Remove an item and leave a tombstone."""
@@ -212,7 +228,7 @@ class Items:
 
     def unbury(self, node_key: int, item_id: str) -> None:
         """Forget that an item was retracted: its own author publishes it again."""
-        self._connection.execute(_UNBURY, {"node_id": node_key, "item_id": item_id})
+        _UNBURY.run(self._connection, {"node_id": node_key, "item_id": item_id})
 
     def forget_tombstones(self, before: "datetime") -> int:
         """Remove tombstones older than every queue; how many."""

@@ -10,6 +10,7 @@ from microblog.model.jid import JID
 from microblog.model.node import Node, NodeConfig, for_audience, profile, stored_config
 from microblog.store import tables
 from microblog.store.items import ITEM_COLUMNS, read_item
+from microblog.store.prepared import Prepared
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -27,12 +28,14 @@ NODE_COLUMNS: tuple[ColumnElement[Any], ...] = (
     _NODES.c.config,
 )
 
-_FIND = select(*NODE_COLUMNS).where(_NODES.c.service == bindparam("service"), _NODES.c.name == bindparam("name"))
-_GET = select(*NODE_COLUMNS).where(_NODES.c.id == bindparam("key"))
+_FIND = Prepared(
+    select(*NODE_COLUMNS).where(_NODES.c.service == bindparam("service"), _NODES.c.name == bindparam("name"))
+)
+_GET = Prepared(select(*NODE_COLUMNS).where(_NODES.c.id == bindparam("key")))
 _OF = select(*NODE_COLUMNS).where(_NODES.c.service == bindparam("service")).order_by(_NODES.c.name)
 _COUNT = select(func.count()).where(_NODES.c.service == bindparam("service"))
 _CREATED = select(_NODES.c.created).where(_NODES.c.id == bindparam("key"))
-_LOOK_UP = (
+_LOOK_UP = Prepared(
     select(*NODE_COLUMNS, _TOMBSTONES.c.retracted, *ITEM_COLUMNS)
     .select_from(_NODES)
     .outerjoin(_ITEMS, (_ITEMS.c.node_id == _NODES.c.id) & (_ITEMS.c.item_id == bindparam("item_id")))
@@ -75,17 +78,17 @@ class Nodes:
 
     def find(self, service: JID, name: str) -> Node | None:
         """The node of this name."""
-        row = self._connection.execute(_FIND, {"service": str(service), "name": name}).first()
+        row = _FIND.first(self._connection, {"service": str(service), "name": name})
         return None if row is None else read_node(row)
 
     def get(self, key: int) -> Node | None:
         """The node with the store's own key."""
-        row = self._connection.execute(_GET, {"key": key}).first()
+        row = _GET.first(self._connection, {"key": key})
         return None if row is None else read_node(row)
 
     def look_up(self, service: JID, name: str, item_id: str) -> LookUp | None:
         """A node with one item and whether that item was retracted, in one question."""
-        row = self._connection.execute(_LOOK_UP, {"service": str(service), "name": name, "item_id": item_id}).first()
+        row = _LOOK_UP.first(self._connection, {"service": str(service), "name": name, "item_id": item_id})
         if row is None:
             return None
         width = len(NODE_COLUMNS)

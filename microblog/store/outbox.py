@@ -16,6 +16,7 @@ from microblog.model.node import AccessModel, Node
 from microblog.store import tables
 from microblog.store.items import ITEM_COLUMNS, read_item
 from microblog.store.nodes import NODE_COLUMNS, read_node
+from microblog.store.prepared import Prepared
 
 if TYPE_CHECKING:
     from sqlalchemy import Select
@@ -28,7 +29,7 @@ _NODES = tables.nodes
 _ITEMS = tables.items
 
 # From each domain with a subscriber one hops to the next in the index: the cost is in domains, not in followers.
-_FAN_OUT = (
+_FAN_OUT = Prepared(
     text(
         """
 INSERT INTO outbox (domain, event_seq, created)
@@ -153,8 +154,8 @@ class Outbox:
         local = self._transaction.domain
         if not audiences_allowed("", local_domain=local).issuperset((audience,)):
             return ()
-        rows = self._connection.execute(
-            _FAN_OUT,
+        rows = _FAN_OUT.rows(
+            self._connection,
             {
                 "node_id": node.key,
                 "service": str(node.service),

@@ -18,6 +18,7 @@ from microblog.model.subscription import SubscribeOptions, Subscription, Subscri
 from microblog.store import tables
 from microblog.store.affiliations import ACCOUNT, FACT_COLUMNS, account_of, read_facts
 from microblog.store.nodes import NODE_COLUMNS, read_node
+from microblog.store.prepared import Prepared
 
 if TYPE_CHECKING:
     from microblog.store.transaction import Transaction
@@ -71,14 +72,16 @@ _UNTOLD = (
         _SUBSCRIPTIONS.c.received > _SUBSCRIPTIONS.c.delivered,
     )
 )
-_MARKS = select(
-    _SUBSCRIPTIONS.c.id,
-    _SUBSCRIPTIONS.c.state,
-    _SUBSCRIPTIONS.c.received,
-    _SUBSCRIPTIONS.c.delivered,
-    _SUBSCRIPTIONS.c.options,
-).where(_NODE, _SUBSCRIPTIONS.c.subscriber == bindparam("subscriber"))
-_SET_MARKS = (
+_MARKS = Prepared(
+    select(
+        _SUBSCRIPTIONS.c.id,
+        _SUBSCRIPTIONS.c.state,
+        _SUBSCRIPTIONS.c.received,
+        _SUBSCRIPTIONS.c.delivered,
+        _SUBSCRIPTIONS.c.options,
+    ).where(_NODE, _SUBSCRIPTIONS.c.subscriber == bindparam("subscriber"))
+)
+_SET_MARKS = Prepared(
     update(_SUBSCRIPTIONS)
     .where(_SUBSCRIPTIONS.c.id == bindparam("key"))
     .values(received=bindparam("received_"), delivered=bindparam("delivered_"))
@@ -315,7 +318,7 @@ class Subscriptions:
 
     def marks(self, node: Node, jid: JID) -> Marks | None:
         """How far somebody of ours has been told of a remote node's events."""
-        row = self._connection.execute(_MARKS, {"node_id": node.key, "subscriber": str(jid.bare)}).first()
+        row = _MARKS.first(self._connection, {"node_id": node.key, "subscriber": str(jid.bare)})
         if row is None:
             return None
         return Marks(
@@ -328,9 +331,7 @@ class Subscriptions:
 
     def set_marks(self, marks: Marks) -> None:
         """Write the marks down."""
-        self._connection.execute(
-            _SET_MARKS, {"key": marks.key, "received_": marks.received, "delivered_": marks.delivered}
-        )
+        _SET_MARKS.run(self._connection, {"key": marks.key, "received_": marks.received, "delivered_": marks.delivered})
 
     def delivered(self, told: Iterable[tuple[int, JID, int]]) -> None:
         """Node key, subscriber, sequence number: everything up to it was written to a session. Never goes back."""
