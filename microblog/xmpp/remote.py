@@ -33,6 +33,7 @@ ATTEMPT_GAP_SECONDS: Final = 5  # 1 where rates are off
 PAUSE_MAX_SECONDS: Final = 300
 SHORT_LIFE_SECONDS: Final = 30  # a stream that ends sooner counts as a failed attempt
 BARRIER_SECONDS: Final = 60
+AGE_MAX_SECONDS: Final = 86_400  # a certificate may be renewed, or lost, while its stream goes on
 QUEUED_MAX: Final = 20_000  # stanzas of people for all domains together
 _RANDOM: Final = SystemRandom()
 
@@ -66,6 +67,9 @@ class _Waiting:
     def __init__(self) -> None:
         self._deferreds: list[Deferred[Outgoing]] = []
 
+    def __bool__(self) -> bool:
+        return bool(self._deferreds)
+
     def wait(self) -> Deferred[Outgoing]:
         waiting: Deferred[Outgoing] = Deferred(lambda it: self._deferreds.remove(it))
         self._deferreds.append(waiting)
@@ -91,13 +95,14 @@ class Remote:
 
     def __init__(self, servers: "Servers", domain: str) -> None:
         self.domain = domain
-        self.outgoing: Outgoing | None = None
         self.running = False
         self._servers = servers
         self._federation = servers.federation
         self._clock = servers.federation.clock
         self._queue: deque[Stanza] = deque()
-        self._opening: Outgoing | None = None
+        self._established: Outgoing | None = None
+        self._latest: Outgoing | None = None  # secured, and perhaps established
+        self._retired = False
         self._for_secured = _Waiting()
         self._for_established = _Waiting()
         self._failures = 0
@@ -107,11 +112,18 @@ class Remote:
         self._used = 0.0
         self._gap = ATTEMPT_GAP_SECONDS if servers.federation.limits.rates else 1
 
+    @property
+    def outgoing(self) -> Outgoing | None:
+        """The stream that carries stanzas; one that is closing takes no more."""
+        outgoing = self._established
+        return None if outgoing is None or outgoing.stream.closed else outgoing
+
     def send(self, stanza: Stanza) -> None:
         """Write a stanza, keep it while the stream is being opened, or bounce it."""
-        if self.outgoing is not None:
+        outgoing = self.outgoing
+        if outgoing is not None:
             data = stanza.to_bytes()
-            limit = self.outgoing.max_bytes
+            limit = outgoing.max_bytes
             if limit is not None and len(data) > limit:
                 self._servers.bounce(stanza, PolicyViolation(f"{self.domain} takes stanzas of up to {limit} bytes"))
             else:
@@ -127,22 +139,24 @@ class Remote:
 
     def write(self, data: bytes) -> None:
         """Write to the stream there is; without one it is lost, and the barrier behind it fails."""
-        if self.outgoing is not None:
+        outgoing = self.outgoing
+        if outgoing is not None:
             self._used = self._clock.monotonic()
-            self.outgoing.stream.write(data)
+            outgoing.stream.write(data)
 
     async def established(self) -> Outgoing:
         """The stream that may carry stanzas. Raises Unreachable."""
-        if self.outgoing is not None:
-            return self.outgoing
+        outgoing = self.outgoing
+        if outgoing is not None:
+            return outgoing
         waiting = self._for_established.wait()
         self._start()
         return await waiting
 
     async def secured(self) -> Outgoing:
         """A stream on which keys may be verified. Raises Unreachable."""
-        if self._opening is not None:
-            return self._opening
+        if self._latest is not None and not self._latest.stream.closed:
+            return self._latest
         waiting = self._for_secured.wait()
         self._start()
         return await waiting
@@ -174,15 +188,16 @@ class Remote:
     def status(self) -> RemoteStatus:
         """For people."""
         pause = max(0.0, self._pause_until - self._clock.monotonic())
-        state = "open" if self.outgoing else "connecting" if self.running else "pausing" if pause else "idle"
+        outgoing = self.outgoing
+        state = "open" if outgoing else "connecting" if self.running else "pausing" if pause else "idle"
         return RemoteStatus(
             self.domain,
             state,
-            self.outgoing.proof if self.outgoing else None,
-            str(self.outgoing.address) if self.outgoing else None,
+            outgoing.proof if outgoing else None,
+            str(outgoing.address) if outgoing else None,
             len(self._queue),
             self._failures,
-            self._error.reason if self._error and not self.outgoing else None,
+            self._error.reason if self._error and not outgoing else None,
             pause if state == "pausing" else 0.0,
         )
 
@@ -193,8 +208,16 @@ class Remote:
 
     def stop(self) -> None:
         """End the stream."""
-        if self._opening is not None:
-            self._opening.stream.close()
+        self._retired = True
+        if self._latest is not None:
+            self._latest.stream.close()
+
+    def retire(self) -> None:
+        """Close the stream in good order; what comes now waits for the next one."""
+        outgoing = self.outgoing
+        if outgoing is not None:
+            self._retired = True
+            outgoing.stream.close()
 
     # the life of a stream
 
@@ -260,19 +283,19 @@ class Remote:
         return outgoing
 
     def _secured(self, outgoing: Outgoing) -> None:
-        self._opening = outgoing
+        self._latest = outgoing
         self._for_secured.succeed(outgoing)
 
     async def _serve(self, outgoing: Outgoing) -> None:
         """Carry what waits, then what comes, until the stream ends."""
         if outgoing.ended is None:
             since = self._used = self._clock.monotonic()
-            self.outgoing, self._error = outgoing, None
+            self._established, self._error, self._retired = outgoing, None, False
             self.log.info("Stream to {domain} at {address}, proof: {proof}", **self._about(outgoing))
             for stanza in self._take_queue():
                 self.send(stanza)
             self._for_established.succeed(outgoing)
-            upkeep = self._clock.every(self._federation.limits.idle_ping_seconds, self._keep_up)
+            upkeep = self._clock.every(self._federation.limits.idle_ping_seconds, lambda: self._keep_up(since))
             try:
                 reason = await outgoing.wait_end()
             finally:
@@ -280,18 +303,22 @@ class Remote:
             lived = self._clock.monotonic() - since
         else:
             reason, lived = outgoing.ended, 0.0
-        self.outgoing = self._opening = None
+        self._established = self._latest = None
         self.log.info("Stream to {domain} ended: {reason}", domain=self.domain, reason=reason)
-        if lived < SHORT_LIFE_SECONDS:
+        if lived < SHORT_LIFE_SECONDS and not self._retired:
             self._failed(Unreachable(f"the stream ended after {lived:.0f} seconds: {reason}"))
-        else:
-            self.running = False
-            self._failures = 0
+            return
+        self.running = False
+        self._failures = 0
+        self._attempted = None
+        if self._queue or self._for_secured or self._for_established:
+            # Somebody came while it was closing.
+            self._start()
 
     def _failed(self, error: Unreachable) -> None:
         self.log.info("No stream to {domain}: {reason}", domain=self.domain, reason=error.reason)
         self.running = False
-        self.outgoing = self._opening = None
+        self._established = self._latest = None
         self._error = error
         self._failures += 1
         longest = min(PAUSE_MAX_SECONDS, self._gap * 2 ** min(self._failures, 10))
@@ -306,14 +333,16 @@ class Remote:
         self._servers.queued -= len(taken)
         return iter(taken)
 
-    def _keep_up(self) -> None:
-        """RFC 6120 §4.6: a space keeps the connection known to be alive; an unused stream is closed."""
-        if self.outgoing is None:
+    def _keep_up(self, since: float) -> None:
+        """RFC 6120 §4.6: a space keeps the connection known to be alive; an unused or old stream is closed."""
+        outgoing, now = self.outgoing, self._clock.monotonic()
+        if outgoing is None:
             return
-        if self._clock.monotonic() - self._used >= self._federation.limits.s2s_idle_seconds:
-            self.outgoing.stream.close()
+        idle = now - self._used >= self._federation.limits.s2s_idle_seconds
+        if idle or (now - since >= AGE_MAX_SECONDS and not outgoing.barriers):
+            self.retire()
         else:
-            self.outgoing.stream.write(b" ")
+            outgoing.stream.write(b" ")
 
     async def _ping(self, outcome: Deferred[Stanza]) -> None:
         ours, theirs = JID("", self._federation.domain), JID("", self.domain)

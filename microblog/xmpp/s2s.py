@@ -5,7 +5,7 @@ the negotiation: addresses of a stream header, and the SASL and TLS elements.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from microblog.config import Limits
 from microblog.model import jid
@@ -15,9 +15,23 @@ from microblog.runtime import Clock, Tasks
 from microblog.wire import ns
 from microblog.wire.errors import StreamError
 from microblog.wire.xml import Element
+from microblog.xmpp import tls
 from microblog.xmpp.dialback import Keys
 from microblog.xmpp.stream import Stream
 from microblog.xmpp.tls import Certificates
+from microblog.xmpp.tlslayer import TLSInfo
+
+# X509_verify_cert_error_string(3), the usual ones
+_VERIFY_ERRORS: Final = {
+    2: "its issuer is not known",
+    9: "its time has not come yet",
+    10: "it has expired",
+    18: "it is self-signed",
+    19: "the authority at the end of its chain is not trusted",
+    20: "its issuer is not known",
+    21: "its chain is incomplete",
+    23: "it was revoked",
+}
 
 DialbackPolicy = Literal["never", "public", "always"]
 
@@ -66,9 +80,20 @@ def mechanisms(features: Element) -> set[str]:
 
 def peer_error(element: Element) -> tuple[str, str]:
     """The condition and the text of a received ``<stream:error/>``."""
-    text = element.child_text(ns.STREAMS, "text") or ""
+    text = " ".join((element.child_text(ns.STREAMS, "text") or "").split())
     conditions = [one.name for one in element.elements() if one.uri == ns.STREAMS and one.name != "text"]
     return (conditions[0] if conditions else "undefined-condition"), text[:200]
+
+
+def why_not_trusted(info: TLSInfo, domain: str) -> str:
+    """What is wrong with a peer's certificate, for the log and for the peer's administrator."""
+    if info.certificate is None:
+        return "no certificate was shown"
+    if info.verify_errors:
+        number = info.verify_errors[0][0]
+        return f"the certificate is not valid for {domain}: {_VERIFY_ERRORS.get(number, f'OpenSSL error {number}')}"
+    names = ", ".join(sorted(tls.identities(info.certificate))[:5]) or "nobody"
+    return f"the certificate is not for {domain} but for {names}"
 
 
 def leave(stream: Stream) -> None:

@@ -29,7 +29,7 @@ from microblog.wire.stanza import ID_MAX_CHARACTERS, build
 from microblog.wire.xml import Element
 from microblog.xmpp import dialback, negotiation, tls
 from microblog.xmpp.dialback import Dialback, DialbackFailed
-from microblog.xmpp.s2s import header_domain, leave, peer_error
+from microblog.xmpp.s2s import header_domain, leave, peer_error, why_not_trusted
 from microblog.xmpp.stream import Stream, StreamClosed
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Incoming:
         self._streams = streams
         self._federation = streams.federation
         self._domain = streams.federation.domain
-        self.used = streams.federation.clock.monotonic()
+        self.began = self.used = streams.federation.clock.monotonic()
         self._peer: str | None = None  # the domain in the stream header: a claim, not a proof
         self._claimed: set[str] = set()  # domains whose key is being verified
         self._tries = 0
@@ -130,7 +130,7 @@ class Incoming:
         if not self.proofs and self._external_offered():
             features.append(negotiation.mechanisms(("EXTERNAL",)))
         elif not self.proofs and self._federation.dialback == "never":
-            raise StreamError("not-authorized", f"no valid certificate for {self._peer or 'the stream header'}")
+            raise StreamError("not-authorized", self._why_not())
         if self._federation.dialback != "never":
             errors = Element(ns.DIALBACK_FEATURE, "errors")
             features.append(Element(ns.DIALBACK_FEATURE, "dialback", None, errors))
@@ -140,6 +140,11 @@ class Incoming:
 
     def _external_offered(self) -> bool:
         return self._peer is not None and self._trusted(self._peer)
+
+    def _why_not(self) -> str:
+        if self._peer is None or self.stream.tls is None:
+            return "the stream header does not say who you are"
+        return why_not_trusted(self.stream.tls, self._peer)
 
     def _trusted(self, domain: str) -> bool:
         return self.stream.tls is not None and tls.trusted_for(self.stream.tls, domain)
@@ -184,11 +189,11 @@ class Incoming:
     # what comes
 
     async def _element(self, element: Element) -> None:
-        if self.stream.closed:
-            return
         self.used = self._federation.clock.monotonic()
         if negotiation.is_stanza(element):
             await self._stanza(element)
+        elif self.stream.closed:
+            return  # what was on its way when we closed is still taken, nothing new is begun
         elif dialback.is_dialback(element):
             self._answer_dialback(element, self._claim if element.name == "result" else self._question)
         elif element.is_(ns.STREAM, "error"):

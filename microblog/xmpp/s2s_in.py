@@ -13,12 +13,13 @@ from microblog.wire import ns
 from microblog.wire.errors import StreamError
 from microblog.wire.xml import Element
 from microblog.xmpp.admission import Admission
+from microblog.xmpp.remote import AGE_MAX_SECONDS
 from microblog.xmpp.s2s import Federation
 from microblog.xmpp.s2s_accept import Incoming
 from microblog.xmpp.s2s_out import Servers
 from microblog.xmpp.stream import Stream
 
-ALL_CLAIMS_MAX: Final = 256  # of domains that wait for the answer of the domain itself
+ALL_CLAIMS_MAX: Final = 100  # of domains that wait for the answer of the domain itself
 
 
 FromServer = Callable[[Element, JID, JID, Proof], Awaitable[None]]
@@ -104,9 +105,10 @@ class ServerStreams:
                 self._by_domain.pop(domain, None)
 
     def _close_idle(self) -> None:
-        since = self.federation.clock.monotonic() - self.federation.limits.s2s_idle_seconds
+        now = self.federation.clock.monotonic()
+        idle = self.federation.limits.s2s_idle_seconds
         for incoming in list(self._streams):
-            if incoming.proofs and incoming.used < since:
+            if incoming.proofs and (now - incoming.used > idle or now - incoming.began > AGE_MAX_SECONDS):
                 incoming.stream.close()
 
 

@@ -23,7 +23,7 @@ from microblog.wire.xml import Element
 from microblog.xmpp import dialback, tls
 from microblog.xmpp.dialback import Dialback, DialbackFailed
 from microblog.xmpp.resolve import Address, Unreachable
-from microblog.xmpp.s2s import Federation, header_domain, leave, mechanisms, peer_error
+from microblog.xmpp.s2s import Federation, header_domain, leave, mechanisms, peer_error, why_not_trusted
 from microblog.xmpp.stream import Header, Stream, StreamClosed
 
 VERIFICATIONS_MAX: Final = 32
@@ -44,6 +44,7 @@ class Outgoing:
         self.domain = domain
         self.address = address
         self.proof: Proof | None = None
+        self.doubt = ""  # why it is not Proof.CERTIFICATE
         self.max_bytes: int | None = None
         self.ended: str | None = None
         self.barriers: set[Deferred[Stanza]] = set()
@@ -121,8 +122,9 @@ class Outgoing:
         assert self.stream.tls is not None
         trusted = tls.trusted_for(self.stream.tls, self.domain)
         self.proof = Proof.CERTIFICATE if trusted else Proof.DIALBACK
+        self.doubt = "" if trusted else why_not_trusted(self.stream.tls, self.domain)
         if not trusted and federation.dialback == "never":
-            raise StreamError("policy-violation", f"the certificate is not valid for {self.domain}")
+            raise StreamError("policy-violation", self.doubt)
         if "EXTERNAL" in mechanisms(features) and await self._external():
             features = await self._open()
         else:

@@ -92,7 +92,7 @@ class Servers:
         except ResourceConstraint as error:
             raise DeliveryFailed(error.text) from error
         if not self.federation.suffices(outgoing.proof, minimum_proof):
-            raise DeliveryFailed(f"the certificate of {domain} is not valid, as this needs")
+            raise DeliveryFailed(f"this needs a certificate, and {outgoing.doubt}")
         for position, data in enumerate(stanzas):
             if outgoing.max_bytes is not None and len(data) > outgoing.max_bytes:
                 raise StanzaTooLarge(position, outgoing.max_bytes)

@@ -285,10 +285,10 @@ class Peer:
         """The stream error that ends the stream, or "closed"."""
         while True:
             try:
-                element = await self.read()
+                element = await self.stream.clock.deadline(self.stream._next(), 15)
             except StreamClosed:
                 return "closed"
-            if element.is_(ns.STREAM, "error"):
+            if isinstance(element, Element) and element.is_(ns.STREAM, "error"):
                 [condition] = [one.name for one in element.elements() if one.name != "text"]
                 self.stream.close()
                 return condition

@@ -130,13 +130,40 @@ class TwoNodes(FederationTestCase):
         await capulet.servers.deliver("montague.example", batch(capulet, "again"))
         assert [text(await montague.arrival()) for _ in range(2)] == ["hello", "again"]
 
+    async def test_nothing_is_lost_when_a_stream_is_closed_in_good_order(self) -> None:
+        capulet, montague = self.node("capulet.example"), self.node("montague.example")
+        expected = []
+        for number in range(20):
+            capulet.servers.send(capulet.message(ROMEO, f"before {number}"))
+            expected.append(f"before {number}")
+        await capulet.servers.deliver("montague.example", ())
+        capulet.servers.send(capulet.message(ROMEO, "last"))
+        capulet.servers._remote("montague.example").retire()
+        assert capulet.servers.proof("montague.example") is None
+        capulet.servers.send(capulet.message(ROMEO, "while it closes"))
+        await capulet.servers.deliver("montague.example", batch(capulet, "batch"))
+        expected += ["last", "while it closes", "batch"]
+        assert [text(await montague.arrival()) for _ in expected] == expected
+        assert capulet.connects == 2
+
+    async def test_an_old_stream_is_replaced(self) -> None:
+        """A certificate that was renewed, or lost, is looked at again."""
+        self.patch(remote, "AGE_MAX_SECONDS", 0)
+        limits = FAST.model_copy(update={"idle_ping_seconds": 1})
+        capulet, montague = self.node("capulet.example", limits=limits), self.node("montague.example")
+        await capulet.servers.deliver("montague.example", batch(capulet, "1"))
+        while capulet.servers.proof("montague.example") is not None:
+            await capulet.clock.sleep(0.05)
+        await capulet.servers.deliver("montague.example", batch(capulet, "2"))
+        assert [text(await montague.arrival()) for _ in range(2)] == ["1", "2"]
+
     async def test_what_is_restricted_is_not_sent_to_whoever_sits_at_the_address(self) -> None:
         """DNS was poisoned: somebody without the certificate answers in the name of the domain."""
         capulet, false_montague = self.node("capulet.example"), self.node("montague.example", certificate="self-signed")
         with pytest.raises(DeliveryFailed, match="certificate"):
             await capulet.servers.deliver("montague.example", batch(capulet, "secret"), Proof.CERTIFICATE)
         strict = self.node("strict.example", dialback="never")
-        with pytest.raises(DeliveryFailed, match="not valid for montague"):
+        with pytest.raises(DeliveryFailed, match="it is self-signed"):
             await strict.servers.deliver("montague.example", batch(strict, "public"))
         assert false_montague.messages == []
 
