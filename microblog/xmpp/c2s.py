@@ -16,7 +16,6 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.internet.protocol import Protocol as TwistedProtocol
-from twisted.logger import Logger
 
 from microblog.config import Limits
 from microblog.model.errors import BadRequest, JIDMalformed, Refusal, ResourceConstraint
@@ -141,8 +140,6 @@ class _Listener(Factory):
 class Client:
     """One connection of a client."""
 
-    log = Logger()
-
     def __init__(self, clients: Clients, stream: Stream, direct_tls: bool, admission: Admission) -> None:
         self.stream = stream
         self.session: Session | None = None
@@ -169,7 +166,7 @@ class Client:
         except CancelledError:
             raise
         except Exception:
-            self.log.failure("A client's stream failed: {stream}", stream=stream)
+            stream.log.failure("{log_source}: the stream of a client failed")
             stream.fail(StreamError("internal-server-error"))
         finally:
             # Cancelled, when the house closes: whatever the reason, the stream does not outlive this.

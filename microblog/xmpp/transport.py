@@ -48,7 +48,6 @@ class ConnectionGone(Exception):
 class Connection(Protocol):
     """Bytes to and from one peer. Subclasses say what to do with ``received`` bytes and when it is ``lost``."""
 
-    log = Logger()
     transport: Any  # ITCPTransport, IConsumer and IPushProducer in one
 
     def __init__(self, *, clock: Clock, limits: Limits, bytes_per_second: int | None) -> None:
@@ -82,6 +81,11 @@ class Connection(Protocol):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.peer}>"
+
+    @property
+    def log(self) -> Logger:
+        """Says which connection it is about, and does not keep it alive in whatever keeps the log."""
+        return Logger("microblog.xmpp.stream", source=repr(self))
 
     # for subclasses
 
