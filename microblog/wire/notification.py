@@ -41,9 +41,17 @@ class Splice(NamedTuple):
 
     def to(self, address: JID) -> bytes:
         """The stanza for one address."""
-        # Only a resource can have what an attribute cannot.
-        text = escape_attribute(str(address)) if address.resourcepart else str(address)
-        return self.head + text.encode() + self.tail
+        return self.head + written(address) + self.tail
+
+    def at(self, address: bytes) -> bytes:
+        """The stanza for one address that is written already."""
+        return self.head + address + self.tail
+
+
+def written(address: JID) -> bytes:
+    """An address as it stands in an attribute."""
+    # Only a resource can have what an attribute cannot.
+    return (escape_attribute(str(address)) if address.resourcepart else str(address)).encode()
 
 
 def publisher(node: Node, item: Item) -> str | None:

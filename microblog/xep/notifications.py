@@ -38,13 +38,14 @@ from microblog.store.database import Database
 from microblog.usecases import receiving, subscribing
 from microblog.wire import notification
 from microblog.wire.notification import Splice
-from microblog.xep.readers import Readers
+from microblog.xep.readers import Address, Readers
 from microblog.xmpp.sessions import Session
 
 SLICE: Final = 500
 QUEUE_MAX: Final = 1000
 REMEMBERED_MAX: Final = 20_000
 TRIES: Final = 5
+BUSY_SECONDS: Final = 5
 
 
 class RosterSource(Protocol):
@@ -141,44 +142,41 @@ class Notifications:
         if not self._is_here(event.node.service):
             crashpoint("K10")
         if splice is not None:
-            targets = await self._targets(event)
+            addresses, contacts = await self._audience(event)
+            targets = _targets(addresses, contacts)
             middle = (len(targets) + 1) // 2
             for number, (session, address) in enumerate(targets.items(), start=1):
                 if session.available:
-                    session.write(splice.to(address))
+                    session.write(splice.at(address))
                 if number == middle:
                     crashpoint("K11")
                 if number % SLICE == 0:
                     await self._clock.sleep(0)
-            self._mark(event, targets.values())
+            if not self._is_here(event.node.service):
+                told = [address.jid for address in addresses if address.sessions]
+                self._mark(event, (*told, *(session.jid for session in contacts)))
         if isinstance(event, NodeDeleted):
             self._readers.deleted(event.node.key)
 
-    async def _targets(self, event: NodeEvent) -> dict[Session, JID]:
-        """Each session that is told, with the address under which it is."""
+    async def _audience(self, event: NodeEvent) -> tuple[list[Address], list[Session]]:
+        """Who is told: addresses that subscribed, and sessions that say +notify."""
         only = _recipients(event)
         if only is None:
-            addresses = list(self._readers.subscribed(event.node.key))
+            addresses = list(self._readers.subscribed(event.node.key).values())
             contacts = await self._contacts(event.node)
             addresses, contacts = await self._allowed(event, addresses, contacts)
         else:
             addresses, contacts = self._named(event.node, only)
         for account, keep in self._readers.loading():
-            if only is None or any(address.bare == account for address in only):
+            if only is None or any(recipient.bare == account for recipient in only):
                 keep(event)
-        targets: dict[Session, JID] = {}
-        for address in addresses:
-            for session in self._readers.at(address):
-                targets.setdefault(session, address)
-        for session in contacts:
-            targets.setdefault(session, session.jid)
-        return targets
+        return addresses, contacts
 
-    def _named(self, node: Node, recipients: Iterable[JID]) -> tuple[list[JID], list[Session]]:
+    def _named(self, node: Node, recipients: Iterable[JID]) -> tuple[list[Address], list[Session]]:
         """The readers a remote feed was meant for: those who subscribed, and contacts' sessions that say +notify."""
         subscribed = self._readers.subscribed(node.key)
-        addresses = [recipient for recipient in recipients if recipient in subscribed]
-        others = set(recipients).difference(addresses)
+        addresses = [subscribed[recipient] for recipient in recipients if recipient in subscribed]
+        others = {recipient for recipient in recipients if recipient not in subscribed}
         interested = self._readers.interested(node.name) if others else ()
         return addresses, [session for session in interested if session.jid.bare in others]
 
@@ -195,18 +193,18 @@ class Notifications:
         ]
 
     async def _allowed(
-        self, event: NodeEvent, addresses: list[JID], contacts: list[Session]
-    ) -> tuple[list[JID], list[Session]]:
+        self, event: NodeEvent, addresses: list[Address], contacts: list[Session]
+    ) -> tuple[list[Address], list[Session]]:
         """Those who may read the node now; the access of subscribers to an open node needs no second look."""
         node = event.node
         if not self._is_here(node.service) or isinstance(event, NodeDeleted):
             return addresses, contacts
         if node.config.access_model is AccessModel.OPEN and not contacts:
             return addresses, contacts
-        asked = {address.bare for address in addresses} | {session.jid.bare for session in contacts}
+        asked = {address.jid.bare for address in addresses} | {session.jid.bare for session in contacts}
         allowed = await self._may_read(node, asked - {node.service}) | {node.service}
         return (
-            [address for address in addresses if address.bare in allowed],
+            [address for address in addresses if address.jid.bare in allowed],
             [session for session in contacts if session.jid.bare in allowed],
         )
 
@@ -259,11 +257,25 @@ class Notifications:
         try:
             while self._unmarked:
                 marked, self._unmarked = self._unmarked, {}
-                await self._database.write(
-                    receiving.delivered, [(node_key, account, seq) for (node_key, account), seq in marked.items()]
-                )
+                marks = [(node_key, account, seq) for (node_key, account), seq in marked.items()]
+                try:
+                    await self._database.write(receiving.delivered, marks)
+                except Refusal:
+                    self._unmarked = marked | self._unmarked
+                    await self._clock.sleep(BUSY_SECONDS)
         finally:
             self._marking = False
+
+
+def _targets(addresses: Iterable[Address], contacts: Iterable[Session]) -> dict[Session, bytes]:
+    """Each session once, with the address under which it is told."""
+    targets: dict[Session, bytes] = {}
+    for address in addresses:
+        for session in address.sessions:
+            targets.setdefault(session, address.written)
+    for session in contacts:
+        targets.setdefault(session, notification.written(session.jid))
+    return targets
 
 
 def _recipients(event: NodeEvent) -> tuple[JID, ...] | None:

@@ -4,6 +4,8 @@ An account's subscriptions are read when its first session becomes available and
 people who are off line cost nothing when somebody publishes. While they are being read the account is ``loading``:
 what happens meanwhile is kept for it and looked at again when it is known what it reads.
 
+An address has its sessions at hand, kept as sessions come and go, so that telling a crowd asks for nothing.
+
 Beside subscriptions there are interests (XEP-0163 §4.3.2): nodes by name, of whoever lets one read them.
 """
 
@@ -21,6 +23,7 @@ from microblog.model.subscription import SubscriptionState
 from microblog.runtime import Tasks
 from microblog.store.database import Database, Transaction
 from microblog.usecases import receiving
+from microblog.wire import notification
 from microblog.wire.stanza import Stanza
 from microblog.xmpp.sessions import Session, Sessions
 
@@ -30,10 +33,20 @@ _NOTHING: Final = receiving.Undelivered(events=(), marks=())
 
 
 @dataclass(slots=True, eq=False)
+class Address:
+    """An address as subscribed, as it is written in a stanza, and the sessions that are told under it now."""
+
+    jid: JID
+    written: bytes
+    sessions: tuple[Session, ...]
+
+
+@dataclass(slots=True, eq=False)
 class _Reader:
     """``feeds``: node key to the addresses subscribed. ``missed``: None, or what was heard while they are read."""
 
     feeds: dict[int, set[JID]] = field(default_factory=dict)
+    addresses: dict[JID, Address] = field(default_factory=dict)
     missed: list[NodeEvent] | None = field(default_factory=list)
 
 
@@ -50,12 +63,12 @@ class Readers:
         self._database = database
         self._tasks = tasks
         self._readers: dict[JID, _Reader] = {}
-        self._subscribed: dict[int, dict[JID, None]] = {}  # a set that keeps its order
+        self._subscribed: dict[int, dict[JID, Address]] = {}
         self._interested: dict[str, set[Session]] = {}
         self._interests: dict[Session, frozenset[str]] = {}
 
-    def subscribed(self, node_key: int) -> Mapping[JID, None]:
-        """The addresses that are subscribed to a node, of accounts that are on line."""
+    def subscribed(self, node_key: int) -> Mapping[JID, Address]:
+        """The addresses that are subscribed to a node, of accounts that are on line, by JID."""
         return self._subscribed.get(node_key, {})
 
     def interested(self, node: str) -> Iterable[Session]:
@@ -87,13 +100,16 @@ class Readers:
     def session_presence(self, session: Session, stanza: Stanza, initial: bool) -> None:
         """A reader comes or goes."""
         account = session.jid.bare
-        if session.available:
-            if account not in self._readers:
-                self._begin(account, replay=True)
-            return
-        self.interest(session, frozenset())
-        if not self._sessions.available(account):
-            self._forget(account)
+        if not session.available:
+            self.interest(session, frozenset())
+            if not self._sessions.available(account):
+                self._forget(account)
+        elif account not in self._readers:
+            self._begin(account, replay=True)
+        reader = self._readers.get(account)
+        if reader is not None:
+            for address in reader.addresses.values():
+                address.sessions = tuple(self.at(address.jid))
 
     def contact_presence(self, account: JID, contact: Contact, stanza: Stanza) -> None:
         """Remote readers are the outbox's."""
@@ -151,17 +167,20 @@ class Readers:
             self._log.warn("The subscriptions of {account} could not be read", account=account)
         if self._readers.get(account) is not reader:
             return
-        for node_key, address in feeds:
-            self._add(reader, node_key, address)
+        for node_key, jid in feeds:
+            self._add(reader, node_key, jid)
         missed, reader.missed = reader.missed or [], None
         for event in missed:
             if isinstance(event, SubscriptionChanged):
                 self.changed(event)
         self.arrived(account, untold, [event for event in missed if not isinstance(event, SubscriptionChanged)])
 
-    def _add(self, reader: _Reader, node_key: int, address: JID) -> None:
-        reader.feeds.setdefault(node_key, set()).add(address)
-        self._subscribed.setdefault(node_key, {})[address] = None
+    def _add(self, reader: _Reader, node_key: int, jid: JID) -> None:
+        address = reader.addresses.get(jid)
+        if address is None:
+            address = reader.addresses[jid] = Address(jid, notification.written(jid), tuple(self.at(jid)))
+        reader.feeds.setdefault(node_key, set()).add(jid)
+        self._subscribed.setdefault(node_key, {})[jid] = address
 
     def _remove(self, reader: _Reader, node_key: int, address: JID) -> None:
         addresses = reader.feeds.get(node_key)
