@@ -5,7 +5,9 @@ payload itself is kept as it came; only a link to the post itself is added when 
 """
 
 import re
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from html import unescape
 from typing import Final
 from urllib.parse import quote, unquote
@@ -47,38 +49,48 @@ def read_entry(payload: Element) -> Entry | None:
     """What an Atom entry says; None for any other payload."""
     if not is_entry(payload):
         return None
-    author = payload.find(ns.ATOM, "author")
+    # Looked at once for all: every post that is published or comes in is read here.
+    atoms: dict[str, list[Element]] = {}
+    replies: list[Element] = []
+    for child in payload.children:
+        if isinstance(child, str):
+            continue
+        if child.uri == ns.ATOM:
+            atoms.setdefault(child.name, []).append(child)
+        elif child.is_(ns.THREADING, "in-reply-to"):
+            replies.append(child)
+    author = atoms.get("author", (None,))[0]
     return Entry(
-        id=_line(payload, "id"),
-        title=_text(payload, "title"),
-        updated=_instant(payload, "updated"),
-        published=_instant(payload, "published"),
-        author_name="" if author is None else _line(author, "name"),
-        author_uri="" if author is None else _line(author, "uri"),
-        summary=_text(payload, "summary"),
-        content=_text(payload, "content"),
-        links=tuple(_links(payload)),
-        categories=_categories(payload),
-        in_reply_to=_in_reply_to(payload),
+        id=_line(atoms.get("id")),
+        title=_text(atoms.get("title")),
+        updated=_instant(atoms.get("updated")),
+        published=_instant(atoms.get("published")),
+        author_name="" if author is None else (author.child_text(ns.ATOM, "name") or "").strip(),
+        author_uri="" if author is None else (author.child_text(ns.ATOM, "uri") or "").strip(),
+        summary=_text(atoms.get("summary")),
+        content=_text(atoms.get("content")),
+        links=tuple(_links(atoms.get("link", ()))),
+        categories=_categories(atoms.get("category", ())),
+        in_reply_to=_in_reply_to(replies) if replies else None,
         language=payload.get(_LANG) or "",
     )
 
 
-def _line(parent: Element, name: str) -> str:
-    return (parent.child_text(ns.ATOM, name) or "").strip()
+def _line(found: Sequence[Element] | None) -> str:
+    return found[0].text.strip() if found else ""
 
 
-def _instant(parent: Element, name: str) -> datetime | None:
+def _instant(found: Sequence[Element] | None) -> datetime | None:
     try:
-        return read_stamp(parent.child_text(ns.ATOM, name) or "")
+        return read_stamp(found[0].text) if found else None
     except (ValueError, OverflowError):
         return None
 
 
-def _text(parent: Element, name: str) -> str:
-    """The text construct of that name as plain text; of several, one that is text already."""
+def _text(found: Sequence[Element] | None) -> str:
+    """A text construct as plain text; of several, one that is text already."""
     best: Element | None = None
-    for child in parent.find_all(ns.ATOM, name):
+    for child in found or ():
         kind = child.get("type") or "text"
         if "src" in child.attributes or kind not in ("text", "html", "xhtml"):
             continue
@@ -135,9 +147,9 @@ def html_to_text(markup: str) -> str:
     return _tidy(unescape("".join(parts)))
 
 
-def _links(payload: Element) -> list[Link]:
+def _links(elements: Iterable[Element]) -> list[Link]:
     found: list[Link] = []
-    for child in payload.find_all(ns.ATOM, "link"):
+    for child in elements:
         href = (child.get("href") or "").strip()
         if href and len(found) < LINKS_MAX:
             found.append(
@@ -152,12 +164,12 @@ def _links(payload: Element) -> list[Link]:
     return found
 
 
-def _categories(payload: Element) -> tuple[str, ...]:
-    terms = (child.get("term") for child in payload.find_all(ns.ATOM, "category"))
+def _categories(elements: Iterable[Element]) -> tuple[str, ...]:
+    terms = (child.get("term") for child in elements)
     return tuple(dict.fromkeys(term.strip() for term in terms if term and term.strip()))[:CATEGORIES_MAX]
 
 
-def _in_reply_to(payload: Element) -> Link | None:
+def _in_reply_to(elements: Iterable[Element]) -> Link | None:
     """Of several, the one that is an XMPP address (XEP-0472 §3.4)."""
     found = [
         Link(
@@ -166,7 +178,7 @@ def _in_reply_to(payload: Element) -> Link | None:
             type=child.get("type") or "",
             ref=child.get("ref") or "",
         )
-        for child in payload.find_all(ns.THREADING, "in-reply-to")
+        for child in elements
         if child.get("href") or child.get("ref")
     ]
     return next((link for link in found if link.href.startswith("xmpp:")), found[0] if found else None)
@@ -174,8 +186,13 @@ def _in_reply_to(payload: Element) -> Link | None:
 
 def item_uri(service: JID, node: str, item_id: str) -> str:
     """The address of an item (XEP-0277 §2.2, XEP-0060 §12.22)."""
+    return f"{_node_uri(service, node)};item={quote(item_id, safe=_SAFE)}"
+
+
+@lru_cache(maxsize=1024)
+def _node_uri(service: JID, node: str) -> str:
     local = f"{quote(service.localpart, safe=_SAFE)}@" if service.localpart else ""
-    return f"xmpp:{local}{service.domainpart}?;node={quote(node, safe=_SAFE)};item={quote(item_id, safe=_SAFE)}"
+    return f"xmpp:{local}{service.domainpart}?;node={quote(node, safe=_SAFE)}"
 
 
 def read_item_uri(uri: str) -> tuple[JID, str, str | None] | None:
