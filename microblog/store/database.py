@@ -9,7 +9,6 @@ Before ``start`` and without it (administration, tests) everything is run at onc
 synchronous write, and ``read`` and ``write`` answer with Deferreds that have fired.
 """
 
-import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -42,6 +41,9 @@ from microblog.store.engine import (
     Fault,
     fault,
     in_memory,
+    is_file,
+    line,
+    lock_file,
     make_engine,
     opening_error,
     parse_url,
@@ -91,8 +93,8 @@ class Database:
         self.audience = audience
         self.listeners: list[Callable[[Event], None]] = []
         self._now = now
-        self._folder = str(Path(url.database).parent) if _is_file(url) and url.database else None
-        self._lock_file = _lock(url) if exclusive and _is_file(url) else None
+        self._folder = str(Path(url.database).parent) if is_file(url) and url.database else None
+        self._lock_file = lock_file(url) if exclusive and is_file(url) else None
         self._engine = make_engine(url)
         self._read_engine = None if in_memory(url) else make_engine(url, read_only=True)
         self._writer = Writer(self._engine, self._transaction, exclusive=exclusive)
@@ -105,6 +107,7 @@ class Database:
         self._reader = threading.local()
         self._reader_connections: list[Connection] = []
         self._stopped: Deferred[None] = Deferred()
+        self._answered: Deferred[None] = Deferred()
 
     def _transaction(self, connection: Connection) -> Transaction:
         return Transaction(
@@ -191,6 +194,8 @@ class Database:
         if self._reactor is not None and self._readers is not None:
             self._queue.put(None)
             await self._stopped
+            if self._waiting_reads:
+                await self._answered
             self._readers.stop()
         self.close()
 
@@ -265,6 +270,8 @@ class Database:
     def _fire_read_in_turn(self, job: Job) -> None:
         self._waiting_reads -= 1
         self._fire_read(job)
+        if self._stopping and not self._waiting_reads and not self._answered.called:
+            self._answered.callback(None)
 
     def _fire_read(self, job: Job) -> None:
         assert job.deferred is not None
@@ -282,8 +289,7 @@ class Database:
                 what = fault(error)
                 job.error = error
                 if what is Fault.RESOURCE or (what is Fault.AGAIN and last_try):
-                    original = " ".join(str(getattr(error, "orig", error)).split())
-                    self._log.critical("The database cannot be read: {error}", error=original)
+                    self._log.critical("The database cannot be read: {error}", error=line(error))
                     job.error = ResourceConstraint("this server cannot look anything up just now")
                 if what is not Fault.AGAIN:
                     return
@@ -297,10 +303,7 @@ class Database:
             connection = self._reader.connection = self._read_engine.connect()
             self._reader_connections.append(connection)
         try:
-            transaction = self._transaction(connection)
-            job.run(transaction)
-            if transaction.emitted:
-                raise TypeError("an event was emitted by a function that only reads")
+            job.read(self._transaction(connection))
         finally:
             try:
                 connection.rollback()
@@ -333,7 +336,7 @@ def open_database(
     """
     parsed = parse_url(url)
     memory = in_memory(parsed)
-    if _is_file(parsed) and not create and not Path(parsed.database or "").is_file():
+    if is_file(parsed) and not create and not Path(parsed.database or "").is_file():
         raise DatabaseOutdated(f"There is no database {parsed.database} yet: make it with `db upgrade`.")
     database = Database(
         parsed,
@@ -364,10 +367,11 @@ def _check(connection: Connection, url: URL, *, thorough: bool) -> None:
     """Refuse what cannot work: other versions, missing tables, damage, no right to write."""
     from microblog.store import migrate
 
-    if thorough and _is_file(url) and os.path.getsize(url.database or "") <= CHECKED_MAX_BYTES:
+    if thorough and is_file(url) and os.path.getsize(url.database or "") <= CHECKED_MAX_BYTES:
         found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
         connection.rollback()
         if found != "ok":
+            found = " ".join(str(found).split())
             raise DatabaseCorrupt(f"The database {url.database} is damaged ({found}): restore it from a backup.")
     migrate.check(connection)
     missing = sorted(set(tables.metadata.tables) - set(inspect(connection).get_table_names()))
@@ -377,22 +381,3 @@ def _check(connection: Connection, url: URL, *, thorough: bool) -> None:
     # A write that changes nothing, to learn whether one is possible.
     connection.execute(text("UPDATE settings SET value = value WHERE name = ''"))
     connection.rollback()
-
-
-def _is_file(url: URL) -> bool:
-    return url.get_backend_name() == "sqlite" and not in_memory(url)
-
-
-def _lock(url: URL) -> int:
-    """Lock a file beside the database; the lock goes with the process, however that ends."""
-    name = f"{url.database}.lock"
-    try:
-        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise DatabaseReadOnly(f"The lock file {name} cannot be made: {error.strerror}.") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise DatabaseLocked(f"Another server uses the database {url.database}.") from None
-    return descriptor

@@ -6,6 +6,8 @@ commits. Connections are kept by their owner (the writer, each reader), so there
 """
 
 import errno
+import fcntl
+import os
 import sqlite3
 from collections.abc import Callable
 from enum import Enum, auto
@@ -85,6 +87,29 @@ def parse_url(url: str | URL) -> URL:
 def in_memory(url: URL) -> bool:
     """A SQLite database that lives in one connection."""
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+
+
+def is_file(url: URL) -> bool:
+    """A SQLite database in a file."""
+    return url.get_backend_name() == "sqlite" and not in_memory(url)
+
+
+def lock_file(url: URL) -> int:
+    """Lock a file beside a SQLite database; the lock goes with the process, however that ends.
+
+    Raises: DatabaseLocked: another server has it. DatabaseReadOnly: there can be no such file.
+    """
+    name = f"{url.database}.lock"
+    try:
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DatabaseReadOnly(f"The lock file {name} cannot be made: {error.strerror}.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise DatabaseLocked(f"Another server uses the database {url.database}.") from None
+    return descriptor
 
 
 def make_engine(url: URL, *, read_only: bool = False) -> Engine:
@@ -194,7 +219,7 @@ def opening_error(error: BaseException, url: URL) -> DatabaseError:
     original = getattr(error, "orig", error)
     code = (getattr(original, "sqlite_errorcode", None) or 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return DatabaseCorrupt(f"The database {name} is damaged ({original}): restore it from a backup.")
+        return DatabaseCorrupt(f"The database {name} is damaged ({line(original)}): restore it from a backup.")
     if code == sqlite3.SQLITE_READONLY or sqlstate(error) == "25006":
         return DatabaseReadOnly(f"The database {name} cannot be written: check its owner and permissions.")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -203,5 +228,9 @@ def opening_error(error: BaseException, url: URL) -> DatabaseError:
         return DatabaseError(f"The database {name} cannot be opened: check that its folder exists and is ours.")
     if code == sqlite3.SQLITE_FULL:
         return DatabaseError(f"The disk with the database {name} is full.")
-    reason = " ".join(str(original).split())
-    return DatabaseError(f"The database {name} cannot be used: {reason}")
+    return DatabaseError(f"The database {name} cannot be used: {line(original).rstrip('.?')}.")
+
+
+def line(error: BaseException) -> str:
+    """The first line of what a database says, without the statement and its parameters: they are people's words."""
+    return str(getattr(error, "orig", error)).partition("\n")[0].strip() or type(error).__name__

@@ -6,18 +6,23 @@ by a newer program: we refuse it before touching anything.
 
 import importlib.util
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, event, inspect, text
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from microblog.store.engine import (
     SERVE_LOCK,
-    DatabaseError,
     DatabaseLocked,
     DatabaseOutdated,
     DatabaseTooNew,
+    is_file,
+    lock_file,
     make_engine,
     opening_error,
     parse_url,
@@ -89,36 +94,55 @@ def upgrade(url: str) -> bool:
 
     parsed = parse_url(url)
     engine = make_engine(parsed)
+    if parsed.get_backend_name() == "sqlite":
+        # Changes of tables belong into transactions too.
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
         with engine.connect() as connection:
-            if parsed.get_backend_name() == "postgresql":
-                # With the number servers use; it goes with the connection. Two programs that start wait here.
-                locked = connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (SERVE_LOCK,)).scalar_one()
-                connection.rollback()
-                if not locked:
-                    if revision(connection) == HEAD:
-                        return False
-                    raise DatabaseLocked("A server uses this database: stop it first.")
-            try:
-                check(connection)
+            if _is_current(connection):
                 return False
-            except DatabaseOutdated:
-                pass
-            finally:
-                connection.rollback()
-            configuration = config()
-            configuration.attributes["connection"] = connection
-            # It would tell of each step in the log.
-            logging.getLogger("alembic").setLevel(logging.WARNING)
-            command.upgrade(configuration, "head")
-            connection.commit()
+            with _alone(connection, parsed):
+                configuration = config()
+                configuration.attributes["connection"] = connection
+                # It would tell of each step in the log.
+                logging.getLogger("alembic").setLevel(logging.WARNING)
+                command.upgrade(configuration, "head")
+                connection.commit()
             return True
     except (DBAPIError, OSError) as error:
         raise opening_error(error, parsed) from error
-    except DatabaseError:
-        raise
     finally:
         engine.dispose()
+
+
+def _is_current(connection: Connection) -> bool:
+    try:
+        check(connection)
+    except DatabaseOutdated:
+        return False
+    finally:
+        connection.rollback()
+    return True
+
+
+@contextmanager
+def _alone(connection: Connection, url: URL) -> Iterator[None]:
+    """With the lock that servers hold, so that none sees its tables change. Raises DatabaseLocked."""
+    if is_file(url):
+        descriptor = lock_file(url)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+    elif url.get_backend_name() == "postgresql":
+        # It goes with the connection.
+        locked = connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (SERVE_LOCK,)).scalar_one()
+        connection.rollback()
+        if not locked:
+            raise DatabaseLocked("Another server uses this database.")
+        yield
+    else:
+        yield
 
 
 def config() -> "Config":

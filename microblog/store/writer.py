@@ -35,6 +35,7 @@ from microblog.store.engine import (
     WriteCount,
     fault,
     in_memory,
+    line,
     lost_connection,
 )
 from microblog.store.transaction import Transaction
@@ -61,6 +62,12 @@ class Job:
         self.error = None
         self.result = self.fn(transaction, *self.args, **self.kwargs)
         assert_plain(self.result)
+
+    def read(self, transaction: Transaction) -> None:
+        """Call a function that only asks."""
+        self.run(transaction)
+        if transaction.emitted:
+            raise TypeError("an event was emitted by a function that only reads")
 
 
 def assert_plain(result: object) -> None:
@@ -140,7 +147,7 @@ class Writer:
                     pause = min(2 * pause, 1.0)
                     continue
                 if what is not Fault.BUG:
-                    self._log.critical("The database cannot be written: {error}", error=_line(error))
+                    self._log.critical("The database cannot be written: {error}", error=line(error))
                     for job in jobs:
                         job.error = ResourceConstraint("this server cannot store anything just now")
                     return []
@@ -161,7 +168,7 @@ class Writer:
             else:
                 connection.exec_driver_sql("PRAGMA query_only = ON")
             try:
-                job.run(self._make_transaction(connection))
+                job.read(self._make_transaction(connection))
             finally:
                 if not self._postgresql:
                     connection.exec_driver_sql("PRAGMA query_only = OFF")
@@ -263,8 +270,3 @@ class Writer:
             connection.close()
         except DBAPIError:
             pass  # it was broken already, which is why it is dropped
-
-
-def _line(error: BaseException) -> str:
-    # Without the statement and its parameters: they are people's words.
-    return " ".join(str(getattr(error, "orig", error)).split())
