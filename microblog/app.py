@@ -106,7 +106,8 @@ class Node(Service):
             said = sentence(error)
             if said is None:
                 raise
-            print(f"microblog: {said}", file=sys.stderr, flush=True)
+            # twistd has turned sys.stderr into its log by now; this is for whoever started it.
+            print(f"microblog: {said}", file=sys.__stderr__, flush=True)
             raise SystemExit(1) from error
 
     def open(self) -> None:

@@ -1,11 +1,14 @@
 """Starting with something wrong: one clear sentence on stderr, the right exit status, nothing lost."""
 
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,7 +31,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.c2s, self.s2s = free_port(), free_port()
-        self.database = folder / "microblog-data" / "microblog.sqlite"
+        self.database = folder / "microblog-data" / "microblog.db"
         self.configure()
 
     def configure(self, more: str = "") -> None:
@@ -109,7 +112,7 @@ def damage(database: Path) -> None:
 
 
 def age(database: Path) -> None:
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999_from_the_future'")
 
 
@@ -138,7 +141,7 @@ def test_a_database_that_another_node_serves(place: Place) -> None:
                 break
             except OSError:
                 assert first.poll() is None, first.communicate()
-                pass
+                time.sleep(0.05)
         place.c2s, place.s2s = free_port(), free_port()
         place.configure()
         assert "nother" in place.refused()
@@ -146,7 +149,7 @@ def test_a_database_that_another_node_serves(place: Place) -> None:
     finally:
         first.terminate()
         out, err = first.communicate(timeout=30)
-    assert first.returncode == 0, out + err
+    assert first.returncode == -signal.SIGTERM, out + err  # twistd ends by the signal that ended it
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anything")
