@@ -33,7 +33,11 @@ fed() { local name=$1 pairs=$2 pre=$3; shift 3; local t=()
   echo "## $name"; compare --out "$W/results/$name.json" "${t[@]}" -- "$@" | tee "$W/results/$name.md"; }
 
 for step in $STEPS; do case $step in
-start) for s in $ALL; do echo "$s: $(up $s)"; done;;
+start) { echo "Versions: Prosody $(prosodyctl about 2>/dev/null | sed -n 's/^Prosody //p')," \
+      "ejabberd $(basename $(ls -d /usr/lib/*/ejabberd-* | tail -1) | sed s/ejabberd-//)," \
+      "Microblog $(git -C "$B" describe --always --dirty 2>/dev/null), $("$PY" --version), $(uname -sr)," \
+      "$(nproc) processors ($(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1)), $(date -u +%F)."; } | tee "$W/results/versions.md"
+  for s in $ALL; do echo "$s: $(up $s)"; done;;
 stop) for s in $ALL; do down $s; done;;
 accounts) for s in $ALL; do "$PY" "$B/xmppload.py" $(opt $s) register -n $N; done;;
 login) cmp login "" login -c 8 -l $(n 400);;
