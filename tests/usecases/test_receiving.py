@@ -1,0 +1,320 @@
+"""Notifications from elsewhere: believed from their own domain, kept once, told to each follower once."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from microblog.model.errors import ResourceConstraint
+from microblog.model.event import ItemPublished, ItemRetracted, NodeDeleted, NodePurged
+from microblog.model.item import Item, Proof
+from microblog.model.jid import JID
+from microblog.model.node import MICROBLOG
+from microblog.model.subscription import SubscriptionState
+from microblog.store.transaction import Transaction
+from microblog.usecases import following, receiving
+from microblog.usecases.following import Follow
+from microblog.usecases.receiving import Receipt, Received, ReceivedItem, delivered, undelivered
+from tests.usecases.pubsub import BENVOLIO, JULIET, MOOD, NURSE, PHONE, ROMEO, a_contact, an_account, an_entry
+
+CAPULET = "capulet.example"
+
+
+@pytest.fixture
+def tx(tx: Transaction) -> Iterator[Transaction]:
+    """Romeo and Benvolio follow Juliet."""
+    for account in (ROMEO, BENVOLIO):
+        an_account(tx, account)
+        follow(tx, account)
+    yield tx
+
+
+def follow(tx: Transaction, account: JID, service: JID = JULIET, node: str = MICROBLOG) -> None:
+    following.record_subscribe(
+        tx, Follow(account=account, service=service, node=node, state=SubscriptionState.SUBSCRIBED)
+    )
+
+
+def receive(tx: Transaction, recipient: JID = ROMEO, **more: Any) -> Receipt:
+    request: dict[str, Any] = {
+        "service": JULIET,
+        "node": MICROBLOG,
+        "recipient": recipient,
+        "sender_domain": CAPULET,
+        "proof": Proof.CERTIFICATE,
+    }
+    return receiving.receive(tx, Received(**{**request, **more}))
+
+
+def item(item_id: str, text: str = "hello", minutes: int = 0, **more: Any) -> ReceivedItem:
+    return ReceivedItem(id=item_id, **{**an_entry(text, minutes), **more})
+
+
+def arrives(tx: Transaction, *items: ReceivedItem, recipient: JID = ROMEO, **more: Any) -> Receipt:
+    return receive(tx, recipient, published=items, **more)
+
+
+def told(tx: Transaction) -> list[tuple[str, tuple[JID, ...] | None]]:
+    return [(event.item.id, event.recipients) for event in tx.emitted if isinstance(event, ItemPublished)]
+
+
+def stored(tx: Transaction, node: str = MICROBLOG) -> list[Item]:
+    found = tx.nodes.find(JULIET, node)
+    return tx.items.newest(found.key, 100) if found else []
+
+
+def test_a_post_is_stored_once_and_told_to_each_follower_once(tx: Transaction) -> None:
+    for _ in range(2):
+        arrives(tx, item("1"))
+        arrives(tx, item("1"), recipient=BENVOLIO.with_resource(PHONE))
+    assert told(tx) == [("1", (ROMEO,)), ("1", (BENVOLIO,))]
+    (kept,) = stored(tx)
+    assert (kept.publisher, kept.proof) == (JULIET, Proof.CERTIFICATE)
+
+
+def test_the_receipt_says_what_is_new(tx: Transaction) -> None:
+    assert arrives(tx, item("1"), item("2")) == Receipt(new=("1", "2"))
+    assert arrives(tx, item("1"), item("2")) == Receipt()
+    assert arrives(tx, item("1"), recipient=BENVOLIO) == Receipt(new=("1",))
+
+
+def test_who_follows_later_is_told_of_what_comes_then(tx: Transaction) -> None:
+    arrives(tx, item("1"))
+    follow(tx, NURSE_HERE)
+    assert arrives(tx, item("1"), recipient=NURSE_HERE).new == ("1",)
+
+
+NURSE_HERE = JID.parse("nurse@montague.example")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"sender_domain": "verona.example"},
+        {"sender_domain": "evil-capulet.example"},
+        {"service": JID.parse("juliet@x.capulet.example")},
+        {"service": BENVOLIO, "sender_domain": "montague.example"},
+        {"recipient": NURSE},
+        {"node": ""},
+        {"published": (item(""),)},
+        {"published": (item("x" * 1024),)},
+    ],
+)
+def test_what_is_not_the_senders_is_ignored(tx: Transaction, more: dict[str, Any]) -> None:
+    request: dict[str, Any] = {"published": (item("1"),)}
+    assert receive(tx, **{**request, **more}).ignored
+    assert told(tx) == [] and stored(tx) == []
+
+
+def test_a_publisher_of_another_domain_is_not_believed(tx: Transaction) -> None:
+    arrives(tx, item("1", publisher=JID.parse("paris@verona.example")))
+    arrives(tx, item("2", publisher=ROMEO))
+    assert stored(tx) == []
+    arrives(tx, item("3", publisher=NURSE.with_resource("kitchen")))
+    assert [kept.publisher for kept in stored(tx)] == [NURSE]
+
+
+def test_a_feed_that_the_recipient_does_not_follow_is_not_taken_in(tx: Transaction) -> None:
+    assert arrives(tx, item("1"), service=NURSE).ignored
+    assert arrives(tx, item("1"), recipient=NURSE_HERE).ignored
+    assert arrives(tx, item("1"), node=MOOD).ignored
+    assert tx.nodes.find(NURSE, MICROBLOG) is None and tx.nodes.find(JULIET, MOOD) is None
+
+
+def test_a_pending_follow_is_none_yet(tx: Transaction) -> None:
+    following.record_subscribe(
+        tx, Follow(account=ROMEO, service=JULIET, node=MICROBLOG, state=SubscriptionState.PENDING)
+    )
+    assert arrives(tx, item("1")).ignored
+
+
+def test_an_edit_replaces_what_was_there(tx: Transaction) -> None:
+    arrives(tx, item("1", "one"))
+    arrives(tx, item("2", "two"))
+    assert arrives(tx, item("1", "one, better", 1)).new == ("1",)
+    assert [kept.id for kept in stored(tx)] == ["2", "1"]
+    assert "better" in stored(tx)[1].payload
+
+
+def test_an_older_version_is_dropped(tx: Transaction) -> None:
+    arrives(tx, item("1", "newer", 2))
+    for recipient in (ROMEO, BENVOLIO):
+        assert arrives(tx, item("1", "older", 1), recipient=recipient) == Receipt()
+    assert "newer" in stored(tx)[0].payload
+
+
+def test_two_texts_of_one_time_keep_the_first(tx: Transaction) -> None:
+    arrives(tx, item("1", "one thing"))
+    assert arrives(tx, item("1", "another thing"), recipient=BENVOLIO) == Receipt(equivocal=("1",))
+    assert "one thing" in stored(tx)[0].payload
+
+
+def test_a_retracted_item_does_not_come_back(tx: Transaction) -> None:
+    arrives(tx, item("1"))
+    arrives(tx, item("1"), recipient=BENVOLIO)
+    for _ in range(2):
+        receive(tx, retracted=("1",))
+        receive(tx, BENVOLIO, retracted=("1",))
+        assert arrives(tx, item("1", "again", 5)) == Receipt()
+    assert stored(tx) == []
+    retractions = [event.recipients for event in tx.emitted if isinstance(event, ItemRetracted)]
+    assert retractions == [(ROMEO,), (BENVOLIO,)]
+
+
+def test_a_retraction_of_something_unknown_is_nothing(tx: Transaction) -> None:
+    assert receive(tx, retracted=("1",)) == Receipt()
+    assert arrives(tx, item("1")).new == ("1",)
+
+
+def test_nobody_retracts_at_somebody_elses_feed(tx: Transaction) -> None:
+    arrives(tx, item("1"))
+    assert receive(tx, retracted=("1",), sender_domain="verona.example").ignored
+    follow(tx, ROMEO, NURSE)
+    receive(tx, service=NURSE, retracted=("1",))
+    assert [kept.id for kept in stored(tx)] == ["1"]
+
+
+def test_a_purge_empties_our_copy(tx: Transaction) -> None:
+    arrives(tx, item("1"))
+    receive(tx, purged=True)
+    receive(tx, BENVOLIO, purged=True)
+    assert stored(tx) == []
+    assert [event.recipients for event in tx.emitted if isinstance(event, NodePurged)] == [(ROMEO,), (BENVOLIO,)]
+    assert receive(tx, purged=True) == Receipt()
+
+
+def test_a_deleted_feed_is_forgotten(tx: Transaction) -> None:
+    arrives(tx, item("1"))
+    receive(tx, deleted=True)
+    event = tx.emitted[-1]
+    assert isinstance(event, NodeDeleted) and set(event.subscribers) == {ROMEO, BENVOLIO}
+    assert following.follows(tx, ROMEO) == ()
+    assert receive(tx, BENVOLIO, deleted=True).ignored
+
+
+def test_contacts_are_followed_by_presence(tx: Transaction) -> None:
+    """XEP-0163 §4.2: no subscription was ever asked for."""
+    a_contact(tx, ROMEO, NURSE, "to")
+    assert arrives(tx, item("1"), service=NURSE).new == ("1",)
+    assert arrives(tx, item("1"), service=NURSE) == Receipt()
+    (implicit,) = [one for one in following.follows(tx, ROMEO) if one.node.service == NURSE]
+    assert implicit.implicit
+    a_contact(tx, ROMEO, NURSE, "from")
+    assert arrives(tx, item("2"), service=NURSE).ignored
+
+
+def test_a_follow_that_was_implicit_becomes_one_of_its_own(tx: Transaction) -> None:
+    a_contact(tx, ROMEO, NURSE, "both")
+    arrives(tx, item("1"), service=NURSE)
+    follow(tx, ROMEO, NURSE)
+    a_contact(tx, ROMEO, NURSE, "none")
+    assert arrives(tx, item("1"), service=NURSE) == Receipt()
+    assert arrives(tx, item("2"), service=NURSE).new == ("2",)
+
+
+def test_a_contacts_other_nodes_keep_what_their_kind_keeps(tx: Transaction) -> None:
+    a_contact(tx, ROMEO, JULIET, "to")
+    for n in range(3):
+        arrives(tx, ReceivedItem(id=str(n), payload=f"<mood>{n}</mood>"), node=MOOD)
+    assert [kept.id for kept in stored(tx, MOOD)] == ["2"]
+
+
+def test_a_post_without_payload_is_to_be_fetched(tx: Transaction) -> None:
+    assert arrives(tx, ReceivedItem(id="1")) == Receipt(missing=("1",))
+    assert stored(tx) == []
+    arrives(tx, item("1"))
+    assert arrives(tx, ReceivedItem(id="1")) == Receipt()
+
+
+def test_times_ahead_are_clamped_or_refused(tx: Transaction) -> None:
+    arrives(tx, item("1", "an hour ahead", 60))
+    arrives(tx, item("2", "two days ahead", 60 * 48))
+    (kept,) = stored(tx)
+    assert kept.updated == tx.now
+    assert arrives(tx, item("1", "an hour ahead", 60)) == Receipt()
+
+
+def test_too_long_a_payload_is_not_kept(tx: Transaction) -> None:
+    arrives(tx, item("1", "x" * tx.limits.payload_max_bytes))
+    assert stored(tx) == []
+
+
+def test_a_full_disk_takes_nothing_in(tx: Transaction, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(tx), "disk_low", property(lambda _: True))
+    with pytest.raises(ResourceConstraint):
+        arrives(tx, item("1"))
+
+
+# What was cut off
+
+
+def waiting(tx: Transaction, recipient: JID = ROMEO) -> list[str]:
+    return [
+        event.item.id if isinstance(event, ItemPublished) else f"-{event.item_id}"
+        for event in undelivered(tx, recipient).events
+        if isinstance(event, (ItemPublished, ItemRetracted))
+    ]
+
+
+def test_what_was_not_written_to_a_session_waits(tx: Transaction) -> None:
+    follow(tx, ROMEO, NURSE)
+    arrives(tx, item("1"))
+    arrives(tx, item("a"), service=NURSE)
+    arrives(tx, item("2"))
+    assert waiting(tx) == ["1", "a", "2"]
+    assert waiting(tx, BENVOLIO) == []
+    found = undelivered(tx, ROMEO.with_resource(PHONE))
+    delivered(tx, found.marks)
+    assert waiting(tx) == []
+    arrives(tx, item("3"))
+    assert waiting(tx) == ["3"]
+
+
+def test_marks_never_go_back(tx: Transaction) -> None:
+    arrives(tx, item("1"))
+    arrives(tx, item("2"))
+    events = [event for event in tx.emitted if isinstance(event, ItemPublished)]
+    node = events[0].node.key
+    delivered(tx, [(node, ROMEO, events[1].seq), (node, ROMEO, events[0].seq)])
+    assert waiting(tx) == []
+
+
+def test_half_of_what_came_was_written(tx: Transaction) -> None:
+    for n in range(4):
+        arrives(tx, item(str(n), str(n)))
+    events = [event for event in tx.emitted if isinstance(event, ItemPublished)]
+    delivered(tx, [(events[1].node.key, ROMEO, events[1].seq)])
+    assert waiting(tx) == ["2", "3"]
+
+
+def test_what_came_for_others_is_not_mine(tx: Transaction) -> None:
+    for n in range(3):
+        arrives(tx, item(str(n), str(n)), recipient=BENVOLIO)
+    arrives(tx, item("3", "3"))
+    assert waiting(tx) == ["3"]
+
+
+def test_what_was_edited_or_retracted_meanwhile_is_told_as_it_is(tx: Transaction) -> None:
+    arrives(tx, item("1", "one"))
+    arrives(tx, item("2", "two"))
+    arrives(tx, item("1", "one, better", 1))
+    receive(tx, retracted=("2",))
+    assert waiting(tx) == ["1", "-2"]
+
+
+def test_only_the_newest_of_very_much_is_told(tx: Transaction) -> None:
+    for n in range(8):
+        arrives(tx, item(str(n), str(n)))
+    found = undelivered(tx, ROMEO, max=3)
+    assert [event.item.id for event in found.events if isinstance(event, ItemPublished)] == ["5", "6", "7"]
+    delivered(tx, found.marks)
+    assert waiting(tx) == []
+
+
+def test_a_clock_that_goes_back_changes_nothing(tx: Transaction) -> None:
+    arrives(tx, item("1"))
+    tx.now -= timedelta(days=1)
+    assert arrives(tx, item("1")) == Receipt()
+    assert arrives(tx, item("2", "two", -60 * 24)).new == ("2",)
+    assert [kept.id for kept in stored(tx)] == ["1", "2"]
