@@ -196,8 +196,7 @@ class Client:
                 same = False
             if not same:
                 raise StreamError("not-authorized", "this is not who logged in")
-        self.stream.send_header(to=header.from_, from_=domain)
-        self.stream.send(negotiation.features(*features))
+        self.stream.send_header(to=header.from_, from_=domain, features=negotiation.features(*features))
 
     # TLS
 

@@ -12,8 +12,6 @@ old one have come already, as when somebody slips commands in behind ``<starttls
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from OpenSSL import SSL
@@ -24,15 +22,14 @@ from microblog.config import Limits
 from microblog.runtime import Clock
 from microblog.wire import ns
 from microblog.wire.errors import StreamError
-from microblog.wire.xml import Element, escape_attribute, serialize
-from microblog.xmpp.parser import Parser, XMLLimits
+from microblog.wire.xml import Element
+from microblog.xmpp import framing
+from microblog.xmpp.framing import Header as Header
+from microblog.xmpp.parser import Parser
 from microblog.xmpp.transport import LINGER_SECONDS, Connection, ConnectionGone, Hold
 
 WAITING_MAX: Final = 32
 _SLICE_BYTES: Final = 8192
-_LANG_MAX_CHARACTERS: Final = 35  # RFC 5646 §4.4.1
-_FOOTER: Final = b"</stream:stream>"
-_PREFIXES: Final = {ns.STREAM: "stream", ns.DIALBACK: "db"}
 
 OnStanza = Callable[[Element], Awaitable[None] | None]
 
@@ -43,19 +40,6 @@ class StreamClosed(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """A peer's stream header as it was sent. ``content``: its content namespace; ``dialback``: declared or not."""
-
-    to: str | None
-    from_: str | None
-    id: str | None
-    version: str | None
-    lang: str | None
-    content: str
-    dialback: bool
 
 
 class _End:
@@ -210,33 +194,14 @@ class Stream(Connection):
 
     def _new_parser(self) -> Parser:
         return Parser(
-            _xml_limits(self.limits, self._stanza_max_bytes if self._authenticated else None),
+            framing.xml_limits(self.limits, self._stanza_max_bytes if self._authenticated else None),
             self._on_header,
             self._on_element,
             self._on_end,
         )
 
     def _on_header(self, element: Element) -> None:
-        namespaces = self._parser.namespaces
-        if element.name != "stream":
-            raise StreamError("invalid-xml", "the first element must be a stream")
-        if element.uri != ns.STREAM:
-            raise StreamError("invalid-namespace")
-        content = namespaces.get(None, "")
-        if content != self.content:
-            raise StreamError("invalid-namespace", f"this is a stream of {self.content}")
-        lang = element.get("{" + ns.XML + "}lang")
-        if lang is not None and len(lang) > _LANG_MAX_CHARACTERS:
-            raise StreamError("invalid-xml", "no language has so long a name")
-        header = Header(
-            to=element.get("to"),
-            from_=element.get("from"),
-            id=element.get("id"),
-            version=element.get("version"),
-            lang=lang,
-            content=content,
-            dialback=ns.DIALBACK in namespaces.values(),
-        )
+        header = framing.read_header(element, self._parser.namespaces, self.content)
         self.opened = header
         if self.initiating:
             self.id = header.id
@@ -257,7 +222,7 @@ class Stream(Connection):
     def authenticated(self) -> None:
         """The peer has proved who it is: the limits of stanzas hold now, and no deadline."""
         self._authenticated = True
-        self._parser.limits = _xml_limits(self.limits, self._stanza_max_bytes)
+        self._parser.limits = framing.xml_limits(self.limits, self._stanza_max_bytes)
         self.deadline(None)
 
     def restart(self) -> None:
@@ -283,22 +248,22 @@ class Stream(Connection):
 
     # writing
 
-    def send_header(self, *, to: str | None, from_: str | None, id: str | None = None) -> None:
-        """Open our side. A receiving stream gets an id that nobody can guess, unless one is given."""
+    def send_header(
+        self, *, to: str | None, from_: str | None, id: str | None = None, features: Element | None = None
+    ) -> None:
+        """Open our side. A receiving stream gets an id that nobody can guess, unless one is given.
+
+        ``features`` go out with the header, in one packet.
+        """
         if not self.initiating:
             id = self.id = id or secrets.token_urlsafe(18)
-        attributes = {"id": id, "from": from_, "to": to, "version": "1.0", "xml:lang": "en"}
-        text = "".join(f" {key}='{escape_attribute(value)}'" for key, value in attributes.items() if value)
-        dialback = f" xmlns:db='{ns.DIALBACK}'" if self.content == ns.SERVER else ""
         self._header_sent = True
-        self.write(
-            f"<?xml version='1.0'?><stream:stream xmlns='{self.content}' xmlns:stream='{ns.STREAM}'"
-            f"{dialback}{text}>".encode()
-        )
+        header = framing.header(self.content, id=id, from_=from_, to=to)
+        self.write(header if features is None else header + framing.serialized(features))
 
     def send(self, element: Element) -> None:
         """Send an element; one in the house's content namespace takes the stream's."""
-        self.write(_serialized(element))
+        self.write(framing.serialized(element))
 
     def deadline(self, seconds: float | None, condition: str = "connection-timeout") -> None:
         """Fail the stream at a fixed time from now; replaces the one before. None: no deadline."""
@@ -329,10 +294,7 @@ class Stream(Connection):
         if self._handshaken is None and not self._footer_sent:
             if not self._header_sent:
                 self.send_header(to=None, from_=self.name)
-            children = [Element(ns.STREAMS, error.condition)]
-            if error.text:
-                children.append(Element(ns.STREAMS, "text", {"{" + ns.XML + "}lang": "en"}, error.text))
-            self.send(Element(ns.STREAM, "error", None, *children))
+            self.write(framing.stream_error(error))
             self._send_footer()
         self._conclude(f"stream error {error.condition}")
         self.finish(error.condition)
@@ -353,7 +315,7 @@ class Stream(Connection):
         self.finish("closed")
 
     def _send_footer(self) -> None:
-        self.write(_FOOTER)
+        self.write(framing.FOOTER)
         self._footer_sent = True
         self._writable = False
 
@@ -405,26 +367,3 @@ class Stream(Connection):
         reader = self._reader
         if reader is not None and not reader.called:
             reader.callback(None)
-
-
-@lru_cache(maxsize=64)
-def _xml_limits(limits: Limits, stanza_max_bytes: int | None) -> XMLLimits:
-    return XMLLimits(
-        element_bytes=stanza_max_bytes or limits.stream_header_max_bytes,
-        header_bytes=limits.stream_header_max_bytes,
-        depth=limits.xml_max_depth,
-        attributes=limits.xml_max_attributes,
-        elements=limits.xml_max_elements,
-    )
-
-
-def _serialized(element: Element) -> bytes:
-    prefix = _PREFIXES.get(element.uri)
-    if prefix is None:
-        return serialize(element, ns.CLIENT).encode()
-    # Peers expect these by their customary prefixes, which the header declares.
-    attributes = "".join(f" {key}='{escape_attribute(value)}'" for key, value in element.attributes.items())
-    name = f"{prefix}:{element.name}"
-    inner = Element(ns.CLIENT, "x", None, *element.children)
-    content = serialize(inner, ns.CLIENT)[3:-4] if element.children else ""
-    return f"<{name}{attributes}>{content}</{name}>".encode()

@@ -1,6 +1,8 @@
 """TLS of streams: certificates and whose names they have, sessions in memory, and what is refused."""
 
+import contextlib
 import os
+import ssl
 import stat
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -454,6 +456,46 @@ def test_a_stream_knows_its_session(montague: Certificates) -> None:
     rig, _ = secured(montague)
     assert rig.stream.tls is not None
     assert rig.stream.tls.version == "TLSv1.3"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("size", [1, 7, 100_000], ids=["byte by byte", "by seven", "at once"])
+def test_against_the_tls_of_python(montague: Certificates, version: ssl.TLSVersion, size: int) -> None:
+    rig = Rig(limits=Limits(rates=False))
+    shaking = start(rig.stream.start_tls(montague.server_context(s2s=False), server=True))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=AUTHORITY.certificate.public_bytes(PEM).decode())
+    context.minimum_version = context.maximum_version = version
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(incoming, outgoing, server_hostname="montague.example")
+
+    def exchange() -> None:
+        out = outgoing.read()
+        for place in range(0, len(out), size):
+            rig.line.deliver(out[place : place + size])
+        incoming.write(rig.line.sent)
+        rig.line.sent = b""
+
+    for _ in range(4):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        exchange()
+    assert shaking == [None]
+    reading = start(rig.stream.read_header())
+    client.write(HEADER + b"<message><body>")
+    client.write(b"x" * 3000 + b"</body></message>" + FOOTER)
+    exchange()
+    assert reading[0].to == "montague.example"
+    rig.stream.send_header(to=None, from_="montague.example")
+    assert len(result(rig.stream.read()).child_text(ns.CLIENT, "body")) == 3000
+    with pytest.raises(StreamClosed):
+        result(rig.stream.read())
+    exchange()
+    heard = b""
+    with pytest.raises(ssl.SSLZeroReturnError):
+        while True:
+            heard += client.read()
+    assert heard.endswith(FOOTER)
 
 
 def test_one_write_is_one_record_and_one_send(montague: Certificates) -> None:
