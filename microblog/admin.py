@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from microblog import __version__, checkup, config
 from microblog.config import Config
-from microblog.terminal import Failure, Options, guarded, read_password, show, table
+from microblog.terminal import Failure, Options, guarded, program, read_password, show, table
 
 if TYPE_CHECKING:
     from microblog.model.account import Account
@@ -125,9 +125,10 @@ def account_passwd(configuration: Config, options: Options) -> int:
 def account_remove(configuration: Config, options: Options) -> int:
     """`account remove NAME`."""
     from microblog.usecases import registering
+    from microblog.wire import notification
 
     with database(configuration) as opened:
-        account = opened.run(registering.remove_account, options["name"])
+        account = opened.run(registering.remove_account, options["name"], notification)
     address = address_of(configuration, account)
     show(options, {"address": address}, lambda: print(f"{address} and its posts are removed."))
     return 0
@@ -289,27 +290,82 @@ def init(path: Path, options: Options) -> int:
         "domain": domain,
         "invitation": invitation_uri(configuration, token),
     }
-    show(options, made, lambda: print(first_steps(configuration, path, made["invitation"])))
+    show(options, made, lambda: print(first_steps(configuration, path, made["invitation"]), end=""))
     return 0
 
 
-def first_steps(configuration: Config, path: Path, invitation: str) -> str:
-    """The screen after `init`."""
-    listens = ", ".join(f"{place.endpoint} ({place.about})" for place in checkup.listeners(configuration))
-    named = "" if path == (Path.cwd() / "microblog.toml") else f" --config {path}"
-    return f"""\
-{configuration.node.domain} is ready.
+def first_steps(configuration: Config, path: Path | None, invitation: str, *, started: bool = False) -> str:
+    """The screen after `init`, and at the first start of a node without it."""
+    listens = "\n".join(f"{place.endpoint} ({place.about})" for place in checkup.listeners(configuration))
+    found = (None, (Path.cwd() / config.LOCAL_FILE).absolute(), config.SYSTEM_FILE)
+    path = path.absolute() if path else None
+    say = f"{program()} microblog" + ("" if path in found else f" --config {path}")
+    serve = f"{program()} -n microblog" + ("" if path in found else f" --config {path}")
+    certificate = "self-signed; put a real one into [tls] for other servers to trust"
+    if not configuration.own_certificate:
+        certificate = str(configuration.certificate_path)
+    facts = [
+        ("Configuration", str(path) if path else "none, the defaults hold; twistd microblog init writes one"),
+        ("Data", str(configuration.node.data)),
+        ("Listens on", listens.replace("\n", f"\n{' ' * 18}")),
+        ("Certificate", certificate),
+    ]
+    steps = [
+        *([] if started else [(serve, "start it")]),
+        (f"{say} account add NAME", "make an account"),
+        (f"{say} check", "see what is still missing"),
+        (f"{say} status", "see what it does"),
+        (f"{program()} microblog demo", "see two nodes follow each other"),
+    ]
+    width = max(len(step) for step, _ in steps) + 3
+    return "\n".join(
+        [
+            f"{configuration.node.domain} is ready.",
+            "",
+            *(f"  {name:<16}{value}" for name, value in facts),
+            "",
+            "In another terminal:" if started else "Next:",
+            *(f"  {step:<{width}}{why}" for step, why in steps),
+            "",
+            "The first administrator may also register with this invitation:",
+            f"  {invitation}",
+            "",
+        ]
+    )
 
-  Configuration   {path}
-  Data            {configuration.node.data}
-  Listens on      {listens}
-  Certificate     self-signed; put a real one into [tls] when other servers shall trust it
 
-Next:
-  twistd -n microblog{named}                      start it
-  twistd microblog{named} account add NAME        make an account
-  twistd microblog{named} check                   see what other servers will find
-  twistd microblog{named} status                  see what it does
+def prepare(configuration: Config, path: Path | None, *, upgrade: bool, daemon: bool) -> None:
+    """Before the server starts: welcome whoever starts it for the first time; see that a daemon will start.
 
-The first administrator may also register with this invitation:
-  {invitation}"""
+    Raises: what `terminal.sentence` can tell.
+    """
+    from microblog.store import migrate
+
+    make_data_folder(configuration)
+    if upgrade and migrate.current(configuration.database_url) is None:
+        from microblog.usecases import registering
+
+        with database(configuration) as opened:
+            token = opened.run(registering.create_invite, admin=True)
+        print(first_steps(configuration, path, invitation_uri(configuration, token), started=True), flush=True)
+    if daemon:
+        attempt(configuration, upgrade=upgrade)
+
+
+def attempt(configuration: Config, *, upgrade: bool) -> None:
+    """Everything a start can fail at, done and undone: a daemon has no terminal left to say it at."""
+    from microblog.store import migrate
+    from microblog.store.database import open_database
+    from microblog.xmpp.tls import Certificates
+
+    tls, now = configuration.tls, datetime.now(UTC)
+    domain = configuration.node.domain
+    certificates = Certificates(domain, tls.certificate, tls.key, tls.trust_roots, configuration.node.data)
+    certificates.ensure(now)
+    certificates.load()
+    if upgrade:
+        migrate.upgrade(configuration.database_url)
+    open_database(configuration.database_url, domain=domain, now=lambda: now, exclusive=True).close()
+    for finding in checkup.look_at_ports(configuration):
+        if finding.level == "fault":
+            raise Failure(f"The port of {finding.about} {finding.sentence}")

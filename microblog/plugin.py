@@ -42,6 +42,7 @@ class Command(usage.Options):
     example = ""
     longdesc = ""
     arguments: tuple[str, ...] = ()
+    file: Path | None = None
     optFlags: OptionRows = ()
     optParameters: OptionRows = (
         ("config", None, None, "Configuration file [default: ./microblog.toml, then /etc/microblog/]"),
@@ -84,7 +85,8 @@ class Command(usage.Options):
     def load(self) -> Config:
         """The configuration, wherever on the line it was named; leaves with every fault when there is one."""
         try:
-            return load(find_config(self.config_file))
+            self.file = find_config(self.config_file)
+            return load(self.file)
         except ConfigError as error:
             fail(WRONG, *error.lines())
 
@@ -112,7 +114,6 @@ class Leaf(Command):
     """A command that does something: `does` is the name of a function in `microblog.admin`."""
 
     does = ""
-    optFlags = (("json", None, "Print JSON, for scripts"),)
 
     def act(self) -> int:
         """Do it; the answer is the exit status."""
@@ -156,6 +157,13 @@ def days(text: str) -> int:
     return int(text)
 
 
+def port(text: str) -> int:
+    """Coerce --port."""
+    if not text.isascii() or not text.isdigit() or not 1024 <= int(text) <= 65_000:
+        raise ValueError(f'--port needs a number from 1024 to 65000, not "{text}".')
+    return int(text)
+
+
 def domain(text: str) -> str:
     """Coerce --domain."""
     try:
@@ -172,10 +180,16 @@ def address(text: str) -> str:
         raise ValueError(f'--address needs an IP address, not "{text}".') from None
 
 
+class Report(Leaf):
+    """A command whose answer scripts may want to read."""
+
+    optFlags = (("json", None, "Print JSON, for scripts"),)
+
+
 PASSWORD_FILE = ("password-file", None, None, "Read the password from the first line of this file, - is standard input")
 
 
-class Init(Leaf):
+class Init(Report):
     """`init`."""
 
     about = (
@@ -195,7 +209,7 @@ class Init(Leaf):
         return admin.run_init(self.config_file or Path("microblog.toml"), self)
 
 
-class Check(Leaf):
+class Check(Report):
     """`check`."""
 
     about = (
@@ -206,7 +220,7 @@ class Check(Leaf):
     does = "check"
 
 
-class AccountAdd(Leaf):
+class AccountAdd(Report):
     """`account add`."""
 
     about = "Make an account. The password is asked for, or read from a file; it is never an argument."
@@ -217,7 +231,7 @@ class AccountAdd(Leaf):
     does = "account_add"
 
 
-class AccountList(Leaf):
+class AccountList(Report):
     """`account list`."""
 
     about = "Show the accounts of this node."
@@ -225,7 +239,7 @@ class AccountList(Leaf):
     does = "account_list"
 
 
-class AccountPasswd(Leaf):
+class AccountPasswd(Report):
     """`account passwd`."""
 
     about = "Change an account's password."
@@ -235,7 +249,7 @@ class AccountPasswd(Leaf):
     does = "account_passwd"
 
 
-class AccountRemove(Leaf):
+class AccountRemove(Report):
     """`account remove`."""
 
     about = "Remove an account and everything it wrote here. There is no way back."
@@ -257,7 +271,7 @@ class Account(Group):
     )
 
 
-class Invite(Leaf):
+class Invite(Report):
     """`invite`."""
 
     about = "Make an invitation: who has it may register one account."
@@ -267,7 +281,7 @@ class Invite(Leaf):
     does = "invite"
 
 
-class DbUpgrade(Leaf):
+class DbUpgrade(Report):
     """`db upgrade`."""
 
     about = "Bring the database to the schema of this version. The server does it by itself at start."
@@ -287,12 +301,30 @@ class Db(Group):
         raise usage.UsageError("Say what to do: upgrade.")
 
 
-class Status(Leaf):
+class Status(Report):
     """`status`."""
 
     about = "Show what the node holds, what waits to be delivered to whom, and whether the listeners answer."
     example = "twistd microblog status --json"
     does = "status"
+
+
+class Demo(Leaf):
+    """`demo`."""
+
+    about = (
+        "Run two nodes in one process, with a person on each, who follow each other and post; print what happens and "
+        "how to log in beside them. Everything is on loopback and in a temporary folder, and gone at Ctrl-C."
+    )
+    example = "twistd microblog demo --port 25222"
+    optFlags = (("once", None, "Stop when the first posts have arrived"),)
+    optParameters = (("port", None, 15222, "The first port; five more are used [default: 15222]", port),)
+
+    def act(self) -> int:
+        """Needs no configuration."""
+        from microblog import demo, terminal
+
+        return terminal.guarded(lambda: demo.demo(self))
 
 
 class Options(Command):
@@ -308,6 +340,7 @@ class Options(Command):
         ("invite", None, Invite, "Make an invitation to register"),
         ("db", None, Db, "Upgrade the database"),
         ("status", None, Status, "Show what the node holds and whether it answers"),
+        ("demo", None, Demo, "Run two nodes that follow each other"),
     )
     loaded: Config
 
@@ -332,13 +365,16 @@ def makeService(options: Options) -> IService:
     """What twistd runs. Leaves with a sentence when the node cannot start."""
     from twisted.internet import reactor
 
-    from microblog import app
+    from microblog import admin, app
     from microblog.runtime import keep_steady_time
     from microblog.terminal import sentence
 
     keep_steady_time(reactor)
+    upgrade = not options["no-migrate"]
+    daemon = options.parent is not None and not options.parent.get("nodaemon", True)
     try:
-        return app.make_service(options.loaded, migrate=not options["no-migrate"])
+        admin.prepare(options.loaded, options.file, upgrade=upgrade, daemon=daemon)
+        return app.make_service(options.loaded, migrate=upgrade)
     except Exception as error:
         said = sentence(error)
         if said is None:

@@ -7,6 +7,7 @@ characters.
 import getpass
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -105,6 +106,14 @@ def _cell(value: object) -> str:
         return "yes" if value else "no"
     text = _plain(value)
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def program() -> str:
+    """What to type for twistd: its path, when the name alone would not find it."""
+    running = sys.argv[0]
+    if os.path.basename(running) != "twistd" or shutil.which("twistd") == os.path.abspath(running):
+        return "twistd"
+    return running
 
 
 # Input

@@ -3,11 +3,14 @@
 import io
 import json
 import os
+import signal
+import socket
 import sqlite3
 import stat
 import subprocess
 import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
+import time
+from contextlib import chdir, closing, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -19,12 +22,21 @@ from microblog.config import load
 TREE = Path(microblog.__file__).parent.parent
 
 
-def twistd(folder, *arguments, given=""):
+TWISTD = Path(sys.executable).parent / "twistd"
+
+
+def environment():
+    """Ours, with the package that is being tested in it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MICROBLOG")}
+    return kept | {"PYTHONPATH": f"{TREE}:{TREE / 'twistd-plugins'}"}
+
+
+def twistd(folder, *arguments, given="", before=("-n", "--pidfile=")):
     """Run `twistd microblog ...` as a person would."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MICROBLOG")}
-    environment["PYTHONPATH"] = f"{TREE}:{TREE / 'twistd-plugins'}"
-    command = [Path(sys.executable).parent / "twistd", "-n", "--pidfile=", "microblog", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, input=given, capture_output=True, text=True, timeout=60)
+    command = [TWISTD, *before, "microblog", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment(), input=given, capture_output=True, text=True, timeout=60
+    )
 
 
 def say(folder, *arguments, given=""):
@@ -211,8 +223,10 @@ def test_a_newer_database_is_refused_untouched(folder, arguments):
     connection.close()
     refused = say(folder, *arguments) if arguments else twistd(folder)
     assert refused.returncode == 1
-    assert "newer" in refused.stderr.splitlines()[-1]
-    assert "Traceback" not in refused.stderr
+    # A server in the foreground says it in its log, which is on standard output.
+    said = refused.stderr if arguments else refused.stdout + refused.stderr
+    assert "newer" in said.splitlines()[-1]
+    assert "Traceback" not in said
     with sqlite3.connect(file) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
     connection.close()
@@ -250,3 +264,87 @@ def test_status_of_a_node_that_does_not_run(folder):
     assert status["outbox"] == []
     assert [listener["answers"] for listener in status["listeners"]] == [False, False]
     assert "montague.example" in say(folder, "status").stdout
+
+
+@contextmanager
+def a_server(folder):
+    """A node that runs; it is asked to end, and must."""
+    command = [TWISTD, "-n", "--pidfile=", "microblog"]
+    with open(folder / "log", "w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment(), stdout=log, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 30
+        while say(folder, "status").returncode and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.mark.slow
+def test_a_server_welcomes_answers_and_ends(folder):
+    with a_server(folder) as process:
+        status = json.loads(say(folder, "status", "--json").stdout)
+        assert [listener["answers"] for listener in status["listeners"]] == [True, True]
+        # Administration goes on beside it.
+        assert say(folder, "account", "add", "romeo", "--password-file", "-", given="wherefore\n").returncode == 0
+        checked = say(folder, "check")
+        assert checked.returncode == 0
+        assert "montague.example answers there" in checked.stdout
+        # A second one on the same database is refused.
+        second = twistd(folder)
+        assert second.returncode == 1
+        assert "Another server uses the database" in second.stdout + second.stderr
+    # twistd cleans up, then ends as the signal would have ended it.
+    assert process.returncode == -signal.SIGTERM
+    log = (folder / "log").read_text()
+    assert log.rstrip().endswith("Server Shut Down.")
+    assert log.startswith("montague.example is ready.")
+    assert "xmpp:montague.example?register;preauth=" in log
+    assert stat.S_IMODE((folder / "microblog-data").stat().st_mode) == 0o700
+
+
+def test_a_port_in_use_is_one_sentence(folder):
+    with closing(socket.create_server(("127.92.0.1", 15269))):
+        refused = twistd(folder)
+        daemon = twistd(folder, before=("--pidfile=twistd.pid",))
+    assert refused.returncode == 1
+    assert "127.92.0.1:15269" in (refused.stdout + refused.stderr).splitlines()[-1]
+    # A daemon is refused while there is a terminal to say it at.
+    assert daemon.returncode == 1
+    (line,) = daemon.stderr.splitlines()
+    assert line.startswith("microblog: The port of s2s.listen 127.92.0.1:15269 is in use by another program")
+    assert not (folder / "twistd.pid").exists()
+
+
+@pytest.mark.parametrize(
+    ("tls", "said"),
+    [
+        ('certificate = "absent.pem"\nkey = "absent.pem"', "absent.pem cannot be read: No such file or directory."),
+        ('certificate = "microblog.toml"\nkey = "microblog.toml"', "is not PEM"),
+    ],
+)
+def test_a_missing_certificate_is_one_sentence(folder, tls, said):
+    with open(folder / "microblog.toml", "a") as file:
+        file.write(f"[tls]\n{tls}\n")
+    refused = twistd(folder)
+    assert refused.returncode == 1
+    assert said in (refused.stdout + refused.stderr).splitlines()[-1]
+    assert "Traceback" not in refused.stdout + refused.stderr
+
+
+@pytest.mark.slow
+def test_the_demo_lets_two_nodes_follow_each_other(tmp_path):
+    played = twistd(tmp_path, "demo", "--once", "--port", "24222")
+    assert (played.returncode, played.stderr) == (0, "")
+    events = [line.partition("  ")[2] for line in played.stdout.splitlines() if line[2:3] == ":"]
+    assert [event.partition(" ")[2].partition(":")[0].partition('"')[0].strip() for event in events] == [
+        "follows juliet@capulet.example",
+        "follows romeo@montague.example",
+        "posts",
+        "hears from juliet@capulet.example",
+        "posts",
+        "hears from romeo@montague.example",
+    ]
+    assert list(tmp_path.iterdir()) == []
