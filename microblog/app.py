@@ -28,7 +28,7 @@ from microblog.runtime import Clock, Tasks
 from microblog.store import migrate
 from microblog.store.database import Database, open_database
 from microblog.terminal import sentence
-from microblog.usecases import registering
+from microblog.usecases import following, registering
 from microblog.xep.approval import Approval
 from microblog.xep.caps import Capabilities
 from microblog.xep.disco import Disco
@@ -57,6 +57,7 @@ from microblog.xmpp.stream import Stream
 from microblog.xmpp.tls import Certificates
 
 CERTIFICATE_LOOK_SECONDS = 60
+FOLLOWED_LOOK_SECONDS = 300
 # The writer's thread comes back from each flush wanting the interpreter, which the reactor's thread by default gives
 # up only after 5 ms: ten times what the flush took. Measured with benchmarks/micro_publish.py.
 THREAD_SWITCH_SECONDS = 0.0002
@@ -92,6 +93,7 @@ class Node(Service):
         self._reactor = reactor
         self._upgrade = upgrade
         self._ports: list[IListeningPort] = []
+        self._followed: frozenset[str] = frozenset()
         self.clock = Clock(reactor)
         self.tasks = Tasks()
 
@@ -156,8 +158,8 @@ class Node(Service):
         # RFC 6121
         rosters = Rosters(database, self.sessions)
         presence = Presence(router, database, rosters)
-        router.presence = presence
-        router.messages = Messages(router)
+        messages = Messages(router)
+        router.presence, router.messages = presence, messages
 
         # other servers
         federation = Federation(
@@ -175,11 +177,14 @@ class Node(Service):
             limits,
             routes=config.s2s.routes,
             own=(*config.s2s.listen, *config.s2s.direct_tls, *config.c2s.listen, *config.c2s.direct_tls),
+            private_addresses=config.s2s.private_addresses,
         )
         self.servers = Servers(federation, resolver, self._connect)
         self.servers.request, self.servers.bounce = router.request, router.bounce
         router.servers = self.servers
-        self.server_streams = ServerStreams(federation, self.servers, router.from_server)
+        self.server_streams = ServerStreams(
+            federation, self.servers, router.from_server, followed=lambda domain: domain in self._followed
+        )
 
         # pubsub
         self.outbox = Outbox(database, self.servers, clock, tasks, dialback_suffices=config.s2s.dialback == "always")
@@ -192,6 +197,7 @@ class Node(Service):
         eventing = PersonalEventing(router, database, rosters, capabilities, readers, tasks)
         database.listeners += (notifications.hear, approval.hear)
         presence.listeners += (readers, eventing, approval)
+        messages.error_listeners.append(eventing.bounced)
 
         roster = Roster(database, self.sessions, rosters, presence)
         self.extensions: Sequence[Extension] = (
@@ -239,6 +245,8 @@ class Node(Service):
         super().startService()
         self.database.start(self._reactor)
         self.tasks.spawn(self.outbox.start(), "outbox")
+        self._ask_followed()
+        self._followed_look = self.clock.every(FOLLOWED_LOOK_SECONDS, self._ask_followed)
         self._certificate_look = self.clock.every(CERTIFICATE_LOOK_SECONDS, self._look_at_certificate)
         self._certificate_seen = self._certificate_stamp()
 
@@ -247,6 +255,12 @@ class Node(Service):
         """What it listens on, with the ports that were really given."""
         hosts: list[Any] = [port.getHost() for port in self._ports]
         return [str(Endpoint(host.host, host.port)) for host in hosts]
+
+    def _ask_followed(self) -> None:
+        self.tasks.spawn(self._read_followed(), "followed domains")
+
+    async def _read_followed(self) -> None:
+        self._followed = await self.database.read(following.followed_domains)
 
     # certificate renewal
 
@@ -272,6 +286,7 @@ class Node(Service):
 
     async def _stop(self) -> None:
         self._certificate_look.stop()
+        self._followed_look.stop()
         self._close_ports()
         self.outbox.stop()
         self.clients.stop()

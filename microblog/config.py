@@ -177,6 +177,7 @@ class S2SConfig(Section):
     direct_tls: Listens = ()
     routes: Mapping[Domain, Route] = Field(default_factory=dict)
     dialback: Literal["never", "public", "always"] = "public"
+    private_addresses: bool = False
 
 
 class TLSConfig(Section):

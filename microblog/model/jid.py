@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import idna
 from precis_i18n import get_profile
+from twisted.words.protocols.jabber.xmpp_stringprep import nodeprep
 
 from microblog.model.errors import JIDMalformed
 
@@ -97,6 +98,14 @@ def localpart(text: str) -> str:
     if _NOT_IN_LOCALPART.intersection(prepared):
         raise JIDMalformed("localpart has a character that RFC 7622 excludes")
     return _bounded(prepared)
+
+
+def is_stable_localpart(text: str) -> bool:
+    """True if software that still prepares by stringprep (RFC 6122) reads the same localpart."""
+    try:
+        return bool(nodeprep.prepare(text) == localpart(text))  # type: ignore[no-untyped-call]  # Twisted Words
+    except UnicodeError:
+        return False
 
 
 def resourcepart(text: str) -> str:

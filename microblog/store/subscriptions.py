@@ -72,6 +72,13 @@ _UNTOLD = (
         _SUBSCRIPTIONS.c.received > _SUBSCRIPTIONS.c.delivered,
     )
 )
+# Asked once in a while and not for each stanza: it reads all subscriptions of a domain.
+_SERVICES_OF = (
+    select(_NODES.c.service)
+    .join(_SUBSCRIPTIONS, _NODES.c.id == _SUBSCRIPTIONS.c.node_id)
+    .where(_SUBSCRIPTIONS.c.domain == bindparam("domain"))
+    .distinct()
+)
 _MARKS = Prepared(
     select(
         _SUBSCRIPTIONS.c.id,
@@ -237,6 +244,10 @@ class Subscriptions:
         rows = self._connection.execute(_UNTOLD, {"bare": str(jid.bare)})
         width = len(NODE_COLUMNS)
         return [(read_node(row), row[width], row[width + 1]) for row in rows]
+
+    def services_of(self, domain: str) -> list[JID]:
+        """The services that anybody of a domain is subscribed at."""
+        return [JID.parse(row[0]) for row in self._connection.execute(_SERVICES_OF, {"domain": domain})]
 
     def readers(self, node: Node, domain: str) -> list[Reader]:
         """The subscribers that a domain has at a node."""

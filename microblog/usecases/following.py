@@ -95,6 +95,11 @@ def follows(tx: Transaction, account: JID) -> tuple[Followed, ...]:
     )
 
 
+def followed_domains(tx: Transaction) -> frozenset[str]:
+    """The other domains that somebody here follows somebody of."""
+    return frozenset(service.domainpart for service in tx.subscriptions.services_of(tx.domain)) - {tx.domain}
+
+
 def remote_node(tx: Transaction, service: JID, name: str) -> Node:
     """Our copy of a remote feed, made if need be; it keeps everything it is sent."""
     return tx.nodes.find(service, name) or tx.nodes.create(service, name, profile(name))

@@ -11,24 +11,20 @@ import hashlib
 import hmac
 import secrets
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Final
-
-from twisted.words.protocols.jabber.xmpp_stringprep import nodeprep
+from typing import Final, Protocol
 
 from microblog.model import jid as addresses
 from microblog.model.account import HASHES, ITERATIONS, SALT_BYTES, Account, Invite, ScramKeys, derive_keys
 from microblog.model.contact import Contact
 from microblog.model.errors import Conflict, ItemNotFound, NotAcceptable, NotAllowed
-from microblog.model.event import NodeDeleted
 from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.store.settings import LOGIN_SECRET
 from microblog.store.transaction import Transaction
 from microblog.usecases import owning, rostering
-from microblog.wire import notification, stanza
 
 INVITE_DAYS: Final = 7
 OPEN_INVITES_MAX: Final = 10_000
@@ -116,11 +112,7 @@ def register(tx: Transaction, name: str, secret: Secret, token: str | None = Non
 def check_name(tx: Transaction, name: str, *, reserved: bool = False) -> str:
     """The localpart that a new account of this name has. Raises as ``create_account``."""
     localpart = addresses.localpart(name)
-    try:
-        same = nodeprep.prepare(name) == localpart  # type: ignore[no-untyped-call]
-    except UnicodeError:
-        same = False
-    if not same:
+    if not addresses.is_stable_localpart(name):
         raise NotAcceptable("the name has characters that some software would change: choose another")
     if not _is_of_one_script(localpart):
         raise NotAcceptable("the name mixes scripts that look alike: choose another")
@@ -206,7 +198,17 @@ def disable(tx: Transaction, name: str, *, disabled: bool = True) -> Account:
     return replace(account, disabled=disabled)
 
 
-def remove_account(tx: Transaction, name: str, *, tell_contacts: bool = True) -> Account:
+class Notices(Protocol):
+    """How those at other servers are told; ``wire.notification`` is one."""
+
+    def deletion(self, service: JID, node: str) -> Callable[[JID], str]:
+        """The stanza that tells a subscriber that a node is gone."""
+
+    def presence_change(self, type_: str, from_: JID, to: JID) -> str:
+        """A presence stanza of that type."""
+
+
+def remove_account(tx: Transaction, name: str, notices: Notices, *, tell_contacts: bool = True) -> Account:
     """End an account with all it has; its name is not given out again.
 
     Those who subscribed to its nodes are told. ``tell_contacts``: so are those who see its presence or are seen by it
@@ -218,22 +220,16 @@ def remove_account(tx: Transaction, name: str, *, tell_contacts: bool = True) ->
     _check_admin_left(tx, account)
     address = account.jid(tx.domain)
     for node in tx.nodes.of(address):
-        notice = notification.render(NodeDeleted(seq=node.key, node=node))
-        request = owning.Delete(
-            service=address,
-            node=node.name,
-            actor=address,
-            notice=None if notice is None else lambda jid, notice=notice: notice.to(jid).decode(),  # type: ignore[misc]
-        )
-        owning.delete(tx, request)
+        notice = notices.deletion(address, node.name)
+        owning.delete(tx, owning.Delete(service=address, node=node.name, actor=address, notice=notice))
     if tell_contacts:
         for contact in tx.contacts.all(address):
-            _part(tx, address, contact)
+            _part(tx, address, contact, notices)
     tx.accounts.remove(account)
     return account
 
 
-def _part(tx: Transaction, address: JID, contact: Contact) -> None:
+def _part(tx: Transaction, address: JID, contact: Contact, notices: Notices) -> None:
     """Tell a contact that neither sees the other any more (RFC 6121 §2.5.2)."""
     types = []
     if contact.sees_us or contact.pending_in:
@@ -244,8 +240,7 @@ def _part(tx: Transaction, address: JID, contact: Contact) -> None:
         if contact.jid.domainpart == tx.domain:
             rostering.receive_subscription(tx, contact.jid, address, type_)
         else:
-            told = stanza.presence(type_, address, contact.jid)
-            tx.outbox.add_stanza(contact.jid.domainpart, told.to_bytes().decode())
+            tx.outbox.add_stanza(contact.jid.domainpart, notices.presence_change(type_, address, contact.jid))
 
 
 def _check_admin_left(tx: Transaction, account: Account) -> None:

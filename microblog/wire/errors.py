@@ -72,12 +72,8 @@ TABLE: Final[dict[type[Refusal], Condition]] = {
         "not-authorized", "auth", ns.PUBSUB_ERRORS, "presence-subscription-required"
     ),
     errors.SubIDRequired: Condition("bad-request", "modify", ns.PUBSUB_ERRORS, "subid-required"),
-    errors.TooManySubscriptions: Condition(
-        "policy-violation", "wait", ns.PUBSUB_ERRORS, "too-many-subscriptions"
-    ),
-    errors.UnsupportedAccessModel: Condition(
-        "not-acceptable", "modify", ns.PUBSUB_ERRORS, "unsupported-access-model"
-    ),
+    errors.TooManySubscriptions: Condition("policy-violation", "wait", ns.PUBSUB_ERRORS, "too-many-subscriptions"),
+    errors.UnsupportedAccessModel: Condition("not-acceptable", "modify", ns.PUBSUB_ERRORS, "unsupported-access-model"),
     errors.PersistentItemsUnsupported: Condition(
         "feature-not-implemented", "cancel", ns.PUBSUB_ERRORS, "unsupported", "persistent-items"
     ),

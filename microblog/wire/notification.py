@@ -27,7 +27,7 @@ from microblog.model.node import Node
 from microblog.model.subscription import Subscription, SubscriptionState
 from microblog.wire import ns
 from microblog.wire.forms import write_node_config
-from microblog.wire.stanza import Stanza, message
+from microblog.wire.stanza import Stanza, message, presence
 from microblog.wire.xml import Element, Raw, escape_attribute, serialize, stamp, to_text
 
 ITEMS_MAX: Final = 100
@@ -154,6 +154,11 @@ def deletion(service: JID, node: str, redirect: str | None = None) -> Callable[[
     """For each subscriber the ready stanza that says a node is gone (§8.4.2)."""
     event = Element(ns.PUBSUB_EVENT, "event", None, _delete(node, redirect))
     return lambda subscriber: _ready(service, subscriber, event)
+
+
+def presence_change(type_: str, from_: JID, to: JID) -> str:
+    """RFC 6121 §3: the ready stanza that starts or ends a presence subscription."""
+    return presence(type_, from_, to).to_bytes().decode()
 
 
 def decision(subscription: Subscription) -> str:

@@ -30,7 +30,7 @@ from microblog.model.jid import JID
 from microblog.runtime import Clock
 from microblog.store.database import Database
 from microblog.usecases import registering
-from microblog.wire import ns
+from microblog.wire import notification, ns
 from microblog.wire.errors import StreamError, error_element
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
@@ -178,7 +178,9 @@ class Registration(Extension):
 
     async def _cancel(self, account: JID) -> None:
         contacts = (await self._presence.rosters.of(account)).contacts
-        await self._database.write(registering.remove_account, account.localpart, tell_contacts=False)
+        await self._database.write(
+            registering.remove_account, account.localpart, notification, tell_contacts=False
+        )
         await self._presence.account_removed(account, list(contacts.values()))
         # The result goes out first.
         self._clock.later(0, self._end_streams, account)

@@ -8,6 +8,7 @@ from microblog.im.roster import Rosters
 from microblog.model.contact import Contact
 from microblog.model.jid import JID
 from microblog.usecases import registering, rostering
+from microblog.wire import notification
 from microblog.wire.errors import read_condition
 from microblog.wire.stanza import Stanza
 from microblog.xmpp.sessions import Session
@@ -551,7 +552,7 @@ def test_account_that_is_removed_leaves_its_contacts(town: Town) -> None:
     town.makes_contact("romeo", JULIET, "both")
     romeo = town.online("romeo", "orchard")
     contact = town.contact("romeo", JULIET)
-    town.database.run(registering.remove_account, "romeo")
+    town.database.run(registering.remove_account, "romeo", notification)
     done(town.presence.account_removed(JID.parse(ROMEO), [contact]))
     town.world_receives(
         f"<presence from='{ROMEO}/orchard' to='{JULIET}' type='unavailable'/>",

@@ -12,6 +12,7 @@ from microblog.model.node import MICROBLOG, AccessModel
 from microblog.store import tables
 from microblog.store.database import Database, Transaction, open_database
 from microblog.usecases import owning, registering, rostering, subscribing
+from microblog.wire import notification
 from tests.conftest import DOMAIN, Time
 
 ROMEO = JID("romeo", DOMAIN)
@@ -136,7 +137,7 @@ def test_a_name_is_given_once(tx: Transaction) -> None:
 
 def test_the_name_of_a_removed_account_is_not_given_out_again(tx: Transaction) -> None:
     create(tx)
-    registering.remove_account(tx, "romeo")
+    registering.remove_account(tx, "romeo", notification)
     with pytest.raises(Conflict, match="taken"):
         create(tx)
 
@@ -221,7 +222,7 @@ def test_change_password(tx: Transaction) -> None:
 NOBODY: list[Callable[[Transaction], object]] = [
     lambda tx: registering.change_password(tx, "tybalt", KEYS),
     lambda tx: registering.disable(tx, "tybalt"),
-    lambda tx: registering.remove_account(tx, "tybalt"),
+    lambda tx: registering.remove_account(tx, "tybalt", notification),
     lambda tx: registering.get_account(tx, "tybalt"),
 ]
 
@@ -272,7 +273,7 @@ def test_remove_leaves_nothing_but_the_name(database: Database) -> None:
     database.run(subscribing.subscribe, at_benvolio)
     heard: list[object] = []
     database.listeners.append(heard.append)
-    database.run(registering.remove_account, "romeo")
+    database.run(registering.remove_account, "romeo", notification)
     assert {event.node.name for event in heard if isinstance(event, NodeDeleted)} == {MICROBLOG, "notes"}
 
     def rest(tx: Transaction) -> dict[str, int]:
@@ -295,7 +296,7 @@ def test_contacts_here_and_elsewhere_are_told(tx: Transaction) -> None:
     create(tx, "benvolio")
     for account, contact in ((ROMEO, BENVOLIO), (BENVOLIO, ROMEO), (ROMEO, JULIET)):
         tx.contacts.put(account, Contact(jid=contact, subscription=Subscription.BOTH))
-    registering.remove_account(tx, "romeo")
+    registering.remove_account(tx, "romeo", notification)
     assert tx.contacts.get(BENVOLIO, ROMEO) == Contact(jid=ROMEO)
     told = tx.connection.execute(tables.outbox.select().order_by("id")).all()
     assert [row.domain for row in told] == ["capulet.example"] * 2
@@ -305,14 +306,14 @@ def test_contacts_here_and_elsewhere_are_told(tx: Transaction) -> None:
 def test_the_server_tells_contacts_itself(tx: Transaction) -> None:
     create(tx)
     tx.contacts.put(ROMEO, Contact(jid=JULIET, subscription=Subscription.BOTH))
-    registering.remove_account(tx, "romeo", tell_contacts=False)
+    registering.remove_account(tx, "romeo", notification, tell_contacts=False)
     assert tx.connection.execute(tables.outbox.select()).all() == []
 
 
 def test_remote_subscribers_are_told_that_the_nodes_are_gone(tx: Transaction) -> None:
     create(tx)
     subscribing.subscribe(tx, subscribing.Subscribe(service=ROMEO, node=MICROBLOG, actor=JULIET, jid=JULIET))
-    registering.remove_account(tx, "romeo")
+    registering.remove_account(tx, "romeo", notification)
     (told,) = tx.connection.execute(tables.outbox.select()).all()
     assert told.domain == "capulet.example" and "<delete" in told.stanza and "juliet@capulet.example" in told.stanza
 
@@ -320,17 +321,18 @@ def test_remote_subscribers_are_told_that_the_nodes_are_gone(tx: Transaction) ->
 def test_the_last_administrator_stays(tx: Transaction) -> None:
     create(tx, "benvolio")
     create(tx, admin=True)
-    for use_case in (registering.disable, registering.remove_account):
-        with pytest.raises(NotAllowed):
-            use_case(tx, "romeo")
+    with pytest.raises(NotAllowed):
+        registering.disable(tx, "romeo")
+    with pytest.raises(NotAllowed):
+        registering.remove_account(tx, "romeo", notification)
     create(tx, "mercutio", admin=True)
     registering.disable(tx, "romeo")
-    registering.remove_account(tx, "romeo")
+    registering.remove_account(tx, "romeo", notification)
     with pytest.raises(NotAllowed):
-        registering.remove_account(tx, "mercutio")
+        registering.remove_account(tx, "mercutio", notification)
 
 
 def test_the_only_account_may_go(tx: Transaction) -> None:
     create(tx, admin=True)
-    registering.remove_account(tx, "romeo")
+    registering.remove_account(tx, "romeo", notification)
     assert tx.accounts.count() == 0

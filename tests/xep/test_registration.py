@@ -8,7 +8,7 @@ from microblog.config import Limits
 from microblog.model.account import SHA_256, ScramKeys, derive_keys
 from microblog.store.database import Database, open_database
 from microblog.usecases import registering
-from microblog.wire import ns
+from microblog.wire import notification, ns
 from microblog.wire.errors import read_condition
 from microblog.wire.xml import Element
 from microblog.xep.registration import TRIERS_MAX, Enrolment, Mode, Registration, _Tries
@@ -95,7 +95,7 @@ def test_wrong_request_gets_the_error_of_the_specification(
 ) -> None:
     database.run(registering.create_account, "romeo", "secret")
     database.run(registering.create_account, "tybalt", "secret")
-    database.run(registering.remove_account, "tybalt")
+    database.run(registering.remove_account, "tybalt", notification)
     enrolment = an_enrolment("open", database, time)
     assert condition(result(enrolment.preauth(an_iq(content), PEER))) == expected
     assert [account.localpart for account in database.run(registering.list_accounts)] == ["romeo"]
