@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any
@@ -19,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool, StaticPool
 
 BUSY_SECONDS = 5
+LINGERING_SECONDS = 2.0
 # PostgreSQL advisory locks are numbers per database; these are "microblog" writing, and serving.
 WRITE_LOCK = 0x6D6963726F01
 SERVE_LOCK = 0x6D6963726F02
@@ -110,6 +112,22 @@ def lock_file(url: URL) -> int:
         os.close(descriptor)
         raise DatabaseLocked(f"Another server uses the database {url.database}.") from None
     return descriptor
+
+
+def lock_session(connection: Connection) -> None:
+    """Take the lock of the server that serves a PostgreSQL database; it goes with the connection.
+
+    Raises: DatabaseLocked: another has it, and keeps it for longer than a connection takes to be noticed as gone.
+    """
+    started = time.monotonic()
+    while True:
+        locked = connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (SERVE_LOCK,)).scalar_one()
+        connection.rollback()
+        if locked:
+            return
+        if time.monotonic() - started > LINGERING_SECONDS:
+            raise DatabaseLocked("Another server uses this database.")
+        time.sleep(0.05)
 
 
 def make_engine(url: URL, *, read_only: bool = False) -> Engine:

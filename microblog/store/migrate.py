@@ -17,12 +17,11 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from microblog.store.engine import (
-    SERVE_LOCK,
-    DatabaseLocked,
     DatabaseOutdated,
     DatabaseTooNew,
     is_file,
     lock_file,
+    lock_session,
     make_engine,
     opening_error,
     parse_url,
@@ -135,11 +134,7 @@ def _alone(connection: Connection, url: URL) -> Iterator[None]:
         finally:
             os.close(descriptor)
     elif url.get_backend_name() == "postgresql":
-        # It goes with the connection.
-        locked = connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (SERVE_LOCK,)).scalar_one()
-        connection.rollback()
-        if not locked:
-            raise DatabaseLocked("Another server uses this database.")
+        lock_session(connection)
         yield
     else:
         yield

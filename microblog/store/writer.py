@@ -28,7 +28,6 @@ from microblog.model.errors import Refusal, ResourceConstraint
 from microblog.model.event import Event
 from microblog.store.crashpoint import crashpoint
 from microblog.store.engine import (
-    SERVE_LOCK,
     WRITE_LOCK,
     DatabaseLocked,
     Fault,
@@ -36,6 +35,7 @@ from microblog.store.engine import (
     fault,
     in_memory,
     line,
+    lock_session,
     lost_connection,
 )
 from microblog.store.transaction import Transaction
@@ -109,21 +109,14 @@ class Writer:
         if self._connection is None:
             connection = self._engine.connect()
             try:
+                # Held by the session: whoever writes as a server is the only one, and a dead one lets go by itself.
                 if self._exclusive and self._postgresql:
-                    self._lock(connection)
+                    lock_session(connection)
             except BaseException:
                 connection.close()
                 raise
             self._connection = connection
         return self._connection
-
-    @staticmethod
-    def _lock(connection: Connection) -> None:
-        # Held by the session: whoever writes as a server is the only one, and a dead one lets go by itself.
-        locked = connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (SERVE_LOCK,)).scalar_one()
-        connection.rollback()
-        if not locked:
-            raise DatabaseLocked("Another server uses this database.")
 
     def close(self) -> None:
         """Close the connection; the next use makes another."""

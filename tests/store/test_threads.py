@@ -121,10 +121,10 @@ class Threads(TestCase):
         gate = Gate()
         first = self.database.write(gate)
         gate.entered.wait(10)
-        for name in ("1", "2", "3"):
-            self.database.write(emit, name).addCallback(heard.append)
+        results = [self.database.write(emit, name).addCallback(heard.append) for name in ("1", "2", "3")]
         gate.open.set()
         await first
+        await results[2]
         await self.database.write(lambda tx: None)
         assert heard == ["1", "2", "3", 1, 2, 3]
 
@@ -485,6 +485,7 @@ class PostgreSQLThreads(Threads):
     async def test_another_server_that_took_over(self) -> None:
         """Whoever lost the connection and with it the lock is not a server any more."""
         self.patch(writer, "PATIENCE_SECONDS", 0.3)
+        self.patch(engine, "LINGERING_SECONDS", 0.3)
         self.proxy.go_away()
         with pytest.raises(ResourceConstraint):
             await self.database.write(put, "a")
