@@ -56,7 +56,7 @@ class Following(Extension):
 
     def messages(self) -> Iterable[MessageRoute]:
         """Notifications from there."""
-        yield MessageRoute(ns.PUBSUB_EVENT, "event", self.event)
+        yield MessageRoute(ns.PUBSUB_EVENT, "event", self.event, overlapping=True)
 
     # what our people want
 

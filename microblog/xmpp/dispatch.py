@@ -68,11 +68,16 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class MessageRoute:
-    """Messages to our accounts with a child of that name; the function says whether it took the message."""
+    """Messages to our accounts with a child of that name; the function says whether it took the message.
+
+    ``overlapping``: several that come from one domain may be under way at once. They are started in the order in which
+    they came, and whatever else that domain sends waits until they are done.
+    """
 
     uri: str
     name: str
     function: Callable[[Stanza], Awaitable[bool]]
+    overlapping: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,7 @@ class Dispatch:
         self._clock = clock
         self._iq_seconds = iq_seconds
         self._routes: dict[tuple[At, str, str, str], IqFunction] = {}
-        self._messages: dict[tuple[str, str], Callable[[Stanza], Awaitable[bool]]] = {}
+        self._messages: dict[tuple[str, str], MessageRoute] = {}
         self._pending: dict[str, tuple[JID, Deferred[Stanza]]] = {}
 
     def install(self, extensions: Iterable[Extension]) -> None:
@@ -124,15 +129,24 @@ class Dispatch:
             for message in extension.messages():
                 if (message.uri, message.name) in self._messages:
                     raise ValueError(f"two routes for messages with {message.uri} {message.name}")
-                self._messages[message.uri, message.name] = message.function
+                self._messages[message.uri, message.name] = message
 
     async def message(self, message: Stanza) -> bool:
         """Offer a message to the extension that claims one of its children; True if it was taken."""
+        route = self._claimed(message)
+        return route is not None and await route.function(message)
+
+    def overlaps(self, stanza: Stanza) -> bool:
+        """True if the next stanza need not wait until this one is done."""
+        route = self._claimed(stanza) if stanza.kind == "message" and stanza.type != "error" else None
+        return route is not None and route.overlapping
+
+    def _claimed(self, message: Stanza) -> MessageRoute | None:
         for child in message.element.elements():
-            function = self._messages.get((child.uri, child.name))
-            if function is not None:
-                return await function(message)
-        return False
+            route = self._messages.get((child.uri, child.name))
+            if route is not None:
+                return route
+        return None
 
     def find(self, request: Stanza, at: At) -> IqFunction | None:
         """The function that answers a request to that kind of addressee."""

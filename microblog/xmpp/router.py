@@ -8,10 +8,11 @@ never answered.
 ``presence``, ``messages`` and ``servers`` are set once by the composition root: they need the router themselves.
 """
 
+from collections import deque
 from collections.abc import Awaitable
 from typing import Protocol
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 
 from microblog.model.errors import JIDMalformed, Refusal, ServiceUnavailable
 from microblog.model.item import Proof
@@ -24,7 +25,7 @@ from microblog.wire.xml import Element
 from microblog.xmpp.dispatch import At, Dispatch, IqFunction, PassOn
 from microblog.xmpp.sessions import Session, Sessions
 
-KINDS = frozenset(("iq", "message", "presence"))
+OVERLAP_MAX = 200
 
 
 class PresenceRules(Protocol):
@@ -70,6 +71,7 @@ class Router:
         self.sessions = sessions
         self.dispatch = dispatch
         self._tasks = tasks
+        self._under_way: dict[str, deque[Deferred[None]]] = {}
 
     # from streams
 
@@ -98,7 +100,33 @@ class Router:
             if element.get("type") not in ("error", "result"):
                 self.send(self._malformed(element, refusal, by=to, to=from_))
             return
-        await self._guarded(stanza, self.route(stanza))
+        if self.dispatch.overlaps(stanza):
+            await self._overlap(stanza)
+        else:
+            await self._settled(from_.domainpart)
+            await self._guarded(stanza, self.route(stanza))
+
+    async def _overlap(self, stanza: Stanza) -> None:
+        """Start on a stanza whose work may go on while the stream is read: so many are committed together."""
+        domain = stanza.from_.domainpart
+        await self._settled(domain, OVERLAP_MAX - 1)
+        task = self._tasks.spawn(self._guarded(stanza, self.route(stanza)), "overlapping")
+        if task.called:
+            return
+        under_way = self._under_way.setdefault(domain, deque())
+        under_way.append(task)
+
+        def done(result: None) -> None:
+            under_way.remove(task)
+            if not under_way:
+                self._under_way.pop(domain, None)
+
+        task.addCallback(done)
+
+    async def _settled(self, domain: str, at_most: int = 0) -> None:
+        """Wait until no more than so many stanzas of a domain are under way."""
+        while len(under_way := self._under_way.get(domain) or deque()) > at_most:
+            await under_way[0]
 
     async def _guarded(self, stanza: Stanza, handling: Awaitable[None]) -> None:
         """A stanza that meets a refusal, or a bug of ours, is answered; the stream and all others go on."""

@@ -322,6 +322,38 @@ def test_a_message_goes_to_the_extension_that_claims_its_child() -> None:
     assert len(taken) == 1
 
 
+def test_events_overlap_and_everything_else_waits_for_them(node: Node) -> None:
+    """What a domain sends after its events, a ping above all, is taken up when they are stored."""
+    started: list[tuple[str | None, Deferred[bool]]] = []
+
+    class Events(Extension):
+        def messages(self) -> Iterable[MessageRoute]:
+            yield MessageRoute("urn:e", "event", self.event, overlapping=True)
+
+        async def event(self, message: Stanza) -> bool:
+            started.append((message.id, Deferred()))
+            return await started[-1][1]
+
+    async def inbound(stanza: Stanza) -> None:
+        await node.router.dispatch.message(stanza)
+
+    node.router.dispatch.install([Events()])
+    node.house.inbound = inbound  # type: ignore[method-assign]
+    for id_ in ("1", "2", "3"):
+        event = Element(ns.CLIENT, "message", {"id": id_}, Element("urn:e", "event"))
+        done(node.router.from_server(event, JULIET, ROMEO, Proof.CERTIFICATE))
+    assert [id_ for id_, _ in started] == ["1", "2", "3"]
+    ping = iq("get", GOOD)
+    answered = Deferred.fromCoroutine(node.router.from_server(ping, JULIET, node.router.host, Proof.CERTIFICATE))
+    done(node.router.from_server(ping, JID.parse("nurse@verona.example"), node.router.host, Proof.CERTIFICATE))
+    assert len(node.house.outwards) == 1, "another domain does not wait"
+    for _, event_done in started:
+        assert not answered.called
+        event_done.callback(True)
+    assert answered.called
+    assert len(node.house.outwards) == 2
+
+
 def result(coroutine: object) -> object:
     results: list[object] = []
     Deferred.fromCoroutine(coroutine).addBoth(results.append)  # type: ignore[arg-type]
