@@ -67,3 +67,11 @@ def test_one_follows_only_so_many(tx: Transaction) -> None:
     with pytest.raises(TooManySubscriptions):
         follow(tx, NURSE)
     follow(tx, NURSE, account=BENVOLIO)
+
+
+def test_the_domains_that_somebody_here_follows(tx: Transaction) -> None:
+    an_account(tx, BENVOLIO)
+    assert following.followed_domains(tx) == frozenset()
+    follow(tx)
+    subscribe(tx, ROMEO, service=BENVOLIO)
+    assert following.followed_domains(tx) == {JULIET.domainpart}
