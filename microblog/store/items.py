@@ -29,6 +29,8 @@ ITEM_COLUMNS: tuple[ColumnElement[Any], ...] = (
     _ITEMS.c.updated,
 )
 ALL = frozenset(Audience)
+_AUDIENCES = {audience.value: audience for audience in Audience}
+_PROOFS = {proof.value: proof for proof in Proof}
 _LAST = 1 << 62
 
 _NODE = _ITEMS.c.node_id == bindparam("node_id")
@@ -112,8 +114,8 @@ def read_item(row: Sequence[Any], at: int = 0) -> Item:
         position=row[at + 1],
         publisher=JID.parse(row[at + 2]),
         payload=row[at + 3],
-        audience=Audience(row[at + 4]),
-        proof=Proof(row[at + 5]),
+        audience=_AUDIENCES[row[at + 4]],
+        proof=_PROOFS[row[at + 5]],
         published=row[at + 6],
         updated=row[at + 7],
     )

@@ -6,10 +6,15 @@ complains of is wrapped as Core would. On PostgreSQL, where the way to the serve
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Executable, Table, bindparam, insert
 from sqlalchemy.exc import DBAPIError
+
+from microblog.store.tables import Instant
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Processor = Callable[[Any], Any]
 
@@ -95,13 +100,21 @@ class Prepared:
         types = [binds[name].type for name in self._names]
         self._binds = _processors(kind.bind_processor(dialect) for kind in types)
         results = compiled._result_columns or ()
-        self._results = _processors(column.type.result_processor(dialect, None) for column in results)
+        self._results = _processors(
+            _instant if isinstance(column.type, Instant) else column.type.result_processor(dialect, None)
+            for column in results
+        )
         self._sql = str(compiled)
 
 
 def insertion(table: Table, *columns: str) -> Prepared:
     """The insertion of one row, with a parameter for each of these columns."""
     return Prepared(insert(table).values({name: bindparam(name) for name in columns}))
+
+
+def _instant(microseconds: int | None) -> datetime | None:
+    # As ``Instant`` reads it, without the calls around that; a page has two for each item.
+    return None if microseconds is None else _EPOCH + timedelta(0, 0, microseconds)
 
 
 def _processors(found: Any) -> tuple[tuple[int, Processor], ...]:

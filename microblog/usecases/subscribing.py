@@ -476,6 +476,8 @@ def last_items(tx: Transaction, request: LastItems) -> tuple[tuple[Node, Item], 
     """The last items of nodes that send them on presence, as far as the reader may have them."""
     found = []
     for service in request.services:
+        if service.domainpart != tx.domain:
+            continue  # its own server tells the reader
         for node in tx.nodes.of(service):
             if node.name not in request.nodes or not node.config.deliver_notifications:
                 continue

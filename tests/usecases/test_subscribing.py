@@ -605,5 +605,6 @@ def test_the_last_items_for_somebody_who_comes_on_line(tx: Transaction) -> None:
     put(tx, MOOD, "now")
     put(tx, "secret", "x", options={"access_model": ["whitelist"]})
     a_contact(tx, ROMEO, BENVOLIO, "both")
-    request = LastItems(reader=BENVOLIO, services=(ROMEO,), nodes=frozenset([MOOD, MICROBLOG, "secret"]))
+    tx.nodes.create(JULIET, MOOD, tx.nodes.defaults(JULIET, MOOD))
+    request = LastItems(reader=BENVOLIO, services=(ROMEO, JULIET), nodes=frozenset([MOOD, MICROBLOG, "secret"]))
     assert [item.id for _, item in subscribing.last_items(tx, request)] == ["now"]
