@@ -40,6 +40,7 @@ from microblog.xep.outbox import Outbox
 from microblog.xep.pep import PersonalEventing
 from microblog.xep.ping import Ping
 from microblog.xep.pubsub import Pubsub
+from microblog.xep.rates import PersonalRates
 from microblog.xep.readers import Readers
 from microblog.xep.registration import Enrolment, Registration
 from microblog.xep.time import Time
@@ -199,6 +200,7 @@ class Node(Service):
         presence.listeners += (readers, eventing, approval)
         messages.error_listeners.append(eventing.bounced)
 
+        rates = PersonalRates(clock, limits)
         roster = Roster(database, self.sessions, rosters, presence)
         self.extensions: Sequence[Extension] = (
             disco,
@@ -209,10 +211,10 @@ class Node(Service):
             Last(clock),
             roster,
             Registration(database, login.derive, self.sessions, presence, clock),
-            Pubsub(router, database, readers, clock),
+            Pubsub(router, database, readers, rates, clock),
             eventing,
             approval,
-            Following(router, database, readers, tasks),
+            Following(router, database, readers, rates, tasks),
             Microblog(),
         )
         disco.extensions = self.extensions

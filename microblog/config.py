@@ -236,7 +236,6 @@ class Limits(Section):
     posts_per_3_hours: Positive = 300
     posts_burst_per_minute: Positive = 10
     follows_per_day: Positive = 400
-    remote_requests_per_second: Positive = 10
 
     # What belongs to the rates above.
     read_burst_seconds: Positive = 2
@@ -282,8 +281,6 @@ class Limits(Section):
     nodes_per_account: Positive = 200
     follows_total: Positive = 7500
     subscriptions_per_remote_domain: Positive = 10_000
-    remote_requests_concurrent: Positive = 3
-    remote_requests_waiting: Positive = 50
     clock_ahead_accepted_seconds: Positive = 300
     clock_ahead_clamped_seconds: Positive = 86_400
 

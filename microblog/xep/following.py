@@ -29,6 +29,7 @@ from microblog.wire.notification import Notice, NoticedItem
 from microblog.wire.pubsub import Verb
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
+from microblog.xep.rates import PersonalRates
 from microblog.xep.readers import Readers
 from microblog.xmpp.dispatch import At, Extension, MessageRoute, PassOn, Route
 from microblog.xmpp.router import Router
@@ -42,10 +43,13 @@ class Following(Extension):
 
     _log = Logger()
 
-    def __init__(self, router: Router, database: Database, readers: Readers, tasks: Tasks) -> None:
+    def __init__(
+        self, router: Router, database: Database, readers: Readers, rates: PersonalRates, tasks: Tasks
+    ) -> None:
         self._router = router
         self._database = database
         self._readers = readers
+        self._rates = rates
         self._tasks = tasks
         self._fetching: dict[tuple[JID, str, tuple[str, ...]], list[Stanza]] = {}
         self.dropped = 0
@@ -78,6 +82,7 @@ class Following(Extension):
         return await self._unsubscribe(request, asked, node, jid)
 
     async def _subscribe(self, request: Stanza, node: str, account: JID) -> Element | None:
+        self._rates.follow(account)
         await self._database.read(following.may_follow, account)
         answer = await self._ask(request)
         if answer.type == "error":

@@ -9,6 +9,7 @@ import secrets
 from dataclasses import dataclass
 
 from microblog.model.entry import Entry
+from microblog.model.errors import PayloadTooBig
 from microblog.model.jid import JID
 from microblog.model.node import is_feed
 from microblog.wire import atom, ns
@@ -33,8 +34,8 @@ class Prepared:
     entry: Entry | None
 
 
-def prepare(service: JID, request: Publish) -> Prepared:
-    """Make what a client published ready to be stored. Raises InvalidPayload."""
+def prepare(service: JID, request: Publish, characters_max: int) -> Prepared:
+    """Make what a client published ready to be stored. Raises InvalidPayload, PayloadTooBig."""
     payload, item_id = request.payload, request.item_id
     if payload is None:
         return Prepared(item_id=item_id, payload="", entry=None)
@@ -44,4 +45,7 @@ def prepare(service: JID, request: Publish) -> Prepared:
             # The link needs the id, so it is chosen here.
             item_id = item_id or secrets.token_hex(16)
             payload = atom.with_alternate(payload, atom.item_uri(service, request.node, item_id))
-    return Prepared(item_id=item_id, payload=to_text(payload), entry=atom.read_entry(payload))
+    entry = atom.read_entry(payload)
+    if entry is not None and len(entry.title) + len(entry.summary) + len(entry.content) > characters_max:
+        raise PayloadTooBig(f"a post has at most {characters_max} characters")
+    return Prepared(item_id=item_id, payload=to_text(payload), entry=entry)

@@ -8,6 +8,7 @@ database (``notifications``, ``approval``).
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
+from microblog.model.node import is_feed
 from microblog.model.subscription import SubscribeOptions
 from microblog.runtime import Clock
 from microblog.store.database import Database
@@ -18,6 +19,7 @@ from microblog.wire.pubsub import Verb
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
 from microblog.xep.microblog import prepare
+from microblog.xep.rates import PersonalRates
 from microblog.xep.readers import Readers
 from microblog.xmpp.dispatch import At, Extension, Route, Spec
 from microblog.xmpp.router import Router
@@ -40,10 +42,13 @@ class Pubsub(Extension):
     specs = (Spec(60, "1.30.0", "partial"), Spec(59, "1.0"), Spec(4, "2.13.2"), Spec(68, "1.3.0"))
     account_features = (ns.PUBSUB, ns.RSM, *(f"{ns.PUBSUB}#{name}" for name in _FEATURES.split()))
 
-    def __init__(self, router: Router, database: Database, readers: Readers, clock: Clock) -> None:
+    def __init__(
+        self, router: Router, database: Database, readers: Readers, rates: PersonalRates, clock: Clock
+    ) -> None:
         self._router = router
         self._database = database
         self._readers = readers
+        self._rates = rates
         self._clock = clock
         self._verbs: dict[tuple[str, str, str], Callable[[Stanza, Verb], Answer]] = {
             (ns.PUBSUB, "set", "publish"): self.publish,
@@ -84,7 +89,9 @@ class Pubsub(Extension):
     async def publish(self, request: Stanza, asked: Verb) -> Element:
         """Publish an item (§7.1)."""
         read = pubsub.read_publish(asked)
-        ready = prepare(request.to, read)
+        if is_feed(read.node):
+            self._rates.post(request.from_.bare)
+        ready = prepare(request.to, read, self._database.limits.post_max_characters)
         done = await self._database.write(
             publishing.publish,
             publishing.Publish(
@@ -128,6 +135,8 @@ class Pubsub(Extension):
     async def subscribe(self, request: Stanza, asked: Verb) -> Element:
         """Subscribe (§6.1); the last item follows the answer, where the node sends it (§6.1.7)."""
         node, jid, options = pubsub.read_subscribe(asked)
+        if request.from_.domainpart == self._router.domain:
+            self._rates.follow(request.from_.bare)
         wanted = subscribing.Subscribe(service=request.to, node=node, actor=request.from_, jid=jid, options=options)
         done = await self._database.write(subscribing.subscribe, wanted)
         if options:

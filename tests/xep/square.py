@@ -17,6 +17,7 @@ from microblog.xep.notifications import Notifications
 from microblog.xep.outbox import Outbox
 from microblog.xep.pep import PersonalEventing
 from microblog.xep.pubsub import Pubsub
+from microblog.xep.rates import PersonalRates
 from microblog.xep.readers import Readers
 from microblog.xmpp.remote import DeliveryFailed
 from tests.im.town import Client, Town
@@ -59,6 +60,7 @@ class Square(Town):
     def __init__(self, database: Database, clock: Clock) -> None:
         super().__init__(database, clock)
         self.tasks = Tasks()
+        rates = PersonalRates(clock, database.limits)
         self.world = World()
         self.outbox = Outbox(database, self.world, clock, self.tasks)
         self.disco = Disco(database)
@@ -67,11 +69,11 @@ class Square(Town):
         self.notifications = Notifications(self.readers, self.rosters, database, clock, self.tasks, self.outbox.wake)
         self.pep = PersonalEventing(self.router, database, self.rosters, self.capabilities, self.readers, self.tasks)
         self.approval = Approval(self.sessions, database, self.tasks)
-        self.following = Following(self.router, database, self.readers, self.tasks)
+        self.following = Following(self.router, database, self.readers, rates, self.tasks)
         database.listeners += [self.notifications.hear, self.approval.hear]
         self.presence.listeners += [self.readers, self.pep, self.approval]
         self.messages.error_listeners.append(self.pep.bounced)
-        pubsub = Pubsub(self.router, database, self.readers, clock)
+        pubsub = Pubsub(self.router, database, self.readers, rates, clock)
         extensions = (self.disco, self.capabilities, self.pep, pubsub, self.approval, self.following, Microblog())
         self.disco.extensions = (*extensions, self.roster)
         self.install(*extensions)

@@ -1,0 +1,65 @@
+"""How much one person may do in a time: posts and follows of our accounts.
+
+Counted in memory, per account, in windows that begin with the first of them: a restart forgets, which costs nobody
+anything. With ``rates = false`` in the configuration nothing is counted.
+"""
+
+from collections import OrderedDict
+from typing import Final
+
+from microblog.config import Limits
+from microblog.model.errors import ResourceConstraint
+from microblog.model.jid import JID
+from microblog.runtime import Clock
+
+COUNTED_MAX: Final = 10_000
+_MINUTE: Final = 60
+_DAY: Final = 86_400
+_POSTS_WINDOW: Final = 3 * 3600
+
+
+class Rate:
+    """At most so many of something for each of those who do it, in a window of time; None is no limit."""
+
+    def __init__(self, clock: Clock, most: int | None, window_seconds: float) -> None:
+        self._clock = clock
+        self._most = most
+        self._window_seconds = window_seconds
+        # Oldest window first.
+        self._counts: OrderedDict[object, tuple[float, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def allow(self, who: object) -> bool:
+        """Count one more; False if it is one too many."""
+        if self._most is None:
+            return True
+        now = self._clock.monotonic()
+        while self._counts:
+            oldest, (began, _) = next(iter(self._counts.items()))
+            if now - began < self._window_seconds and len(self._counts) <= COUNTED_MAX:
+                break
+            del self._counts[oldest]
+        began, count = self._counts.get(who, (now, 0))
+        self._counts[who] = (began, count + 1)
+        return count < self._most
+
+
+class PersonalRates:
+    """What one account may do."""
+
+    def __init__(self, clock: Clock, limits: Limits) -> None:
+        self._burst = Rate(clock, limits.rate(limits.posts_burst_per_minute), _MINUTE)
+        self._posts = Rate(clock, limits.rate(limits.posts_per_3_hours), _POSTS_WINDOW)
+        self._follows = Rate(clock, limits.rate(limits.follows_per_day), _DAY)
+
+    def post(self, account: JID) -> None:
+        """Raises ResourceConstraint."""
+        if not self._burst.allow(account) or not self._posts.allow(account):
+            raise ResourceConstraint("you post more than this server allows: wait a little")
+
+    def follow(self, account: JID) -> None:
+        """Raises ResourceConstraint."""
+        if not self._follows.allow(account):
+            raise ResourceConstraint("you follow more in a day than this server allows: go on tomorrow")
