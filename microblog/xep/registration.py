@@ -178,9 +178,7 @@ class Registration(Extension):
 
     async def _cancel(self, account: JID) -> None:
         contacts = (await self._presence.rosters.of(account)).contacts
-        await self._database.write(
-            registering.remove_account, account.localpart, notification, tell_contacts=False
-        )
+        await self._database.write(registering.remove_account, account.localpart, notification, tell_contacts=False)
         await self._presence.account_removed(account, list(contacts.values()))
         # The result goes out first.
         self._clock.later(0, self._end_streams, account)
