@@ -19,7 +19,6 @@ import re
 from collections.abc import Iterable
 from typing import Final, Protocol
 
-from microblog.im.message import without_false_stamps
 from microblog.im.roster import ContactList, Rosters
 from microblog.model.contact import Contact
 from microblog.model.errors import BadRequest, Refusal, ResourceConstraint
@@ -29,6 +28,7 @@ from microblog.usecases import rostering
 from microblog.usecases.rostering import Change
 from microblog.wire import ns
 from microblog.wire import stanza as stanzas
+from microblog.wire.stamps import without_false_stamps
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element, escape_attribute, serialize, to_text
 from microblog.xmpp.router import Router

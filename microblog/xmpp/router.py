@@ -20,6 +20,7 @@ from microblog.model.jid import JID
 from microblog.runtime import Tasks
 from microblog.wire import stanza as stanzas
 from microblog.wire.errors import StreamError, error_element
+from microblog.wire.stamps import without_false_stamps
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
 from microblog.xmpp.dispatch import At, Dispatch, IqFunction, PassOn
@@ -85,6 +86,8 @@ class Router:
         except Refusal as refusal:
             self._answer_malformed(element, refusal, session)
             return
+        if stanza.kind != "iq":
+            stanza = without_false_stamps(stanza, self.domain)
         if stanza.kind != "presence":
             await self._guarded(stanza, self.route(stanza))
         elif to_text is None:
