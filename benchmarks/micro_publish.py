@@ -13,6 +13,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from twisted.internet.defer import Deferred
+
 from microblog.model.entry import Entry
 from microblog.model.item import Audience
 from microblog.model.jid import JID
@@ -96,7 +98,7 @@ def measure(database: Database, writers: int, publishes: int) -> None:
             f"{publishes} publishes by {writers} writers: {publishes / seconds:,.0f}/s, "
             f"{1000 * cpu / publishes:.3f} ms CPU each, {heard} events heard"
         )
-        database.stop().addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]
+        Deferred.fromCoroutine(database.stop()).addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]
 
     def start() -> None:
         nonlocal started
