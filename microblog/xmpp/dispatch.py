@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import Flag, auto
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from microblog.model.errors import Refusal, RemoteServerTimeout, ResourceConstraint, ServiceUnavailable
@@ -164,7 +164,7 @@ class Dispatch:
             return request.result(await function(request))
         except Refusal as refusal:
             return request.error(refusal)
-        except PassOn:
+        except (PassOn, CancelledError):
             raise
         except Exception:
             return self.incident(request)

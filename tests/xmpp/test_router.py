@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock as ReactorClock
+from twisted.logger import LogLevel, capturedLogs
 
 from microblog.model.errors import Forbidden, RemoteServerTimeout
 from microblog.model.item import Proof
@@ -215,6 +216,15 @@ def test_our_bug_is_an_internal_error_without_detail(node: Node) -> None:
     (answer,) = node.answers()
     assert "internal-server-error" in answer
     assert "secret" not in answer
+
+
+def test_a_request_that_is_cancelled_is_no_bug(node: Node) -> None:
+    """As when the house closes: nobody is answered, and no incident is logged."""
+    node.client(iq("set", Element("urn:a", "elsewhere", {"mine": "1"}), to="juliet@capulet.example"))
+    with capturedLogs() as logged:
+        node.house.later.cancel()
+    assert node.answers() == []
+    assert not [event for event in logged if event["log_level"] is LogLevel.critical]
 
 
 def test_a_message_that_meets_our_bug_is_answered_and_the_stream_goes_on(node: Node) -> None:
