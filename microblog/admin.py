@@ -1,7 +1,8 @@
 """The administrator's commands: call what a stream would call, print, and return an exit status.
 
 Each command is a function of the configuration and its options. It works beside a running server: both take turns at
-the database. What goes wrong is told in one sentence on standard error with status 1; a traceback means a bug.
+the database, and what the server has to hear of is written down for it (``usecases.noticing``). What goes wrong is told
+in one sentence on standard error with status 1; a traceback means a bug.
 """
 
 import tomllib
@@ -116,7 +117,7 @@ def account_passwd(configuration: Config, options: Options) -> int:
 
     password = read_password(options)
     with database(configuration) as opened:
-        account = opened.run(registering.change_password, options["name"], password)
+        account = opened.run(registering.change_password, options["name"], password, outside=True)
     address = address_of(configuration, account)
     show(options, {"address": address}, lambda: print(f"{address} has a new password."))
     return 0
@@ -128,7 +129,7 @@ def account_remove(configuration: Config, options: Options) -> int:
     from microblog.wire import notification
 
     with database(configuration) as opened:
-        account = opened.run(registering.remove_account, options["name"], notification)
+        account = opened.run(registering.remove_account, options["name"], notification, outside=True)
     address = address_of(configuration, account)
     show(options, {"address": address}, lambda: print(f"{address} and its posts are removed."))
     return 0

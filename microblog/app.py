@@ -28,7 +28,7 @@ from microblog.runtime import Clock, Tasks
 from microblog.store import migrate
 from microblog.store.database import Database, open_database
 from microblog.terminal import sentence
-from microblog.usecases import following, registering
+from microblog.usecases import following, noticing, registering
 from microblog.xep.approval import Approval
 from microblog.xep.caps import Capabilities
 from microblog.xep.disco import Disco
@@ -37,6 +37,7 @@ from microblog.xep.last import Last
 from microblog.xep.microblog import Microblog
 from microblog.xep.notifications import Notifications
 from microblog.xep.outbox import Outbox
+from microblog.xep.outside import Outside
 from microblog.xep.pep import PersonalEventing
 from microblog.xep.ping import Ping
 from microblog.xep.pubsub import Pubsub
@@ -234,6 +235,12 @@ class Node(Service):
             features=(*roster.stream_features, capabilities.stream_feature),
         )
 
+        # the command line
+        database.run(noticing.forget)
+        self.outside = Outside(
+            database, self.clients, self.sessions, rosters, notifications.hear, self.outbox.wake, clock, tasks
+        )
+
     def _listen(self, endpoint: Endpoint, factory: Factory) -> None:
         self._ports.append(self._reactor.listenTCP(endpoint.port, factory, interface=endpoint.host, backlog=1024))
 
@@ -247,6 +254,7 @@ class Node(Service):
         super().startService()
         self.database.start(self._reactor)
         self.tasks.spawn(self.outbox.start(), "outbox")
+        self.outside.start()
         self._ask_followed()
         self._followed_look = self.clock.every(FOLLOWED_LOOK_SECONDS, self._ask_followed)
         self._certificate_look = self.clock.every(CERTIFICATE_LOOK_SECONDS, self._look_at_certificate)
@@ -289,6 +297,7 @@ class Node(Service):
     async def _stop(self) -> None:
         self._certificate_look.stop()
         self._followed_look.stop()
+        self.outside.stop()
         self._close_ports()
         self.outbox.stop()
         self.clients.stop()

@@ -68,6 +68,16 @@ settings = Table(
     comment="what the node must remember about itself: secrets, epoch",
 )
 
+outside_changes = Table(
+    "outside_changes",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("detail", Text, nullable=False, comment="JSON"),
+    CheckConstraint("kind IN ('keys', 'contact', 'node', 'owed')", name="kind"),
+    comment="what was done beside the running server and it has not heard of yet",
+)
+
 accounts = Table(
     "accounts",
     metadata,
@@ -145,6 +155,8 @@ nodes = Table(
     Column("created", Instant, nullable=False),
     UniqueConstraint("service", "name"),
     CheckConstraint("access_model IN ('open', 'presence', 'roster', 'whitelist', 'authorize')", name="access_model"),
+    # A server remembers readers by this number: a later node must not have it.
+    sqlite_autoincrement=True,
 )
 
 items = Table(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from microblog.store.items import Items
     from microblog.store.nodes import Nodes
     from microblog.store.outbox import Outbox
+    from microblog.store.outside import OutsideChanges
     from microblog.store.settings import Settings
     from microblog.store.subscriptions import Subscriptions
 
@@ -135,6 +136,13 @@ class Transaction:
         from microblog.store.outbox import Outbox
 
         return Outbox(self)
+
+    @cached_property
+    def outside_changes(self) -> "OutsideChanges":
+        """What was done beside the running server."""
+        from microblog.store.outside import OutsideChanges
+
+        return OutsideChanges(self)
 
     @cached_property
     def domains(self) -> "Domains":

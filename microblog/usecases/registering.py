@@ -5,6 +5,8 @@ hashes of its derivation, the keys that ``model.account.derive_keys`` made of it
 
 A name must read the same to old and new software (PRECIS and stringprep agree), be of one script, not be one that
 people take for the administrator's, and never have been somebody else's.
+
+``outside``: it is not the server that does this, but an administrator's command beside it (see ``noticing``).
 """
 
 import hashlib
@@ -24,7 +26,7 @@ from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.store.settings import LOGIN_SECRET
 from microblog.store.transaction import Transaction
-from microblog.usecases import owning, rostering
+from microblog.usecases import noticing, owning, rostering
 
 INVITE_DAYS: Final = 7
 OPEN_INVITES_MAX: Final = 10_000
@@ -179,22 +181,29 @@ def get_account(tx: Transaction, name: str) -> Account:
     return account
 
 
-def change_password(tx: Transaction, name: str, secret: Secret) -> Account:
-    """None of the old password's keys remains; whoever is logged in should be asked to do so again.
+def change_password(tx: Transaction, name: str, secret: Secret, *, outside: bool = False) -> Account:
+    """None of the old password's keys remains; whoever is logged in by them is to be asked to do so again.
 
     Raises: JIDMalformed, ItemNotFound, NotAcceptable for the password.
     """
     account = get_account(tx, name)
     tx.accounts.set_keys(account, _keys(secret))
+    if outside:
+        noticing.keys_changed(tx, account.localpart)
     return account
 
 
-def disable(tx: Transaction, name: str, *, disabled: bool = True) -> Account:
-    """Nobody can log in to it, and nothing of it is lost. Raises JIDMalformed, ItemNotFound, NotAllowed."""
+def disable(tx: Transaction, name: str, *, disabled: bool = True, outside: bool = False) -> Account:
+    """Nobody can log in to it, and nothing of it is lost; whoever is logged in is to be logged out.
+
+    Raises: JIDMalformed, ItemNotFound, NotAllowed.
+    """
     account = get_account(tx, name)
     if disabled:
         _check_admin_left(tx, account)
     tx.accounts.set_disabled(account, disabled)
+    if outside:
+        noticing.keys_changed(tx, account.localpart)
     return replace(account, disabled=disabled)
 
 
@@ -208,7 +217,9 @@ class Notices(Protocol):
         """A presence stanza of that type."""
 
 
-def remove_account(tx: Transaction, name: str, notices: Notices, *, tell_contacts: bool = True) -> Account:
+def remove_account(
+    tx: Transaction, name: str, notices: Notices, *, tell_contacts: bool = True, outside: bool = False
+) -> Account:
     """End an account with all it has; its name is not given out again.
 
     Those who subscribed to its nodes are told. ``tell_contacts``: so are those who see its presence or are seen by it
@@ -224,12 +235,15 @@ def remove_account(tx: Transaction, name: str, notices: Notices, *, tell_contact
         owning.delete(tx, owning.Delete(service=address, node=node.name, actor=address, notice=notice))
     if tell_contacts:
         for contact in tx.contacts.all(address):
-            _part(tx, address, contact, notices)
+            _part(tx, address, contact, notices, outside)
     tx.accounts.remove(account)
+    if outside:
+        noticing.nodes_deleted(tx)
+        noticing.keys_changed(tx, account.localpart)
     return account
 
 
-def _part(tx: Transaction, address: JID, contact: Contact, notices: Notices) -> None:
+def _part(tx: Transaction, address: JID, contact: Contact, notices: Notices, outside: bool) -> None:
     """Tell a contact that neither sees the other any more (RFC 6121 §2.5.2)."""
     types = []
     if contact.sees_us or contact.pending_in:
@@ -238,9 +252,13 @@ def _part(tx: Transaction, address: JID, contact: Contact, notices: Notices) -> 
         types.append("unsubscribe")
     for type_ in types:
         if contact.jid.domainpart == tx.domain:
-            rostering.receive_subscription(tx, contact.jid, address, type_)
+            change = rostering.receive_subscription(tx, contact.jid, address, type_)
+            if outside:
+                noticing.contact_moved(tx, change, type_)
         else:
             tx.outbox.add_stanza(contact.jid.domainpart, notices.presence_change(type_, address, contact.jid))
+            if outside:
+                noticing.owed(tx, contact.jid.domainpart)
 
 
 def _check_admin_left(tx: Transaction, account: Account) -> None:

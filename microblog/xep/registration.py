@@ -5,8 +5,8 @@ registration is ``open``, or for the bearer of an invitation when it is ``invite
 an invitation, so then the request also carries a data form (§4) with a field ``token``. Tries are counted per
 address, before any key is derived.
 
-``Registration`` is for people who are logged in: they see that they are registered, change their password (§3.3), and
-cancel their account (§3.2), which ends their subscriptions and their streams.
+``Registration`` is for people who are logged in: they see that they are registered, change their password (§3.3), which
+ends their other streams, and cancel their account (§3.2), which ends their subscriptions and all their streams.
 """
 
 from collections import OrderedDict
@@ -175,6 +175,10 @@ class Registration(Extension):
         if not self._tries.allow(account.localpart):
             raise ResourceConstraint("too many changes of password; try again later")
         await self._database.write(registering.change_password, account.localpart, await self._derive(password))
+        # Whoever knew the old password may be among them.
+        for session in list(self._sessions.of(account)):
+            if session.jid != request.from_:
+                session.stream.fail(StreamError("not-authorized", "the password was changed"))
 
     async def _cancel(self, account: JID) -> None:
         contacts = (await self._presence.rosters.of(account)).contacts

@@ -9,7 +9,7 @@ TLS from the first byte (XEP-0368).
 """
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, Protocol
 
 from twisted.internet.defer import CancelledError
@@ -18,6 +18,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.protocol import Protocol as TwistedProtocol
 
 from microblog.config import Limits
+from microblog.model.account import ScramKeys
 from microblog.model.errors import BadRequest, JIDMalformed, Refusal, ResourceConstraint
 from microblog.model.jid import JID
 from microblog.runtime import Clock, Tasks
@@ -103,6 +104,12 @@ class Clients:
         for client in list(self._clients):
             client.stream.fail(StreamError("system-shutdown"))
 
+    def recheck(self, accounts: Collection[JID]) -> None:
+        """End the streams of these accounts that logged in with what is not good any more."""
+        for client in list(self._clients):
+            if client.session is not None and client.session.jid.bare in accounts:
+                self.tasks.spawn(client.recheck(), f"login of {client.session.jid}")
+
     def __len__(self) -> int:
         return len(self._clients)
 
@@ -146,6 +153,7 @@ class Client:
         self._clients = clients
         self._direct_tls = direct_tls
         self._admission: Admission | None = admission
+        self._login = _Login(clients.accounts)
         self._asked_at: float | None = None  # the last sign of life when it was pinged
 
     async def serve(self) -> None:
@@ -157,6 +165,8 @@ class Client:
             await self._secure()
             account = await self._authenticate()
             self.session = await self._bind(account)
+            # From now on it is found by whoever changes the password; here by whoever has done so meanwhile.
+            await self._check_login()
             stream.deadline(None)
             await self._stanzas(self.session)
         except StreamError as error:
@@ -240,7 +250,7 @@ class Client:
             clients.limits,
             clients.failures,
             offered,
-            lambda name: sasl.begin(name, bindings, offered, clients.accounts, clients.domain),
+            lambda name: sasl.begin(name, bindings, offered, self._login, clients.domain),
         )
         while True:
             element = await stream.read()
@@ -259,6 +269,22 @@ class Client:
         stream.authenticated()
         stream.deadline(clients.limits.c2s_auth_seconds)
         return JID(localpart, clients.domain)
+
+    async def _check_login(self) -> None:
+        """Raises StreamError: what it logged in with is not good any more, or nobody can tell."""
+        try:
+            good = await self._login.good()
+        except Refusal:
+            raise StreamError("resource-constraint") from None
+        if not good:
+            raise StreamError("not-authorized", "what you logged in with is not good any more")
+
+    async def recheck(self) -> None:
+        """End the stream if what it logged in with is not good any more."""
+        try:
+            await self._check_login()
+        except StreamError as error:
+            self.stream.fail(error)
 
     async def _before_authentication(self, element: Element) -> None:
         preauth = self._clients.preauth
@@ -352,6 +378,29 @@ class Client:
                 "to": str(session.jid),
             }
             self.stream.send(Element(ns.CLIENT, "iq", attributes, Element(ns.PING, "ping")))
+
+
+class _Login:
+    """The accounts, as SASL asks for them, and the keys that it was told last: those somebody has logged in with."""
+
+    def __init__(self, accounts: sasl.Accounts) -> None:
+        self._accounts = accounts
+        self._localpart = ""
+        self._keys: ScramKeys | None = None
+
+    async def keys(self, localpart: str, hash_name: str) -> ScramKeys:
+        """The account's."""
+        self._localpart, self._keys = localpart, await self._accounts.keys(localpart, hash_name)
+        return self._keys
+
+    async def verify(self, keys: ScramKeys, password: str) -> bool:
+        """The account's."""
+        return await self._accounts.verify(keys, password)
+
+    async def good(self) -> bool:
+        """Are those still the keys?"""
+        known = self._keys
+        return known is not None and await self._accounts.keys(self._localpart, known.hash_name) == known
 
 
 def _bindings(tls: TLSInfo) -> dict[str, bytes]:

@@ -65,6 +65,16 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_nodes")),
         sa.UniqueConstraint("service", "name", name=op.f("uq_nodes_service_name")),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "outside_changes",
+        sa.Column("id", KEY, nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False, comment="JSON"),
+        sa.CheckConstraint("kind IN ('keys', 'contact', 'node', 'owed')", name=op.f("ck_outside_changes_kind")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_outside_changes")),
+        comment="what was done beside the running server and it has not heard of yet",
     )
     op.create_table(
         "remote_domains",

@@ -11,7 +11,7 @@ from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG, AccessModel
 from microblog.store import tables
 from microblog.store.database import Database, Transaction, open_database
-from microblog.usecases import owning, registering, rostering, subscribing
+from microblog.usecases import noticing, owning, registering, rostering, subscribing
 from microblog.wire import notification
 from tests.conftest import DOMAIN, Time
 
@@ -336,3 +336,87 @@ def test_the_only_account_may_go(tx: Transaction) -> None:
     create(tx, admin=True)
     registering.remove_account(tx, "romeo", notification)
     assert tx.accounts.count() == 0
+
+
+# Beside a running server
+
+
+def test_a_server_does_not_tell_itself(tx: Transaction) -> None:
+    create(tx)
+    registering.change_password(tx, "romeo", KEYS)
+    registering.disable(tx, "romeo")
+    registering.remove_account(tx, "romeo", notification)
+    assert not noticing.anything(tx)
+    assert noticing.take(tx) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tx: registering.change_password(tx, "Romeo", KEYS, outside=True),
+        lambda tx: registering.disable(tx, "romeo", outside=True),
+    ],
+)
+def test_a_running_server_learns_who_has_other_keys(tx: Transaction, change: Callable[[Transaction], object]) -> None:
+    create(tx)
+    change(tx)
+    assert noticing.anything(tx)
+    assert noticing.take(tx) == noticing.Taken(keys=frozenset({ROMEO}))
+    assert not noticing.anything(tx)
+
+
+def test_what_is_refused_is_not_told(database: Database) -> None:
+    database.run(registering.create_account, "romeo", KEYS, admin=True)
+    database.run(registering.create_account, "benvolio", KEYS)
+    with pytest.raises(NotAllowed):
+        database.run(registering.disable, "romeo", outside=True)
+    with pytest.raises(NotAllowed):
+        database.run(registering.remove_account, "romeo", notification, outside=True)
+    assert not database.run(noticing.anything)
+
+
+def test_a_running_server_learns_what_a_removal_has_changed(tx: Transaction) -> None:
+    create(tx)
+    create(tx, "benvolio")
+    for account, contact in ((ROMEO, BENVOLIO), (BENVOLIO, ROMEO), (ROMEO, JULIET)):
+        tx.contacts.put(account, Contact(jid=contact, subscription=Subscription.BOTH))
+    abroad = JID.parse("rosaline@verona.example")
+    subscribing.subscribe(tx, subscribing.Subscribe(service=ROMEO, node=MICROBLOG, actor=abroad, jid=abroad))
+    node = tx.nodes.find(ROMEO, MICROBLOG)
+    assert node is not None
+    registering.remove_account(tx, "romeo", notification, outside=True)
+    taken = noticing.take(tx)
+    assert taken is not None
+    assert taken.keys == {ROMEO}
+    assert taken.owed == {"capulet.example"}
+    (deleted,) = taken.nodes
+    assert (deleted.node.key, deleted.node.service, deleted.node.name) == (node.key, ROMEO, MICROBLOG)
+    assert deleted.domains == ("verona.example",)
+    assert [moved.type for moved in taken.contacts] == ["unsubscribed", "unsubscribe"]
+    for moved in taken.contacts:
+        change = moved.change
+        assert (change.owner, change.jid, change.push) == (BENVOLIO, ROMEO, True)
+        assert change.after == Contact(jid=ROMEO) and change.version == tx.contacts.version(BENVOLIO)
+
+
+def test_a_nodes_number_is_not_given_out_again(database: Database) -> None:
+    """A server that has not yet heard of the end of a node would take the next one for it."""
+    database.run(registering.create_account, "romeo", KEYS)
+    first = database.run(lambda tx: tx.nodes.find(ROMEO, MICROBLOG))
+    database.run(registering.remove_account, "romeo", notification)
+    database.run(registering.create_account, "benvolio", KEYS)
+    second = database.run(lambda tx: tx.nodes.find(BENVOLIO, MICROBLOG))
+    assert first is not None and second is not None and first.key != second.key
+
+
+def test_much_is_taken_in_parts_and_a_new_server_forgets_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noticing, "TAKEN_AT_ONCE", 2)
+    for name in ("romeo", "benvolio", "mercutio"):
+        database.run(registering.create_account, name, KEYS)
+        database.run(registering.change_password, name, KEYS, outside=True)
+    first = database.run(noticing.take)
+    assert first is not None and first.keys == {ROMEO, BENVOLIO}
+    database.run(noticing.forget)
+    assert database.run(noticing.take) is None

@@ -215,6 +215,23 @@ def test_wrong_change_gets_the_error_of_the_specification(town: Town, content: s
     assert password_of(town.database, "benvolio", "secret")
 
 
+def test_a_changed_password_ends_the_other_sessions(town: Town) -> None:
+    romeo, thief, benvolio = town.login("romeo", "a"), town.online("romeo", "b"), town.login("benvolio", "c")
+    romeo.sends(a_request("<username>romeo</username><password>new</password>"))
+    assert [answer.get("type") for answer in romeo.hears()] == ["result"]
+    assert thief.line.failed is not None
+    assert thief.line.failed.condition == "not-authorized"
+    assert romeo.line.failed is None
+    assert benvolio.line.failed is None
+
+
+def test_a_password_that_is_not_changed_ends_nothing(town: Town) -> None:
+    romeo, other = town.login("romeo", "a"), town.login("romeo", "b")
+    romeo.sends(a_request(f"<username>romeo</username><password>{'x' * 1024}</password>"))
+    assert condition(romeo.hears()[0]) == "not-acceptable"
+    assert other.line.failed is None
+
+
 def test_nobody_touches_another_account(town: Town) -> None:
     romeo = town.login("romeo", "orchard")
     romeo.sends(a_request("<remove/>", attributes="to='benvolio@montague.example'"))

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 
 from microblog.config import Limits
 from microblog.model.account import ScramKeys
+from microblog.model.errors import ResourceConstraint
 from microblog.model.jid import JID
 from microblog.runtime import Clock, Tasks
 from microblog.wire import ns
@@ -38,9 +39,16 @@ def plain(user: str = "romeo", password: str = "soft", authzid: str = "") -> str
 
 
 class People:
-    """Romeo, whose password is "soft"."""
+    """Romeo, whose password is "soft"; until he is gone, or the database has too much to do."""
+
+    def __init__(self) -> None:
+        self.gone = self.busy = False
 
     async def keys(self, localpart: str, hash_name: str) -> ScramKeys:
+        if self.busy:
+            raise ResourceConstraint("too much to do")
+        if self.gone:
+            return NOBODY[hash_name]
         return (KEYS if localpart == "romeo" else NOBODY)[hash_name]
 
     async def verify(self, keys: ScramKeys, password: str) -> bool:
@@ -84,13 +92,14 @@ class House:
         self.tasks = Tasks()
         self.limits = limits or Limits()
         self.router = Collector(Sessions(self.limits.sessions_per_account))
+        self.people = People()
         self.clients = Clients(
             domain="montague.example",
             clock=Clock(self.time),
             tasks=self.tasks,
             limits=self.limits,
             certificates=certificates,
-            accounts=People(),
+            accounts=self.people,
             router=self.router,
             **more,  # type: ignore[arg-type]
         )
@@ -710,3 +719,36 @@ def test_an_ipv6_client(house: House) -> None:
     stream = house.listener.buildProtocol(IPv6Address("TCP", "2001:db8::1", 49152))
     client = TLSClient(plug(stream, Line("2001:db8::1")), house.context)
     assert "<stream:features>" in client.say(HEADER)
+
+
+# what somebody logged in with
+
+ROMEO = JID("romeo", "montague.example")
+
+
+def test_streams_of_another_password_are_ended(house: House) -> None:
+    """F103. Those who log in with the new one stay, and so does everybody else."""
+    client = house.bound()
+    house.clients.recheck([ROMEO])
+    assert client.say("<presence/>") == ""
+    house.people.gone = True
+    house.clients.recheck([JID("benvolio", "montague.example")])
+    assert client.say("<presence/>") == ""
+    house.clients.recheck([ROMEO])
+    assert failed_with("not-authorized", client.say(""))
+    assert house.router.ended == ["romeo@montague.example/orchard"]
+
+
+def test_a_login_during_which_the_password_changes_fails(house: House) -> None:
+    """Between its proof and its resource a stream is no session, and so nobody finds it to end it."""
+    client = house.authenticated()
+    house.people.gone = True
+    assert failed_with("not-authorized", client.say(bind("orchard")))
+    assert len(house.router.sessions) == 0
+
+
+def test_who_cannot_be_checked_may_come_again(house: House) -> None:
+    client = house.bound()
+    house.people.busy = True
+    house.clients.recheck([ROMEO])
+    assert failed_with("resource-constraint", client.say(""))
