@@ -17,7 +17,8 @@ from microblog.model.node import Node
 from microblog.model.subscription import SubscribeOptions, Subscription, SubscriptionState
 from microblog.store import tables
 from microblog.store.affiliations import ACCOUNT, FACT_COLUMNS, account_of, read_facts
-from microblog.store.nodes import NODE_COLUMNS, read_node
+from microblog.store.items import ITEM_COLUMNS, read_item
+from microblog.store.nodes import NODE_COLUMNS, LookUp, read_node
 from microblog.store.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ _SUBSCRIPTIONS = tables.subscriptions
 _AFFILIATIONS = tables.affiliations
 _CONTACTS = tables.contacts
 _NODES = tables.nodes
-_INTERESTS = tables.interests
+_ITEMS = tables.items
+_TOMBSTONES = tables.tombstones
 _SUBSCRIBED = _SUBSCRIPTIONS.c.state == literal(SubscriptionState.SUBSCRIBED.value)
 _NODE = _SUBSCRIPTIONS.c.node_id == bindparam("node_id")
 _DOMAIN = _SUBSCRIPTIONS.c.domain == bindparam("domain")
@@ -87,6 +89,30 @@ _MARKS = Prepared(
         _SUBSCRIPTIONS.c.delivered,
         _SUBSCRIPTIONS.c.options,
     ).where(_NODE, _SUBSCRIPTIONS.c.subscriber == bindparam("subscriber"))
+)
+# All that has to be known when something comes from elsewhere for somebody.
+_ARRIVAL = Prepared(
+    select(
+        *NODE_COLUMNS,
+        _SUBSCRIPTIONS.c.id.label("key"),
+        _SUBSCRIPTIONS.c.state,
+        _SUBSCRIPTIONS.c.received,
+        _SUBSCRIPTIONS.c.delivered,
+        _SUBSCRIPTIONS.c.options,
+        _TOMBSTONES.c.retracted,
+        *ITEM_COLUMNS,
+    )
+    .select_from(_NODES)
+    .outerjoin(
+        _SUBSCRIPTIONS,
+        (_SUBSCRIPTIONS.c.node_id == _NODES.c.id) & (_SUBSCRIPTIONS.c.subscriber == bindparam("subscriber")),
+    )
+    .outerjoin(_ITEMS, (_ITEMS.c.node_id == _NODES.c.id) & (_ITEMS.c.item_id == bindparam("item_id")))
+    .outerjoin(
+        _TOMBSTONES,
+        (_TOMBSTONES.c.node_id == _NODES.c.id) & (_TOMBSTONES.c.item_id == bindparam("item_id")),
+    )
+    .where(_NODES.c.service == bindparam("service"), _NODES.c.name == bindparam("name"))
 )
 _SET_MARKS = Prepared(
     update(_SUBSCRIPTIONS)
@@ -190,6 +216,16 @@ def _read(service: JID, node: str, row: Sequence[Any]) -> Subscription:
         state=SubscriptionState(row[1]),
         subid=row[2],
         options=_read_options(row[3]),
+    )
+
+
+def _read_marks(row: Sequence[Any], at: int = 0) -> Marks:
+    return Marks(
+        key=row[at],
+        state=SubscriptionState(row[at + 1]),
+        received=row[at + 2],
+        delivered=row[at + 3],
+        implicit=row[at + 4] == IMPLICIT,
     )
 
 
@@ -330,15 +366,19 @@ class Subscriptions:
     def marks(self, node: Node, jid: JID) -> Marks | None:
         """How far somebody of ours has been told of a remote node's events."""
         row = _MARKS.first(self._connection, {"node_id": node.key, "subscriber": str(jid.bare)})
+        return None if row is None else _read_marks(row)
+
+    def arrival(self, service: JID, name: str, jid: JID, item_id: str) -> tuple[LookUp, Marks | None] | None:
+        """A node, one of its items, and how far somebody of ours has been told of it, in one question."""
+        row = _ARRIVAL.first(
+            self._connection, {"service": str(service), "name": name, "subscriber": str(jid.bare), "item_id": item_id}
+        )
         if row is None:
             return None
-        return Marks(
-            key=row[0],
-            state=SubscriptionState(row[1]),
-            received=row[2],
-            delivered=row[3],
-            implicit=row[4] == IMPLICIT,
-        )
+        width = len(NODE_COLUMNS)
+        item = None if row[width + 6] is None else read_item(row, width + 6)
+        marks = None if row[width] is None else _read_marks(row, width)
+        return LookUp(read_node(row), item, row[width + 5] is not None), marks
 
     def set_marks(self, marks: Marks) -> None:
         """Write the marks down."""

@@ -6,8 +6,9 @@ subscription: ``received`` is the last event that came, ``delivered`` the last t
 between was cut off by a crash, or waits for the recipient to come on line.
 
 Nobody vouches for anybody: the feed's domain, and that of the publisher, is the domain that the stream was
-authenticated for. A retracted item does not come back, an older version does not replace a newer one, and another text
-under the same time is not believed.
+authenticated for. A retracted item does not come back, and an older version does not replace a newer one. Many clients
+edit a post and leave its time as it was: what comes later on the feed's own stream, which keeps order, is then the
+newer version; what comes by another way (``live`` is False) is not believed.
 """
 
 from collections.abc import Iterable
@@ -45,7 +46,8 @@ class ReceivedItem:
 class Received:
     """An event notification (§7.1.2) from ``service`` to one of ours.
 
-    ``sender_domain``: what the stream was authenticated for, ``proof``: by what.
+    ``sender_domain``: what the stream was authenticated for, ``proof``: by what. ``live``: it is looked at in the order
+    in which the feed's service sent it.
     """
 
     service: JID
@@ -57,6 +59,7 @@ class Received:
     retracted: tuple[str, ...] = ()
     purged: bool = False
     deleted: bool = False
+    live: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,8 @@ class Receipt:
     """What became of a notification.
 
     ``new``: ids the recipient is now told of. ``missing``: ids that came without payload and are to be fetched.
-    ``equivocal``: ids under which something else is known for the same time. ``ignored``: why it was not taken in.
+    ``equivocal``: ids under which something else is known for the same time, and nobody can tell which is newer.
+    ``ignored``: why it was not taken in.
     """
 
     new: tuple[str, ...] = ()
@@ -89,11 +93,11 @@ def receive(tx: Transaction, request: Received) -> Receipt:
     follow = _follow(tx, request)
     if follow is None:
         return Receipt(ignored="the recipient does not follow this feed")
-    node, marks = follow
+    found, marks = follow
     if request.deleted:
-        _delete(tx, node)
+        _delete(tx, found.node)
         return Receipt()
-    reader = _Reader(tx, node, request.recipient.bare, marks)
+    reader = _Reader(tx, found, request, marks)
     if request.purged:
         reader.purge()
     for item_id in request.retracted:
@@ -119,45 +123,54 @@ def _unwanted(tx: Transaction, request: Received) -> str:
     return ""
 
 
-def _follow(tx: Transaction, request: Received) -> tuple[Node, Marks] | None:
-    """Our copy of the feed and the recipient's marks there, if the recipient follows.
+def _first_id(request: Received) -> str:
+    """The item that is looked up together with everything else."""
+    return request.published[0].id if request.published else request.retracted[0] if request.retracted else ""
+
+
+def _follow(tx: Transaction, request: Received) -> tuple[LookUp, Marks] | None:
+    """Our copy of the feed with the first item, and the recipient's marks there, if the recipient follows.
 
     Who sees the presence of a contact follows its feeds without a subscription (XEP-0163 §4.2), and gets a row to have
     marks in.
     """
     account = request.recipient.bare
-    node = tx.nodes.find(request.service, request.node)
-    marks = tx.subscriptions.marks(node, account) if node else None
-    if node and marks and marks.state is SubscriptionState.SUBSCRIBED and not marks.implicit:
-        return node, marks
+    found, marks = tx.subscriptions.arrival(request.service, request.node, account, _first_id(request)) or (None, None)
+    if found and marks and marks.state is SubscriptionState.SUBSCRIBED and not marks.implicit:
+        return found, marks
     contact = tx.contacts.get(account, request.service)
     if contact is None or not contact.is_seen:
         return None
-    if node is not None and marks is not None:
-        return node, marks
+    if found and marks:
+        return found, marks
     if request.deleted or request.purged or not request.published:
         return None
     if tx.subscriptions.count_of(account) >= tx.limits.follows_total:
         return None
-    node = node or remote_node(tx, request.service, request.node)
+    node = found.node if found else remote_node(tx, request.service, request.node)
     implicit = Subscription(service=node.service, node=node.name, jid=account, state=SubscriptionState.SUBSCRIBED)
     tx.subscriptions.add(node, implicit, implicit=True)
     marks = tx.subscriptions.marks(node, account)
     assert marks is not None
-    return node, marks
+    return found or LookUp(node, None, False), marks
 
 
 class _Reader:
     """One recipient at our copy of one feed, while a notification is taken in."""
 
-    def __init__(self, tx: Transaction, node: Node, jid: JID, marks: Marks) -> None:
+    def __init__(self, tx: Transaction, found: LookUp, request: Received, marks: Marks) -> None:
         self._tx = tx
-        self._node = node
-        self._jid = jid
+        self._node = found.node
+        self._jid = request.recipient.bare
         self._before = self._marks = marks
+        self._found = {_first_id(request): found}
         self.new: list[str] = []
         self.missing: list[str] = []
         self.equivocal: list[str] = []
+
+    def _look_up(self, item_id: str) -> LookUp | None:
+        # What was looked up at first is good for one time: then it may have changed.
+        return self._found.pop(item_id, None) or self._tx.nodes.look_up(self._node.service, self._node.name, item_id)
 
     def _told(self, seq: int) -> bool:
         """Move the marks to an event; False if the recipient has been told of it before."""
@@ -181,7 +194,7 @@ class _Reader:
             return
         if len(item.payload.encode()) > tx.limits.payload_max_bytes:
             return
-        found = tx.nodes.look_up(node.service, node.name, item.id)
+        found = self._look_up(item.id)
         if found is None or found.retracted:
             return
         if not item.payload and is_feed(node.name):
@@ -204,9 +217,10 @@ class _Reader:
         if old is not None:
             if old.payload == item.payload:
                 return old
-            if stated is not None and stated <= old.updated:
-                if stated == old.updated:
-                    self.equivocal.append(item.id)
+            if stated is not None and stated < old.updated:
+                return None
+            if stated == old.updated and not request.live:
+                self.equivocal.append(item.id)
                 return None
         try:
             updated = clamp_instant(tx, stated)
@@ -235,7 +249,7 @@ class _Reader:
     def retract(self, item_id: str) -> None:
         """An item was retracted at the feed."""
         tx, node = self._tx, self._node
-        found = tx.nodes.look_up(node.service, node.name, item_id)
+        found = self._look_up(item_id)
         if found is None:
             return
         if found.item is not None:
@@ -255,6 +269,7 @@ class _Reader:
     def purge(self) -> None:
         """The feed was purged."""
         tx, node = self._tx, self._node
+        self._found.clear()
         if tx.items.newest(node.key, 1):
             seq = tx.events.record(node.key, events.PURGED)
             # Without tombstones: what follows the purge may come a second time after a crash of the origin's.

@@ -144,10 +144,26 @@ def test_an_older_version_is_dropped(tx: Transaction) -> None:
     assert "newer" in stored(tx)[0].payload
 
 
-def test_two_texts_of_one_time_keep_the_first(tx: Transaction) -> None:
+def test_an_edit_may_leave_the_time_as_it_was(tx: Transaction) -> None:
+    """Clients and servers that publish an item again with a corrected text and its old ``updated``."""
+    for recipient in (ROMEO, BENVOLIO):
+        arrives(tx, item("1", "a typpo"), recipient=recipient)
+    for recipient in (ROMEO, BENVOLIO, ROMEO, BENVOLIO):
+        arrives(tx, item("1", "a typo"), recipient=recipient)
+    assert "a typo" in stored(tx)[0].payload
+    assert told(tx) == [("1", (ROMEO,)), ("1", (BENVOLIO,))] * 2
+
+
+def test_two_texts_of_one_time_in_no_order_keep_the_first(tx: Transaction) -> None:
     arrives(tx, item("1", "one thing"))
-    assert arrives(tx, item("1", "another thing"), recipient=BENVOLIO) == Receipt(equivocal=("1",))
+    assert arrives(tx, item("1", "another thing"), recipient=BENVOLIO, live=False) == Receipt(equivocal=("1",))
     assert "one thing" in stored(tx)[0].payload
+
+
+def test_several_in_one_notification_are_looked_up_as_they_are_by_then(tx: Transaction) -> None:
+    assert arrives(tx, item("1"), item("2"), item("1", "better", 1), item("1", "better", 1)).new == ("1", "2", "1")
+    receive(tx, retracted=("1", "1"), published=(item("3"), item("1", "again", 2)))
+    assert [kept.id for kept in stored(tx)] == ["2", "3"]
 
 
 def test_a_retracted_item_does_not_come_back(tx: Transaction) -> None:
