@@ -6,13 +6,14 @@ They outlive a restart: a contact's server tells us of its presence once and bel
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, bindparam, delete, func, insert, select
+from sqlalchemy import and_, bindparam, delete, exists, func, insert, literal, or_, select
 
 from microblog.model.jid import JID
 from microblog.model.node import Node
+from microblog.model.subscription import SubscriptionState
 from microblog.store import tables
 from microblog.store.affiliations import ACCOUNT, FACT_COLUMNS, account_of, read_facts
-from microblog.store.subscriptions import Reader
+from microblog.store.subscriptions import SILENT, Reader
 
 if TYPE_CHECKING:
     from microblog.store.transaction import Transaction
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _INTERESTS = tables.interests
 _AFFILIATIONS = tables.affiliations
 _CONTACTS = tables.contacts
+_SUBSCRIPTIONS = tables.subscriptions
 _SERVICE = _INTERESTS.c.service == bindparam("service")
 _JID = _INTERESTS.c.jid == bindparam("jid")
 
@@ -41,8 +43,20 @@ _READERS = (
         and_(_AFFILIATIONS.c.node_id == bindparam("node_id"), _AFFILIATIONS.c.jid == _INTERESTS.c.bare),
     )
     .outerjoin(_CONTACTS, and_(_CONTACTS.c.account_id == ACCOUNT, _CONTACTS.c.jid == _INTERESTS.c.bare))
-    .where(_SERVICE, _INTERESTS.c.node == bindparam("node"), _INTERESTS.c.domain == bindparam("domain"))
+    .where(
+        _SERVICE,
+        _INTERESTS.c.node == bindparam("node"),
+        _INTERESTS.c.domain == bindparam("domain"),
+        _INTERESTS.c.jid > bindparam("after"),
+        ~exists().where(
+            _SUBSCRIPTIONS.c.node_id == bindparam("node_id"),
+            or_(_SUBSCRIPTIONS.c.subscriber == _INTERESTS.c.jid, _SUBSCRIPTIONS.c.subscriber == _INTERESTS.c.bare),
+            _SUBSCRIPTIONS.c.state == literal(SubscriptionState.SUBSCRIBED.value),
+            _SUBSCRIPTIONS.c.options != literal(SILENT),
+        ),
+    )
     .order_by(_INTERESTS.c.jid)
+    .limit(bindparam("limit"))
 )
 
 
@@ -91,8 +105,11 @@ class Interests:
         """A contact is not one any more."""
         self._connection.execute(_LOST, {"bare": str(jid.bare), "service": str(service)})
 
-    def readers(self, node: Node, domain: str) -> list[Reader]:
-        """The interested of a domain, with what the access rules have to know of them."""
+    def readers_page(self, node: Node, domain: str, *, after: str, limit: int) -> list[Reader]:
+        """The interested of a domain who are not told as subscribers, with what the access rules must know of them.
+
+        By full JID; ``after``: the last of the page before.
+        """
         rows = self._connection.execute(
             _READERS,
             {
@@ -101,6 +118,8 @@ class Interests:
                 "node_id": node.key,
                 "domain": domain,
                 "account": account_of(node),
+                "after": after,
+                "limit": limit,
             },
         )
         readers = []

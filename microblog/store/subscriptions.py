@@ -166,6 +166,7 @@ _UPDATE = (
 _DELETE = delete(_SUBSCRIPTIONS).where(_NODE, _SUBSCRIPTIONS.c.subscriber == bindparam("subscriber"))
 _DELETE_BARE = delete(_SUBSCRIPTIONS).where(_NODE, _SUBSCRIPTIONS.c.bare == bindparam("bare"))
 IMPLICIT = '{"implicit": true}'
+SILENT = '{"deliver": false}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +202,7 @@ class Follow:
 
 
 def _write_options(options: SubscribeOptions) -> str:
-    return "{}" if options.deliver else '{"deliver": false}'
+    return "{}" if options.deliver else SILENT
 
 
 def _read_options(text: str) -> SubscribeOptions:
@@ -285,13 +286,8 @@ class Subscriptions:
         """The services that anybody of a domain is subscribed at."""
         return [JID.parse(row[0]) for row in self._connection.execute(_SERVICES_OF, {"domain": domain})]
 
-    def readers(self, node: Node, domain: str) -> list[Reader]:
-        """The subscribers that a domain has at a node."""
-        rows = self._connection.execute(_READERS, {"node_id": node.key, "domain": domain, "account": account_of(node)})
-        return [self._reader(node, row) for row in rows]
-
     def readers_page(self, node: Node, domain: str, *, after: int, limit: int) -> list[Reader]:
-        """The same in pages, in order of ``Reader.id``."""
+        """The subscribers that a domain has at a node, in order of ``Reader.id``."""
         rows = self._connection.execute(
             _READERS_PAGE,
             {"node_id": node.key, "domain": domain, "account": account_of(node), "after": after, "limit": limit},

@@ -3,6 +3,8 @@
 - a row goes only when the other side has confirmed its batch, so a crash at any moment means at most once more;
 - who is told, and of what, is decided when it is sent: nobody who was removed since, nothing retracted since, and an
   item that was edited since once, in its newest form;
+- a batch is small, in stanzas and in bytes: an event for a hundred thousand followers at one domain goes to them page
+  by page, and how far it came (``Progress``) is handed to the next call;
 - a domain that fails is tried again after 30 s, doubling to an hour on the first day, then every 6 hours until day 7
   and every 24 hours until day 30. After that it is dormant: its rows stay, and nothing is tried until it shows itself
   or somebody asks for it.
@@ -25,11 +27,19 @@ from microblog.store.subscriptions import Reader
 from microblog.store.transaction import Transaction
 
 PAGES_MAX = 20
+STANZA_BYTES = 500  # what a notification has around its payload, about
+
+# Behind which subscription the next page of followers begins, by its key; behind which interest, by its address.
+After = int | str
+_FROM_THE_START: After = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """Rows of the outbox and what settles them: an event for these recipients, a stanza, or nothing at all."""
+    """What settles rows of the outbox: an event for these recipients, a stanza, or nothing at all.
+
+    Without ``ids`` it settles none: there are more recipients to come.
+    """
 
     ids: tuple[int, ...]
     event: NodeEvent | None = None
@@ -38,11 +48,23 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A row whose event has gone to some of its recipients."""
+
+    row: int
+    after: After
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """``held``: nothing may go now, but so many rows wait for the domain to prove itself by certificate."""
+    """``held``: nothing may go now, but so many rows wait for the domain to prove itself by certificate.
+
+    ``progress``: what to ask with for what comes after it, once it is confirmed.
+    """
 
     deliveries: tuple[Delivery, ...]
     held: int = 0
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,26 +105,40 @@ def retry_at(
     return now + timedelta(seconds=seconds * (1 + jitter * schedule.jitter))
 
 
-def next_batch(tx: Transaction, domain: str, trusted: bool, limit_rows: int = 50, limit_stanzas: int = 200) -> Batch:
+def next_batch(
+    tx: Transaction,
+    domain: str,
+    trusted: bool,
+    limit_rows: int = 50,
+    limit_stanzas: int = 200,
+    *,
+    limit_bytes: int = 500_000,
+    progress: Progress | None = None,
+) -> Batch:
     """What a domain is to be sent now, oldest first.
 
     ``trusted``: it has proven itself by certificate, or the administrator does without that; else only what is public
-    goes. The first row is always whole, however many recipients it has.
+    goes. ``progress``: of the last batch that was confirmed. A batch ends before it is twice as large as its limits,
+    and behind a row that has more recipients than go into one.
     """
     audiences = audiences_allowed(domain, local_domain=tx.domain, trusted=trusted)
+    recipients = _Recipients(tx, domain, limit_stanzas, limit_bytes)
     deliveries: list[Delivery] = []
-    readers: dict[int, list[Reader]] = {}
-    stanzas = after = 0
+    stanzas = size = after = 0
     for _ in range(PAGES_MAX):
         rows = tx.outbox.owed(domain, audiences, after=after, limit=limit_rows)
         for row in rows:
             after = row.id
-            delivery = _delivery(tx, domain, row, audiences, readers)
+            start = progress.after if progress is not None and progress.row == row.id else _FROM_THE_START
+            delivery, more = _delivery(row, audiences, recipients, start)
             if delivery is None:
                 continue
             deliveries.append(delivery)
+            if more is not None:
+                return Batch(deliveries=tuple(deliveries), progress=Progress(row=row.id, after=more))
             stanzas += 1 if delivery.stanza else len(delivery.recipients)
-            if stanzas >= limit_stanzas or len(deliveries) >= limit_rows:
+            size += len(delivery.stanza or "") + len(delivery.recipients) * _size(delivery.event)
+            if stanzas >= limit_stanzas or size >= limit_bytes or len(deliveries) >= limit_rows:
                 return Batch(deliveries=tuple(deliveries))
         if deliveries or len(rows) < limit_rows:
             break
@@ -110,27 +146,23 @@ def next_batch(tx: Transaction, domain: str, trusted: bool, limit_rows: int = 50
 
 
 def _delivery(
-    tx: Transaction, domain: str, row: Owed, audiences: frozenset[Audience], known: dict[int, list[Reader]]
-) -> Delivery | None:
-    """What settles a row; None if it has to wait."""
+    row: Owed, audiences: frozenset[Audience], recipients: "_Recipients", start: After
+) -> tuple[Delivery | None, After | None]:
+    """What settles a row, or some of its recipients and where the others begin; None if it has to wait."""
+    settled = (row.id,)
     if row.stanza is not None:
-        return Delivery(ids=(row.id,), stanza=row.stanza)
+        return Delivery(ids=settled, stanza=row.stanza), None
     event = _event(row)
     if event is None:
-        return Delivery(ids=(row.id,))
+        return Delivery(ids=settled), None
     audience = narrower(row.audience, audience_of(event.node.config))
     if row.item is not None:
         audience = narrower(audience, row.item.audience)
     if audience not in audiences:
-        return Delivery(ids=(row.id,)) if audience is Audience.LOCAL else None
-    if event.node.key not in known:
-        known[event.node.key] = _readers(tx, event.node, domain)
-    recipients = (
-        reader.jid
-        for reader in known[event.node.key]
-        if audience in audiences_readable(event.node.config, reader.facts)
-    )
-    return Delivery(ids=(row.id,), event=event, recipients=tuple(recipients))
+        return (Delivery(ids=settled) if audience is Audience.LOCAL else None), None
+    readers, more = recipients.page(event, start)
+    allowed = (reader.jid for reader in readers if audience in audiences_readable(event.node.config, reader.facts))
+    return Delivery(ids=settled if more is None else (), event=event, recipients=tuple(allowed)), more
 
 
 def _event(row: Owed) -> NodeEvent | None:
@@ -149,15 +181,50 @@ def _event(row: Owed) -> NodeEvent | None:
     return NodeConfigured(seq=row.seq, node=node)
 
 
-def _readers(tx: Transaction, node: Node, domain: str) -> list[Reader]:
-    """Subscribers, and contacts that are interested and not told as subscribers already."""
-    readers = [reader for reader in tx.subscriptions.readers(node, domain) if reader.deliver]
-    told = {reader.jid for reader in readers}
-    return readers + [
-        reader
-        for reader in tx.interests.readers(node, domain)
-        if reader.jid not in told and reader.jid.bare not in told
-    ]
+def _size(event: NodeEvent | None) -> int:
+    """About how many bytes the notification of an event has."""
+    return STANZA_BYTES + (len(event.item.payload.encode()) if isinstance(event, ItemPublished) else 0)
+
+
+class _Recipients:
+    """Who at a domain is told of events, in pages: first those who subscribed, then contacts that are interested.
+
+    A contact who is told as a subscriber is not told a second time.
+    """
+
+    def __init__(self, tx: Transaction, domain: str, limit_stanzas: int, limit_bytes: int) -> None:
+        self._tx = tx
+        self._domain = domain
+        self._limit_stanzas = limit_stanzas
+        self._limit_bytes = limit_bytes
+        self._first: dict[tuple[int, int], tuple[list[Reader], After | None]] = {}
+
+    def page(self, event: NodeEvent, start: After) -> tuple[list[Reader], After | None]:
+        """The next of them, and where the page after that begins."""
+        each, limit = _size(event), self._limit_stanzas
+        while limit > 1 and limit * each > self._limit_bytes:
+            limit //= 2
+        if start != _FROM_THE_START:
+            return self._read(event.node, start, limit)
+        # Usually all followers are one page, and the next event is of the same node.
+        key = event.node.key, limit
+        known = self._first.get(key)
+        if known is None:
+            known = self._first[key] = self._read(event.node, start, limit)
+        return known
+
+    def _read(self, node: Node, start: After, limit: int) -> tuple[list[Reader], After | None]:
+        readers: list[Reader] = []
+        if isinstance(start, int):
+            found = self._tx.subscriptions.readers_page(node, self._domain, after=start, limit=limit)
+            readers = [reader for reader in found if reader.deliver]
+            if len(found) == limit:
+                return readers, found[-1].id
+            start, limit = "", limit - len(found)
+        found = self._tx.interests.readers_page(node, self._domain, after=start, limit=limit)
+        # Of contacts that are none any more the row goes a moment after their presence subscription.
+        readers += [reader for reader in found if reader.facts.presence]
+        return readers, str(found[-1].jid) if len(found) == limit else None
 
 
 def done(tx: Transaction, ids: Sequence[int]) -> None:

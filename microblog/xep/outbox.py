@@ -2,7 +2,11 @@
 
 Each domain that is owed something has one worker, or one timer while it cannot be reached, or nothing while it is
 dormant. Memory holds the batch that is on its way and never a backlog. A batch that was not confirmed is sent again, so
-another server may see a notification twice and never miss one; order is kept.
+another server may see a notification twice and never miss one; order is kept. An event for more followers than go into
+a batch goes on behind the last one that was confirmed, and only after a restart from its beginning.
+
+Whatever cannot be rendered is left out and said in the log; whatever else goes wrong here counts as a failure of that
+domain, which is tried again: no domain's queue stands still for ever.
 
 A stream is opened before it is decided what may go, because what may go depends on what the other side has proved.
 """
@@ -21,12 +25,13 @@ from microblog.runtime import Clock, Tasks
 from microblog.store.crashpoint import crashpoint
 from microblog.store.database import Database, Transaction
 from microblog.usecases import delivering
-from microblog.usecases.delivering import Batch, Delivery
+from microblog.usecases.delivering import Batch, Delivery, Progress
 from microblog.wire import notification
 from microblog.xmpp.remote import DeliveryFailed
 from microblog.xmpp.s2s_out import StanzaTooLarge
 
 OVERLOAD_SECONDS: Final = 5
+HELD_SECONDS: Final = 3600
 _RANDOM: Final = SystemRandom()
 
 
@@ -60,6 +65,8 @@ class Outbox:
         self._dialback_suffices = dialback_suffices
         self._running: dict[str, bool] = {}  # True: woken meanwhile, look again
         self._failing: dict[str, IDelayedCall | None] = {}  # the timer; None while dormant
+        self._held: dict[str, IDelayedCall] = {}
+        self._progress: dict[str, Progress] = {}
         self._stopped = False
 
     async def start(self) -> None:
@@ -75,7 +82,7 @@ class Outbox:
     def stop(self) -> None:
         """Start nothing any more."""
         self._stopped = True
-        for domain in list(self._failing):
+        for domain in [*self._failing, *self._held]:
             self._cancel(domain)
 
     def wake(self, domain: str) -> None:
@@ -90,7 +97,7 @@ class Outbox:
 
     def contact(self, domain: str) -> None:
         """A domain has shown itself: if it is owed something, now is the time."""
-        if domain in self._failing:
+        if domain in self._failing or domain in self._held:
             self._cancel(domain)
             self.wake(domain)
 
@@ -98,10 +105,20 @@ class Outbox:
         if not self._stopped:
             self._failing[domain] = self._clock.later(seconds, self.contact, domain)
 
+    def _hold(self, domain: str, rows: int) -> None:
+        """Something waits for a certificate, which is no failure: what is public goes on as it comes."""
+        if domain not in self._held and not self._stopped:
+            self._log.warn(
+                "{rows} items for {domain} wait until it has a valid certificate: they are not public",
+                rows=rows,
+                domain=domain,
+            )
+            self._held[domain] = self._clock.later(HELD_SECONDS, self.contact, domain)
+
     def _cancel(self, domain: str) -> None:
-        timer = self._failing.pop(domain, None)
-        if timer is not None and timer.active():
-            timer.cancel()
+        for timer in (self._failing.pop(domain, None), self._held.pop(domain, None)):
+            if timer is not None and timer.active():
+                timer.cancel()
 
     async def _work(self, domain: str) -> None:
         try:
@@ -115,6 +132,9 @@ class Outbox:
         except Refusal:
             # The database has too much to do.
             self._wait(domain, OVERLOAD_SECONDS)
+        except Exception as error:
+            self._log.failure("Delivery to {domain} failed", domain=domain)
+            await self._failed(domain, f"internal error ({type(error).__name__})")
         finally:
             del self._running[domain]
 
@@ -127,20 +147,38 @@ class Outbox:
                     return
                 await self._servers.deliver(domain, ())
             trusted = self._dialback_suffices or self._servers.proof(domain) is Proof.CERTIFICATE
-            batch = await self._database.read(delivering.next_batch, domain, trusted)
+            progress = self._progress.get(domain)
+            batch = await self._database.read(delivering.next_batch, domain, trusted, progress=progress)
+            if self._servers.proof(domain) is None:
+                # Opening another stream takes a while, and then others may be entitled.
+                continue
             if not batch.deliveries:
                 if batch.held:
-                    raise DeliveryFailed(f"{batch.held} items are not for servers without a valid certificate")
+                    self._hold(domain, batch.held)
+                else:
+                    self._progress.pop(domain, None)
                 return
             ids = await self._send(domain, batch, Proof.CERTIFICATE if trusted else Proof.DIALBACK)
             crashpoint("K7")
-            await self._database.write(_settle, domain, ids, failing)
+            if batch.progress is not None:
+                self._progress[domain] = batch.progress
+            if ids or failing:
+                await self._settle(domain, ids, failing)
             failing = False
+
+    async def _settle(self, domain: str, ids: Sequence[int], failing: bool) -> None:
+        while True:
+            try:
+                await self._database.write(_settle, domain, ids, failing)
+                return
+            except Refusal:
+                # They have been delivered: better to wait here than to send them a second time.
+                await self._clock.sleep(OVERLOAD_SECONDS)
 
     async def _send(self, domain: str, batch: Batch, minimum: Proof) -> list[int]:
         """Send a batch; the rows that are settled."""
         deliveries = list(batch.deliveries)
-        rendered = [_render(delivery) for delivery in deliveries]
+        rendered = [self._render(delivery) for delivery in deliveries]
         while True:
             stanzas = [stanza for some in rendered for stanza in some]
             try:
@@ -154,6 +192,16 @@ class Outbox:
                 self._leave_out(domain, rendered, failure)
                 continue
             return [id_ for delivery in deliveries for id_ in delivery.ids]
+
+    def _render(self, delivery: Delivery) -> list[bytes]:
+        if delivery.stanza is not None:
+            return [delivery.stanza.encode()]
+        try:
+            splice = None if delivery.event is None else notification.render(delivery.event)
+        except Exception:
+            self._log.failure("An event of {node} cannot be told", node=delivery.event and delivery.event.node.name)
+            return []
+        return [] if splice is None else [splice.to(recipient) for recipient in delivery.recipients]
 
     def _leave_out(self, domain: str, rendered: list[list[bytes]], failure: StanzaTooLarge) -> None:
         position = failure.position
@@ -182,13 +230,6 @@ class Outbox:
             reason=reason,
         )
         self._wait(domain, seconds)
-
-
-def _render(delivery: Delivery) -> list[bytes]:
-    if delivery.stanza is not None:
-        return [delivery.stanza.encode()]
-    splice = None if delivery.event is None else notification.render(delivery.event)
-    return [] if splice is None else [splice.to(recipient) for recipient in delivery.recipients]
 
 
 def _owes(tx: Transaction, domain: str) -> bool:

@@ -89,15 +89,90 @@ def test_posts_go_in_order(tx: Transaction) -> None:
     assert [name for name, _ in told(batch(tx, rows=2))] == ["2", "3"]
 
 
-def test_a_batch_has_so_many_stanzas_but_a_row_is_whole(tx: Transaction) -> None:
-    an_account(tx)
-    people = [JID.parse(f"p{n}@{CAPULET}") for n in range(7)]
-    for jid in people:
+def people(tx: Transaction, count: int) -> list[JID]:
+    found = [JID.parse(f"p{n}@{CAPULET}") for n in range(count)]
+    for jid in found:
         subscribe(tx, jid)
+    return found
+
+
+def pages(tx: Transaction, stanzas: int, **more: int) -> list[list[tuple[str, tuple[JID, ...]]]]:
+    """What goes in each batch until nothing is owed."""
+    found, progress = [], None
+    while (page := next_batch(tx, CAPULET, True, 50, stanzas, progress=progress, **more)).deliveries:
+        found.append(told(page))
+        done(tx, page)
+        progress = page.progress
+    assert tx.outbox.backlog() == {}
+    return found
+
+
+def test_a_batch_has_so_many_stanzas_or_a_page_more(tx: Transaction) -> None:
+    an_account(tx)
+    everybody = people(tx, 7)
     for n in range(3):
         post(tx, str(n), str(n))
-    assert told(batch(tx, stanzas=5)) == [("0", tuple(people))]
+    first = batch(tx, stanzas=5)
+    assert told(first) == [("0", tuple(everybody[:5]))]
+    assert [one.ids for one in first.deliveries] == [()]
     assert [name for name, _ in told(batch(tx, stanzas=8))] == ["0", "1"]
+
+
+@pytest.mark.parametrize("count", [9, 10, 11])
+def test_many_followers_are_told_page_by_page_in_order(tx: Transaction, count: int) -> None:
+    an_account(tx)
+    everybody = people(tx, count)
+    for n in range(2):
+        post(tx, str(n), str(n))
+    assert [pair for page in pages(tx, 5) for pair in page if pair[1]] == [
+        (str(n), tuple(everybody[at : at + 5])) for n in range(2) for at in range(0, count, 5)
+    ]
+
+
+def test_a_long_post_goes_to_fewer_at_a_time(tx: Transaction) -> None:
+    """More than a stream takes at once would end it, now and at each further attempt."""
+    an_account(tx)
+    everybody = people(tx, 10)
+    post(tx, "1", "x" * 60_000)
+    sizes = [len(recipients) for page in pages(tx, 200, limit_bytes=200_000) for _, recipients in page if recipients]
+    assert max(sizes) <= 3 and sum(sizes) == len(everybody)
+
+
+def test_contacts_come_behind_subscribers_on_their_own_pages(tx: Transaction) -> None:
+    an_account(tx)
+    everybody = people(tx, 3)
+    for n in range(5):
+        jid = JID.parse(f"p{n}@{CAPULET}")
+        a_contact(tx, ROMEO, jid, "from")
+        full = jid.with_resource("balcony")
+        subscribing.presence_interest(tx, Interest(service=ROMEO, jid=full, nodes=frozenset([MICROBLOG])))
+        everybody += [full] if n > 2 else []
+    post(tx, "1")
+    assert [jid for page in pages(tx, 2) for _, recipients in page for jid in recipients] == everybody
+
+
+def test_an_edit_between_two_pages(tx: Transaction) -> None:
+    """The others need not hear of what was there before."""
+    an_account(tx)
+    everybody = people(tx, 4)
+    post(tx, "1", "one")
+    first = batch(tx, stanzas=2)
+    done(tx, first)
+    post(tx, "1", "one, better", minutes=1)
+    second = next_batch(tx, CAPULET, True, progress=first.progress)
+    assert told(second) == [("1", tuple(everybody))]
+    done(tx, second)
+    assert tx.outbox.backlog() == {}
+
+
+def test_a_contact_that_is_none_any_more_hears_nothing(tx: Transaction) -> None:
+    """The roster has changed and the interest has not been taken away yet."""
+    an_account(tx)
+    a_contact(tx, ROMEO, JULIET, "from")
+    subscribing.presence_interest(tx, Interest(service=ROMEO, jid=BALCONY, nodes=frozenset([MICROBLOG])))
+    post(tx, "1")
+    a_contact(tx, ROMEO, JULIET, "none")
+    assert told(batch(tx)) == [("1", ())]
 
 
 @pytest.mark.parametrize("how", ["unsubscribed", "outcast", "deliver"])

@@ -3,14 +3,20 @@
 from typing import Any
 
 import pytest
+from twisted.internet.defer import fail
 
+from microblog.model.errors import ResourceConstraint
 from microblog.model.item import Proof
-from microblog.usecases import delivering
+from microblog.model.jid import JID
+from microblog.usecases import delivering, subscribing
+from microblog.usecases.subscribing import Subscribe
 from microblog.wire import ns
 from microblog.wire.xml import Element
 from microblog.xep.outbox import Outbox
+from microblog.xmpp.remote import DeliveryFailed
 from microblog.xmpp.s2s_out import StanzaTooLarge
 from tests.conftest import Time
+from tests.im.town import SlowDatabase
 from tests.xep.square import FEED, Square, World, option, publishes, told
 
 ROMEO = "romeo@montague.example"
@@ -137,9 +143,11 @@ def test_what_is_not_public_waits_for_a_certificate(square: Square, time: Time) 
     followed_by(square, "juliet@capulet.example")
     publishes(romeo, "2", "b", node="urn:tune")
     publishes(romeo, "3")
-    time.advance(60)
     assert ids(square.world.hears()) == ["3"]
     assert backlog(square) == {CAPULET: 1}
+    time.advance(86_400)
+    publishes(romeo, "4")
+    assert ids(square.world.hears()) == ["4"], "what is public goes on, however long something else waits"
     square.world.proofs[CAPULET] = Proof.CERTIFICATE
     square.outbox.contact(CAPULET)
     assert ids(square.world.hears()) == ["2"]
@@ -175,6 +183,95 @@ def test_what_is_too_large_for_a_peer_does_not_stop_the_rest(square: Square) -> 
     world = Narrow()
     Outbox(square.database, world, square.clock, square.tasks).wake(CAPULET)
     assert ids(world.hears()) == ["1", "1", "3", "3"]
+    assert backlog(square) == {}
+
+
+class Faulty(World):
+    """A server whose stream ends after so many batches, and again and again."""
+
+    batches = 2
+
+    async def deliver(self, domain: str, stanzas: Any, minimum_proof: Proof = Proof.DIALBACK) -> None:
+        if stanzas:
+            self.batches -= 1
+            if self.batches < 0:
+                self.streams.discard(domain)
+                self.batches = 1
+                raise DeliveryFailed("the stream ended")
+        await super().deliver(domain, stanzas, minimum_proof)
+
+
+def test_a_crowd_at_one_domain_is_told_on_from_where_it_was(square: Square, time: Time) -> None:
+    guests = [f"guest{number}@capulet.example" for number in range(900)]
+
+    def subscribe(tx: Any) -> None:
+        for guest in guests:
+            jid = JID.parse(guest)
+            subscribing.subscribe(tx, Subscribe(service=JID.parse(ROMEO), node=FEED, actor=jid, jid=jid))
+
+    square.database.run(subscribe)
+    square.database.listeners.clear()
+    romeo = square.online("romeo", "orchard")
+    publishes(romeo, "1")
+    publishes(romeo, "2")
+    world = Faulty()
+    Outbox(square.database, world, square.clock, square.tasks).wake(CAPULET)
+    assert len(world.taken) == 400
+    for _ in range(60):
+        time.advance(60)
+    heard = [(item, to) for _, to, item in told(world.hears())]
+    assert heard == [(item, guest) for item in ("1", "2") for guest in guests]
+    assert backlog(square) == {}
+
+
+class Broken(World):
+    """What fails in a way that nobody thought of."""
+
+    async def deliver(self, domain: str, stanzas: Any, minimum_proof: Proof = Proof.DIALBACK) -> None:
+        if domain in self.down:
+            raise RuntimeError
+        await super().deliver(domain, stanzas, minimum_proof)
+
+
+def test_a_bug_is_a_failure_of_that_attempt_only(square: Square, time: Time) -> None:
+    followed_by(square, "juliet@capulet.example")
+    square.database.listeners.clear()
+    publishes(square.online("romeo", "orchard"), "1")
+    world = Broken()
+    world.down.add(CAPULET)
+    Outbox(square.database, world, square.clock, square.tasks).wake(CAPULET)
+    world.down.clear()
+    time.advance(60)
+    assert ids(world.hears()) == ["1"]
+
+
+class Overloaded(SlowDatabase):
+    """A database that refuses the next write."""
+
+    refusals = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def read(self, fn: Any, *args: Any, **more: Any) -> Any:
+        return self._database.read(fn, *args, **more)
+
+    def write(self, fn: Any, *args: Any) -> Any:
+        if self.refusals:
+            self.refusals -= 1
+            return fail(ResourceConstraint())
+        return self._database.write(fn, *args)
+
+
+def test_what_was_delivered_is_not_sent_again_because_the_database_is_busy(square: Square, time: Time) -> None:
+    followed_by(square, "juliet@capulet.example")
+    romeo = square.online("romeo", "orchard")
+    square.outbox._database = database = Overloaded(square.database)  # type: ignore[assignment]
+    database.refusals = 2
+    publishes(romeo, "1")
+    time.advance(60)
+    time.advance(60)
+    assert ids(square.world.hears()) == ["1"]
     assert backlog(square) == {}
 
 
