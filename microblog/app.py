@@ -231,7 +231,7 @@ class Node(Service):
             accounts=login,
             router=router,
             preauth=enrolment.preauth,
-            preauth_feature=enrolment.stream_feature,
+            preauth_features=enrolment.stream_features,
             features=(*roster.stream_features, capabilities.stream_feature),
         )
 

@@ -5,13 +5,14 @@ registration is ``open``, or for the bearer of an invitation when it is ``invite
 an invitation, so then the request also carries a data form (§4) with a field ``token``. Tries are counted per
 address, before any key is derived.
 
+An invitation that was given as an ``xmpp:`` address is shown before (XEP-0445), and then needs no form.
+
 ``Registration`` is for people who are logged in: they see that they are registered, change their password (§3.3), which
 ends their other streams, and cancel their account (§3.2), which ends their subscriptions and all their streams.
 """
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final, Literal
+from typing import Literal
 
 from microblog.im.presence import Presence
 from microblog.model import jid as addresses
@@ -19,6 +20,7 @@ from microblog.model.account import ScramKeys
 from microblog.model.errors import (
     BadRequest,
     Forbidden,
+    ItemNotFound,
     JIDMalformed,
     NotAcceptable,
     NotAllowed,
@@ -34,13 +36,13 @@ from microblog.wire import notification, ns
 from microblog.wire.errors import StreamError, error_element
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
+from microblog.xep.rates import Rate
+from microblog.xmpp.c2s import Applicant
 from microblog.xmpp.dispatch import At, Extension, Route, Spec
 from microblog.xmpp.sessions import Sessions
 
 Mode = Literal["closed", "invite", "open"]
 DeriveKeys = Callable[[str], Awaitable[Sequence[ScramKeys]]]
-
-TRIERS_MAX: Final = 10_000
 
 
 class Enrolment:
@@ -51,18 +53,19 @@ class Enrolment:
         self._database = database
         self._derive = derive
         limits = database.limits
-        self._tries = _Tries(clock, limits.rate(limits.login_failures_per_address), limits.login_failure_window_seconds)
+        self._tries = Rate(clock, limits.rate(limits.login_failures_per_address), limits.login_failure_window_seconds)
 
     @property
-    def stream_feature(self) -> Element | None:
+    def stream_features(self) -> tuple[Element, ...]:
         """What to offer before authentication; nothing when registration is closed."""
-        return None if self._mode == "closed" else Element(ns.REGISTER_FEATURE, "register")
+        features = {"closed": (), "open": (ns.REGISTER_FEATURE,), "invite": (ns.REGISTER_FEATURE, ns.INVITE)}
+        return tuple(Element(uri, "register") for uri in features[self._mode])
 
-    async def preauth(self, element: Element, peer: str) -> Element | None:
-        """Answer an element that came before authentication; None if it is not a request to register.
-
-        ``peer`` is the address of the other end, without port.
-        """
+    async def preauth(self, element: Element, applicant: Applicant) -> Element | None:
+        """Answer an element that came before authentication; None if it is not a request to register."""
+        shown = element.find(ns.PRE_AUTHENTICATION, "preauth")
+        if element.name == "iq" and shown is not None and element.get("type") == "set" and self._mode == "invite":
+            return await self._show(element, shown, applicant)
         type_, query = element.get("type"), element.find(ns.REGISTER, "query")
         if element.name != "iq" or query is None or type_ not in ("get", "set") or self._mode == "closed":
             return None
@@ -71,21 +74,36 @@ class Enrolment:
                 raise BadRequest("an iq needs an id and exactly one child element")
             if type_ == "get":
                 return self._answer(element, "result", self._fields())
-            await self._register(query, peer)
+            await self._register(query, applicant)
         except Refusal as refusal:
             return self._answer(element, "error", error_element(refusal))
         return self._answer(element, "result", None)
 
-    async def _register(self, query: Element, peer: str) -> None:
+    async def _show(self, request: Element, shown: Element, applicant: Applicant) -> Element:
+        """XEP-0445: an invitation is shown first, and used by the registration that follows on this stream."""
+        try:
+            if not self._tries.allow(applicant.host):
+                raise ResourceConstraint("too many registrations from your address; try again later")
+            token = shown.get("token") or ""
+            try:
+                await self._database.read(registering.check_invite, token)
+            except NotAllowed as refusal:
+                raise ItemNotFound(refusal.text) from None
+        except Refusal as refusal:
+            return self._answer(request, "error", error_element(refusal))
+        applicant.invitation = token
+        return self._answer(request, "result", None)
+
+    async def _register(self, query: Element, applicant: Applicant) -> None:
         fields = _read_fields(query)
         username, password = fields.get("username"), fields.get("password")
         if not username or not password:
             raise NotAcceptable("username and password are needed")
-        invitation = fields.get("token")
+        invitation = fields.get("token") or applicant.invitation
         if self._mode == "invite" and not invitation:
             raise NotAllowed("an invitation is needed here: put its token into the form")
         localpart = _localpart(username)
-        if not self._tries.allow(peer):
+        if not self._tries.allow(applicant.host):
             raise ResourceConstraint("too many registrations from your address; try again later")
         keys = await self._derive(password)
         await self._database.write(
@@ -124,7 +142,7 @@ class Enrolment:
 class Registration(Extension):
     """Password and cancellation, for people who are logged in."""
 
-    specs = (Spec(77, "2.4"),)
+    specs = (Spec(77, "2.4"), Spec(445, "0.2.0"))
     features = (ns.REGISTER,)
 
     def __init__(
@@ -136,7 +154,7 @@ class Registration(Extension):
         self._presence = presence
         self._clock = clock
         limits = database.limits
-        self._tries = _Tries(clock, limits.rate(limits.login_failures_per_account), limits.login_failure_window_seconds)
+        self._tries = Rate(clock, limits.rate(limits.login_failures_per_account), limits.login_failure_window_seconds)
 
     def routes(self) -> Iterable[Route]:
         """At the node; COMPAT: some clients leave ``to`` out, which makes it their own account."""
@@ -199,34 +217,6 @@ class Registration(Extension):
         if request.to.localpart and request.to != account:
             raise Forbidden("this is another person's account")
         return account
-
-
-class _Tries:
-    """How often an address or account may try in a window of time."""
-
-    def __init__(self, clock: Clock, most: int | None, window_seconds: float) -> None:
-        self._clock = clock
-        self._most = most
-        self._window_seconds = window_seconds
-        # Oldest window first.
-        self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._counts)
-
-    def allow(self, who: str) -> bool:
-        """Count a try; False if it is one too many."""
-        if self._most is None:
-            return True
-        now = self._clock.monotonic()
-        while self._counts:
-            oldest, (began, _) = next(iter(self._counts.items()))
-            if now - began < self._window_seconds and len(self._counts) <= TRIERS_MAX:
-                break
-            del self._counts[oldest]
-        began, count = self._counts.get(who, (now, 0))
-        self._counts[who] = (began, count + 1)
-        return count < self._most
 
 
 def _read_fields(query: Element) -> dict[str, str]:

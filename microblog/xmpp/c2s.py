@@ -10,6 +10,7 @@ TLS from the first byte (XEP-0368).
 
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from twisted.internet.defer import CancelledError
@@ -36,7 +37,16 @@ from microblog.xmpp.tlslayer import TLSInfo
 _SWEEP_SECONDS: Final = 15
 _ERRORS: Final = "urn:xmpp:errors"  # XEP-0205 §5
 
-Preauth = Callable[[Element, str], Awaitable[Element | None]]
+
+@dataclass(slots=True)
+class Applicant:
+    """Somebody on a stream who has not logged in: the address, and the invitation that was shown on this stream."""
+
+    host: str
+    invitation: str | None = None
+
+
+Preauth = Callable[[Element, Applicant], Awaitable[Element | None]]
 
 
 class ClientRouter(Protocol):
@@ -56,8 +66,8 @@ class ClientRouter(Protocol):
 class Clients:
     """All client connections.
 
-    ``preauth`` answers registration before authentication (XEP-0077), with None for what is none; ``preauth_feature``
-    says so. ``features``: what else to offer after authentication.
+    ``preauth`` answers registration before authentication (XEP-0077), with None for what is none; ``preauth_features``
+    say so. ``features``: what else to offer after authentication.
     """
 
     def __init__(
@@ -71,7 +81,7 @@ class Clients:
         accounts: sasl.Accounts,
         router: ClientRouter,
         preauth: Preauth | None = None,
-        preauth_feature: Element | None = None,
+        preauth_features: Sequence[Element] = (),
         features: Sequence[Element] = (),
     ) -> None:
         self.domain = domain
@@ -82,7 +92,7 @@ class Clients:
         self.accounts = accounts
         self.router = router
         self.preauth = preauth
-        self.preauth_feature = preauth_feature
+        self.preauth_features = preauth_features
         self.features = features
         self.failures = LoginFailures(clock, limits)
         self._clients: set[Client] = set()
@@ -150,6 +160,7 @@ class Client:
     def __init__(self, clients: Clients, stream: Stream, direct_tls: bool, admission: Admission) -> None:
         self.stream = stream
         self.session: Session | None = None
+        self._applicant = Applicant(stream.host)
         self._clients = clients
         self._direct_tls = direct_tls
         self._admission: Admission | None = admission
@@ -159,6 +170,7 @@ class Client:
     async def serve(self) -> None:
         """From the connection to its end."""
         stream = self.stream
+        self._applicant.host = stream.host
         stream.on_closed.append(lambda _: self._settled())
         try:
             stream.deadline(self._clients.limits.c2s_auth_seconds)
@@ -241,7 +253,7 @@ class Client:
         await self._open(
             negotiation.mechanisms(offered),
             negotiation.channel_bindings(bindings) if bindings else None,
-            clients.preauth_feature if clients.preauth is not None else None,
+            *clients.preauth_features,
             negotiation.stream_limits(clients.limits.stream_header_max_bytes, None),
         )
         authentication = Authentication(
@@ -288,7 +300,7 @@ class Client:
 
     async def _before_authentication(self, element: Element) -> None:
         preauth = self._clients.preauth
-        answer = await preauth(element, self.stream.host) if preauth is not None and is_stanza(element) else None
+        answer = await preauth(element, self._applicant) if preauth is not None and is_stanza(element) else None
         if answer is None:
             raise refuse(element, "not-authorized")
         self.stream.send(answer)

@@ -11,12 +11,13 @@ from microblog.usecases import registering
 from microblog.wire import notification, ns
 from microblog.wire.errors import read_condition
 from microblog.wire.xml import Element
-from microblog.xep.registration import TRIERS_MAX, Enrolment, Mode, Registration, _Tries
+from microblog.xep.registration import Enrolment, Mode, Registration
+from microblog.xmpp.c2s import Applicant
 from tests.conftest import DOMAIN, Time
 from tests.im.town import Town, result
 from tests.xmltext import read
 
-PEER = "192.0.2.1"
+PEER = Applicant("192.0.2.1")
 FIELDS = "<username>juliet</username><password>R0m30 &amp; me</password>"
 
 
@@ -46,14 +47,14 @@ def password_of(database: Database, name: str, password: str) -> bool:
 
 def test_closed_registration_is_not_offered_and_not_answered(database: Database, time: Time) -> None:
     enrolment = an_enrolment("closed", database, time)
-    assert enrolment.stream_feature is None
+    assert enrolment.stream_features == ()
     assert result(enrolment.preauth(an_iq(FIELDS), PEER)) is None
     assert database.run(registering.list_accounts) == ()
 
 
 def test_open_registration_asks_for_name_and_password_and_makes_the_account(database: Database, time: Time) -> None:
     enrolment = an_enrolment("open", database, time)
-    assert enrolment.stream_feature == read("<register xmlns='http://jabber.org/features/iq-register'/>")
+    assert enrolment.stream_features == (read("<register xmlns='http://jabber.org/features/iq-register'/>"),)
     asked = result(enrolment.preauth(an_iq("", "get"), PEER))
     assert asked == read(
         "<iq type='result' from='montague.example' id='r1'><query xmlns='jabber:iq:register'>"
@@ -107,6 +108,24 @@ def test_malformed_iq_is_a_bad_request(database: Database, time: Time, text: str
     assert condition(result(an_enrolment("open", database, time).preauth(element, PEER))) == "bad-request"
 
 
+def test_invitation_is_shown_first_on_the_same_stream(database: Database, time: Time) -> None:
+    """XEP-0445, which is what a client does with the address that is printed."""
+    enrolment = an_enrolment("invite", database, time)
+    assert [feature.uri for feature in enrolment.stream_features] == [ns.REGISTER_FEATURE, ns.INVITE]
+    token = database.run(registering.create_invite)
+
+    def show(shown: str, applicant: Applicant) -> Element:
+        preauth = f"<preauth xmlns='urn:xmpp:pars:0' token='{shown}'/>"
+        return result(enrolment.preauth(read(f"<iq type='set' id='p' xmlns='jabber:client'>{preauth}</iq>"), applicant))
+
+    mine, another = Applicant("192.0.2.7"), Applicant("192.0.2.8")
+    assert condition(show("made up", mine)) == "item-not-found"
+    assert show(token, mine).get("type") == "result"
+    assert condition(result(enrolment.preauth(an_iq(FIELDS), another))) == "not-allowed"
+    assert result(enrolment.preauth(an_iq(FIELDS), mine)).get("type") == "result"
+    assert condition(show(token, another)) == "item-not-found"
+
+
 def a_form(token: str) -> str:
     values = {"FORM_TYPE": "jabber:iq:register", "username": "juliet", "password": "secret", "token": token}
     fields = "".join(f"<field var='{name}'><value>{value}</value></field>" for name, value in values.items())
@@ -139,7 +158,7 @@ def test_tries_of_one_address_are_counted(database: Database, time: Time) -> Non
         answer = result(enrolment.preauth(an_iq("<username>admin</username><password>x</password>"), PEER))
         assert condition(answer) == "not-acceptable"
     assert condition(result(enrolment.preauth(an_iq(FIELDS), PEER))) == "resource-constraint"
-    assert result(enrolment.preauth(an_iq(FIELDS), "192.0.2.2")).get("type") == "result"
+    assert result(enrolment.preauth(an_iq(FIELDS), Applicant("192.0.2.2"))).get("type") == "result"
     time.advance(database.limits.login_failure_window_seconds + 1)
     other = FIELDS.replace("juliet", "nurse")
     assert result(enrolment.preauth(an_iq(other), PEER)).get("type") == "result"
@@ -152,14 +171,6 @@ def test_tries_are_not_counted_without_rates(time: Time) -> None:
     for name in ("juliet", "nurse", "tybalt"):
         assert result(enrolment.preauth(an_iq(FIELDS.replace("juliet", name)), PEER)).get("type") == "result"
     database.close()
-
-
-def test_memory_of_tries_is_bounded(time: Time) -> None:
-    tries = _Tries(time.clock, 1, 60)
-    for number in range(TRIERS_MAX + 100):
-        assert tries.allow(str(number))
-    assert len(tries) <= TRIERS_MAX + 1
-    assert not tries.allow(str(TRIERS_MAX + 99))
 
 
 # People who are logged in

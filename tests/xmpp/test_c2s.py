@@ -19,7 +19,7 @@ from microblog.wire import ns
 from microblog.wire.errors import StreamError
 from microblog.wire.xml import Element
 from microblog.xmpp.admission import Admission, LoginFailures, address_key
-from microblog.xmpp.c2s import Clients
+from microblog.xmpp.c2s import Applicant, Clients
 from microblog.xmpp.sessions import Session, Sessions
 from microblog.xmpp.tls import Certificates
 from microblog.xmpp.tlslayer import TLSFailure
@@ -454,17 +454,17 @@ class Office:
     def __init__(self) -> None:
         self.asked: list[tuple[Element, str]] = []
 
-    async def preauth(self, element: Element, peer: str) -> Element | None:
+    async def preauth(self, element: Element, applicant: Applicant) -> Element | None:
         if element.find(ns.REGISTER, "query") is None:
             return None
-        self.asked.append((element, peer))
+        self.asked.append((element, applicant.host))
         return Element(ns.CLIENT, "iq", {"type": "result", "id": "r1"})
 
 
 def test_registration_before_login(certificates: Certificates) -> None:
     office = Office()
     feature = Element(ns.REGISTER_FEATURE, "register")
-    house = House(certificates, preauth=office.preauth, preauth_feature=feature)
+    house = House(certificates, preauth=office.preauth, preauth_features=[feature])
     client = house.connect("192.0.2.9")
     assert "iq-register" not in client.say(HEADER)
     client.say(STARTTLS)
