@@ -96,7 +96,7 @@ def measure(database: Database, followers: int, count: int) -> None:
     router = Router(DOMAIN, sessions, dispatch, tasks)
     router.messages = Messages(router)
     rates = PersonalRates(clock, database.limits)
-    dispatch.install([Following(router, database, Readers(sessions, database, tasks), rates, tasks)])
+    dispatch.install([Following(router, database, Readers(sessions, database, clock, tasks), rates, tasks)])
     heard = 0
     found: list[Element] = []
     parser = Parser(LIMITS, lambda header: None, found.append, lambda: None)

@@ -193,7 +193,7 @@ class Node(Service):
         self.servers.on_contact.append(self.outbox.contact)
         disco = Disco(database)
         capabilities = Capabilities(router.request, lambda: disco.caps)
-        readers = Readers(self.sessions, database, tasks)
+        readers = Readers(self.sessions, database, clock, tasks)
         notifications = Notifications(readers, rosters, database, clock, tasks, self.outbox.wake)
         approval = Approval(self.sessions, database, tasks)
         eventing = PersonalEventing(router, database, rosters, capabilities, readers, tasks)

@@ -3,7 +3,9 @@
 What happened is heard from the database after it was committed, in order. Each event is rendered once; its local
 readers are known from memory (``readers``); the address of each is spliced in and the bytes are written, a few hundred
 at a time, then the reactor has a turn. Remote domains that are owed the event are woken; their rows are in the
-database. Events of one node are told in order, one after the other; nodes do not wait for each other.
+database. Events of one node are told in order, one after the other; nodes do not wait for each other. None is left
+out: while many events of a service wait, whoever would add to them waits too (``readers.Backlog``), and a database that
+has too much to do is asked again.
 
 Readers are of two kinds. Whoever subscribed is told under the address that was subscribed. Whoever is the owner, or a
 contact who may see the owner's presence, and says ``+notify`` is told at that resource. Nobody is told twice.
@@ -16,6 +18,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from microblog.im.roster import ContactList
@@ -42,10 +45,10 @@ from microblog.xep.readers import Address, Readers
 from microblog.xmpp.sessions import Session
 
 SLICE: Final = 500
-QUEUE_MAX: Final = 1000
 REMEMBERED_MAX: Final = 20_000
-TRIES: Final = 5
+RETRY_MAX_SECONDS: Final = 30
 BUSY_SECONDS: Final = 5
+_NOBODY: Final[frozenset[JID]] = frozenset()
 
 
 class RosterSource(Protocol):
@@ -76,6 +79,8 @@ class Notifications:
         self._tasks = tasks
         self._wake = wake
         self._queues: dict[int, deque[NodeEvent]] = {}
+        # Who subscribed while events were waiting, and behind which event.
+        self._fresh: dict[int, dict[JID, int]] = {}
         self._told: OrderedDict[tuple[int, JID], int] = OrderedDict()
         self._unmarked: dict[tuple[int, JID], int] = {}
         self._marking = False
@@ -89,18 +94,19 @@ class Notifications:
             self._subscription_changed(event)
             return
         key = event.node.key
+        self._readers.backlog.add(event.node.service)
         queue = self._queues.get(key)
         if queue is None:
             self._queues[key] = deque((event,))
             self._tasks.spawn(self._tell_all(key), f"notifications of {event.node.service} {event.node.name}")
             return
-        if len(queue) >= QUEUE_MAX:
-            self._log.warn("Too many events of {node} wait; the oldest is not told", node=event.node.name)
-            queue.popleft()
         queue.append(event)
 
     def _subscription_changed(self, event: SubscriptionChanged) -> None:
         self._readers.changed(event)
+        if event.node.key in self._queues:
+            # What was published before they came is not told to them, or they would have the last item twice.
+            self._fresh.setdefault(event.node.key, {})[event.subscriber] = event.seq
         to_subscriber = event.tell_subscriber and self._is_here(event.subscriber)
         if event.tell_subscriber and not to_subscriber:
             self._wake(event.subscriber.domainpart)
@@ -129,13 +135,20 @@ class Notifications:
         queue = self._queues[key]
         try:
             while queue:
-                event = queue.popleft()
+                event = queue[0]
                 try:
                     await self._tell(event)
-                except Refusal:
-                    self._log.warn("Nobody could be told of what happened at {node}", node=event.node.name)
+                except CancelledError:
+                    raise
+                except Exception:
+                    self._log.failure("An event of {node} cannot be told", node=event.node.name)
+                queue.popleft()
+                self._readers.backlog.done(event.node.service)
         finally:
+            for event in queue:
+                self._readers.backlog.done(event.node.service)
             del self._queues[key]
+            self._fresh.pop(key, None)
 
     async def _tell(self, event: NodeEvent) -> None:
         splice = notification.render(event)
@@ -160,17 +173,28 @@ class Notifications:
 
     async def _audience(self, event: NodeEvent) -> tuple[list[Address], list[Session]]:
         """Who is told: addresses that subscribed, and sessions that say +notify."""
+        seconds = 1
+        while True:
+            try:
+                return await self._ask_audience(event)
+            except Refusal:
+                self._log.warn("Readers of {node} have to wait: the database is busy", node=event.node.name)
+            await self._clock.sleep(seconds)
+            seconds = min(2 * seconds, RETRY_MAX_SECONDS)
+
+    async def _ask_audience(self, event: NodeEvent) -> tuple[list[Address], list[Session]]:
         only = _recipients(event)
-        if only is None:
-            addresses = list(self._readers.subscribed(event.node.key).values())
-            contacts = await self._contacts(event.node)
-            addresses, contacts = await self._allowed(event, addresses, contacts)
-        else:
-            addresses, contacts = self._named(event.node, only)
-        for account, keep in self._readers.loading():
-            if only is None or any(recipient.bare == account for recipient in only):
-                keep(event)
-        return addresses, contacts
+        if only is not None:
+            await self._readers.loaded({recipient.bare for recipient in only})
+            # What was waiting for them in the database has been told at their login.
+            key = event.node.key
+            return self._named(event.node, [jid for jid in only if event.seq > self._told.get((key, jid.bare), 0)])
+        await self._readers.loaded()
+        addresses: Iterable[Address] = self._readers.subscribed(event.node.key).values()
+        fresh = self._fresh.get(event.node.key)
+        if fresh:
+            addresses = (address for address in addresses if fresh.get(address.jid, 0) < event.seq)
+        return await self._allowed(event, list(addresses), await self._contacts(event.node))
 
     def _named(self, node: Node, recipients: Iterable[JID]) -> tuple[list[Address], list[Session]]:
         """The readers a remote feed was meant for: those who subscribed, and contacts' sessions that say +notify."""
@@ -209,24 +233,14 @@ class Notifications:
         )
 
     async def _may_read(self, node: Node, asked: set[JID]) -> frozenset[JID]:
-        if not asked:
-            return frozenset()
-        for attempt in range(TRIES):
-            try:
-                return await self._database.read(subscribing.may_read, node.key, sorted(asked, key=str))
-            except Refusal:
-                await self._clock.sleep(2**attempt)
-        return await self._database.read(subscribing.may_read, node.key, sorted(asked, key=str))
+        return await self._database.read(subscribing.may_read, node.key, sorted(asked, key=str)) if asked else _NOBODY
 
     # somebody who has just come
 
-    def _arrived(self, account: JID, untold: receiving.Undelivered, missed: list[NodeEvent]) -> None:
-        events = {(event.node.key, event.seq): event for event in (*untold.events, *missed)}
-        for (node_key, seq), event in sorted(events.items(), key=lambda item: item[0][1]):
-            only = _recipients(event)
-            addresses = self._readers.subscribed(node_key) if only is None else only
-            if seq > self._told.get((node_key, account), 0):
-                self._tell_one(event, [address for address in addresses if address.bare == account])
+    def _arrived(self, account: JID, untold: receiving.Undelivered) -> None:
+        for event in untold.events:
+            if event.seq > self._told.get((event.node.key, account), 0):
+                self._tell_one(event, [address for address in _recipients(event) or () if address.bare == account])
         if self._readers.at(account):
             self._remember(untold.marks)
 

@@ -15,7 +15,7 @@ from collections.abc import Coroutine, Sequence
 from random import SystemRandom
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -132,6 +132,8 @@ class Outbox:
         except Refusal:
             # The database has too much to do.
             self._wait(domain, OVERLOAD_SECONDS)
+        except CancelledError:
+            raise
         except Exception as error:
             self._log.failure("Delivery to {domain} failed", domain=domain)
             await self._failed(domain, f"internal error ({type(error).__name__})")

@@ -82,6 +82,8 @@ class Pubsub(Extension):
     async def answer(self, request: Stanza) -> Element | None:
         """Find the verb and do it."""
         asked = pubsub.verb(request)
+        if request.type == "set":
+            await self._readers.backlog.room(request.to)
         return await self._verbs[asked.pubsub.uri, request.type, asked.name](request, asked)
 
     # §7: publishers

@@ -1,34 +1,37 @@
 """Who is there to be told: the subscriptions of accounts that are on line, in memory.
 
 An account's subscriptions are read when its first session becomes available and forgotten when its last one goes, so
-people who are off line cost nothing when somebody publishes. While they are being read the account is ``loading``:
-what happens meanwhile is kept for it and looked at again when it is known what it reads.
+people who are off line cost nothing when somebody publishes. While they are being read, telling waits (``loaded``):
+nobody may be left out only because it is not known yet what they read.
 
 An address has its sessions at hand, kept as sessions come and go, so that telling a crowd asks for nothing.
 
 Beside subscriptions there are interests (XEP-0163 §4.3.2): nodes by name, of whoever lets one read them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from microblog.model.contact import Contact
-from microblog.model.errors import Refusal
-from microblog.model.event import NodeEvent, SubscriptionChanged
+from microblog.model.errors import Refusal, ResourceConstraint
+from microblog.model.event import SubscriptionChanged
 from microblog.model.jid import JID
 from microblog.model.subscription import SubscriptionState
-from microblog.runtime import Tasks
+from microblog.runtime import Clock, Tasks
 from microblog.store.database import Database, Transaction
 from microblog.usecases import receiving
 from microblog.wire import notification
 from microblog.wire.stanza import Stanza
 from microblog.xmpp.sessions import Session, Sessions
 
-MISSED_MAX: Final = 1000
-Arrived = Callable[[JID, receiving.Undelivered, list[NodeEvent]], None]
+EVENTS_MAX: Final = 200
+ROOM_SECONDS: Final = 90
+RETRY_MAX_SECONDS: Final = 30
+Arrived = Callable[[JID, receiving.Undelivered], None]
 _NOTHING: Final = receiving.Undelivered(events=(), marks=())
 
 
@@ -43,26 +46,69 @@ class Address:
 
 @dataclass(slots=True, eq=False)
 class _Reader:
-    """``feeds``: node key to the addresses subscribed. ``missed``: None, or what was heard while they are read."""
+    """``feeds``: node key to the addresses subscribed. ``changes``: None, or what was heard while they are read.
+
+    ``waiting``: those who wait until they have been read.
+    """
 
     feeds: dict[int, set[JID]] = field(default_factory=dict)
     addresses: dict[JID, Address] = field(default_factory=dict)
-    missed: list[NodeEvent] | None = field(default_factory=list)
+    changes: list[SubscriptionChanged] | None = field(default_factory=list)
+    waiting: list[Deferred[None]] = field(default_factory=list)
+
+
+class Backlog:
+    """Events of each service that have yet to be told. When they are many, whoever would add to them waits: they are
+    kept in memory, and none may be left out.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._events: dict[JID, int] = {}
+        self._waiting: dict[JID, list[Deferred[None]]] = {}
+
+    def add(self, service: JID) -> None:
+        """One more."""
+        self._events[service] = self._events.get(service, 0) + 1
+
+    def done(self, service: JID) -> None:
+        """One less."""
+        left = self._events[service] = self._events[service] - 1
+        if not left:
+            del self._events[service]
+        if left < EVENTS_MAX:
+            for waiting in self._waiting.pop(service, ()):
+                waiting.callback(None)
+
+    async def room(self, service: JID) -> None:
+        """Wait until there is room for more. Raises ResourceConstraint."""
+        if self._events.get(service, 0) < EVENTS_MAX:
+            return
+        here = self._waiting.setdefault(service, [])
+        waiting: Deferred[None] = Deferred(here.remove)
+        here.append(waiting)
+        try:
+            await self._clock.deadline(waiting, ROOM_SECONDS)
+        except TimeoutError as error:
+            raise ResourceConstraint("what was published there has yet to be told; try again later") from error
 
 
 class Readers:
-    """A presence listener. ``arrived`` is called when an account's subscriptions are known, with its account, the
-    events it should have been told before, and those that were heard while its subscriptions were being read.
+    """A presence listener. ``arrived`` is called when an account's subscriptions are known, with its account and the
+    events it should have been told before.
     """
 
     _log = Logger()
     arrived: Arrived
 
-    def __init__(self, sessions: Sessions, database: Database, tasks: Tasks) -> None:
+    def __init__(self, sessions: Sessions, database: Database, clock: Clock, tasks: Tasks) -> None:
+        self.backlog = Backlog(clock)
         self._sessions = sessions
         self._database = database
+        self._clock = clock
         self._tasks = tasks
         self._readers: dict[JID, _Reader] = {}
+        self._loading: dict[JID, _Reader] = {}
         self._subscribed: dict[int, dict[JID, Address]] = {}
         self._interested: dict[str, set[Session]] = {}
         self._interests: dict[Session, frozenset[str]] = {}
@@ -82,18 +128,14 @@ class Readers:
             return [session] if session is not None and session.available else []
         return [session for session in self._sessions.available(address) if session.priority >= 0]
 
-    def loading(self) -> Iterator[tuple[JID, Callable[[NodeEvent], None]]]:
-        """The accounts whose subscriptions are being read, each with where to leave what it may have to be told."""
-        for account, reader in self._readers.items():
-            if reader.missed is not None:
-                yield account, self._keeper(reader.missed)
-
-    def _keeper(self, missed: list[NodeEvent]) -> Callable[[NodeEvent], None]:
-        def keep(event: NodeEvent) -> None:
-            if len(missed) < MISSED_MAX:
-                missed.append(event)
-
-        return keep
+    async def loaded(self, accounts: Container[JID] | None = None) -> None:
+        """Wait until the subscriptions are known of everybody who is there now, or of these accounts."""
+        loading = [reader for account, reader in self._loading.items() if accounts is None or account in accounts]
+        for reader in loading:
+            if reader.changes is not None:
+                waiting: Deferred[None] = Deferred(reader.waiting.remove)
+                reader.waiting.append(waiting)
+                await waiting
 
     # presence
 
@@ -136,8 +178,8 @@ class Readers:
         reader = self._readers.get(event.subscriber.bare)
         if reader is None:
             return
-        if reader.missed is not None:
-            self._keeper(reader.missed)(event)
+        if reader.changes is not None:
+            reader.changes.append(event)
         elif event.state == SubscriptionState.SUBSCRIBED:
             self._add(reader, event.node.key, event.subscriber)
         else:
@@ -155,25 +197,44 @@ class Readers:
             self._begin(account, replay=False)
 
     def _begin(self, account: JID, *, replay: bool) -> None:
-        reader = self._readers[account] = _Reader()
+        reader = self._readers[account] = self._loading[account] = _Reader()
         self._tasks.spawn(self._load(account, reader, replay), f"subscriptions of {account}")
 
     async def _load(self, account: JID, reader: _Reader, replay: bool) -> None:
-        feeds: Iterable[tuple[int, JID]] = ()
         untold = _NOTHING
         try:
-            feeds, untold = await self._database.read(_read_feeds, account, replay)
-        except Refusal:
-            self._log.warn("The subscriptions of {account} could not be read", account=account)
-        if self._readers.get(account) is not reader:
-            return
-        for node_key, jid in feeds:
-            self._add(reader, node_key, jid)
-        missed, reader.missed = reader.missed or [], None
-        for event in missed:
-            if isinstance(event, SubscriptionChanged):
-                self.changed(event)
-        self.arrived(account, untold, [event for event in missed if not isinstance(event, SubscriptionChanged)])
+            untold = await self._read(account, reader, replay)
+        finally:
+            changes, reader.changes = reader.changes or [], None
+            if self._readers.get(account) is reader:
+                del self._loading[account]
+                for event in changes:
+                    self.changed(event)
+                self.arrived(account, untold)
+            self._go_on(reader)
+
+    async def _read(self, account: JID, reader: _Reader, replay: bool) -> receiving.Undelivered:
+        seconds = 1
+        while self._readers.get(account) is reader:
+            try:
+                feeds, untold = await self._database.read(_read_feeds, account, replay)
+            except Refusal:
+                self._log.warn("The subscriptions of {account} cannot be read just now", account=account)
+                await self._clock.sleep(seconds)
+                seconds = min(2 * seconds, RETRY_MAX_SECONDS)
+                # What was heard before is in what will be read.
+                reader.changes = []
+                continue
+            if self._readers.get(account) is reader:
+                for node_key, jid in feeds:
+                    self._add(reader, node_key, jid)
+                return untold
+        return _NOTHING
+
+    def _go_on(self, reader: _Reader) -> None:
+        waiting, reader.waiting = reader.waiting, []
+        for one in waiting:
+            one.callback(None)
 
     def _add(self, reader: _Reader, node_key: int, jid: JID) -> None:
         address = reader.addresses.get(jid)
@@ -197,6 +258,8 @@ class Readers:
     def _forget(self, account: JID) -> None:
         reader = self._readers.pop(account, None)
         if reader is not None:
+            if self._loading.get(account) is reader:
+                del self._loading[account]
             for node_key, addresses in list(reader.feeds.items()):
                 for address in list(addresses):
                     self._remove(reader, node_key, address)

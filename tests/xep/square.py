@@ -65,7 +65,7 @@ class Square(Town):
         self.outbox = Outbox(database, self.world, clock, self.tasks)
         self.disco = Disco(database)
         self.capabilities = Capabilities(self.router.request, lambda: self.disco.caps)
-        self.readers = Readers(self.sessions, database, self.tasks)
+        self.readers = Readers(self.sessions, database, clock, self.tasks)
         self.notifications = Notifications(self.readers, self.rosters, database, clock, self.tasks, self.outbox.wake)
         self.pep = PersonalEventing(self.router, database, self.rosters, self.capabilities, self.readers, self.tasks)
         self.approval = Approval(self.sessions, database, self.tasks)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from microblog.model.errors import ResourceConstraint
 from microblog.model.jid import JID
@@ -13,9 +14,11 @@ from microblog.usecases import registering, subscribing
 from microblog.usecases.subscribing import Subscribe
 from microblog.wire import ns
 from microblog.xep.notifications import SLICE
+from microblog.xep.readers import EVENTS_MAX, ROOM_SECONDS
 from tests.conftest import Time
 from tests.im.town import Client, SlowDatabase
-from tests.xep.square import FEED, Square, address, asks, option, publishes, result, told
+from tests.xep.square import FEED, Square, address, asks, error, option, publishes, result, told
+from tests.xmltext import read
 
 ROMEO = "romeo@montague.example"
 
@@ -265,6 +268,98 @@ def test_unsubscribing_while_subscriptions_are_read_is_not_lost(square: Square) 
     slow.answer()
     publishes(romeo, "1")
     assert told(street.hears()) == []
+
+
+def slowly(square: Square) -> SlowDatabase:
+    slow = square.readers._database = SlowDatabase(square.database)  # type: ignore[assignment]
+    return slow
+
+
+def test_subscriptions_that_cannot_be_read_just_now_are_read_later(square: Square, time: Time) -> None:
+    romeo, street = square.online("romeo", "orchard"), square.online("benvolio", "street")
+    follows(street)
+    street.leaves()
+    square.readers._database = Overloaded(square.database, 2)  # type: ignore[assignment]
+    street = square.online("benvolio", "street")
+    publishes(romeo, "1")
+    assert told(street.hears()) == []
+    time.advance(1)
+    time.advance(2)
+    assert [item for _, _, item in told(street.hears())] == ["1"]
+
+
+def test_who_loses_access_while_subscriptions_are_read_is_not_told(square: Square) -> None:
+    square.befriend("romeo", "benvolio")
+    romeo, street = square.online("romeo", "orchard"), square.online("benvolio", "street")
+    publishes(romeo, "1", "a", node="urn:tune", options=option("access_model", "whitelist"))
+    member = "<affiliation jid='benvolio@montague.example' affiliation='member'/>"
+    result(asks(romeo, "set", f"<affiliations node='urn:tune'>{member}</affiliations>", owner=True))
+    follows(street, "urn:tune")
+    street.leaves()
+    slow = slowly(square)
+    street = square.online("benvolio", "street")
+    publishes(romeo, "2", "b", node="urn:tune")
+    none = member.replace("'member'", "'none'")
+    result(asks(romeo, "set", f"<affiliations node='urn:tune'>{none}</affiliations>", owner=True))
+    slow.answer()
+    assert told(street.hears()) == []
+
+
+def test_who_subscribes_while_events_wait_has_the_last_item_once(square: Square, time: Time) -> None:
+    romeo, street = square.online("romeo", "orchard"), square.online("benvolio", "street")
+    publishes(romeo, "0", node="urn:tune", options=option("access_model", "open"))
+    slow = slowly(square)
+    square.online("mercutio", "street")
+    publishes(romeo, "1", node="urn:tune")
+    follows(street, "urn:tune")
+    publishes(romeo, "2", node="urn:tune")
+    time.advance(0)
+    slow.answer()
+    assert [item for _, _, item in told(street.hears())] == ["1", "2"]
+
+
+def test_while_much_waits_publishers_wait_and_nothing_is_lost(square: Square, time: Time) -> None:
+    romeo, street = square.online("romeo", "orchard"), square.online("benvolio", "street")
+    publishes(romeo, "first", node="urn:tune", options=option("access_model", "open"))
+    follows(street, "urn:tune")
+    time.advance(0)
+    street.hears()
+    slow = slowly(square)
+    square.online("mercutio", "street")
+    for number in range(EVENTS_MAX):
+        publishes(romeo, str(number), node="urn:tune")
+    post = f"""<iq type='set' id='{{}}'><pubsub xmlns='{ns.PUBSUB}'><publish node='urn:tune'><item id='{{}}'>
+        <tune xmlns='urn:tune'/></item></publish></pubsub></iq>"""
+    for id_ in ("late", "later"):
+        Deferred.fromCoroutine(square.router.from_client(romeo.session, read(post.format(id_, id_))))
+    assert romeo.hears() == [] and told(street.hears()) == []
+    # Whoever asks, and whoever publishes elsewhere, does not wait.
+    result(asks(romeo, "get", "<items node='urn:tune' max_items='1'/>"))
+    publishes(street, "elsewhere")
+    time.advance(ROOM_SECONDS - 1)
+    slow.answer()
+    assert [answer.get("type") for answer in romeo.hears()] == ["result", "result"]
+    expected = [*map(str, range(EVENTS_MAX)), "late", "later"]
+    assert [item for _, _, item in told(street.hears())] == expected
+
+
+def test_nobody_waits_for_ever(square: Square, time: Time) -> None:
+    romeo = square.online("romeo", "orchard")
+    slow = slowly(square)
+    square.online("mercutio", "street")
+    for number in range(EVENTS_MAX):
+        publishes(romeo, str(number), node="urn:tune")
+    Deferred.fromCoroutine(
+        square.router.from_client(
+            romeo.session,
+            read(f"<iq type='set' id='1'><pubsub xmlns='{ns.PUBSUB}'><create node='urn:mood'/></pubsub></iq>"),
+        )
+    )
+    time.advance(ROOM_SECONDS)
+    (answer,) = romeo.hears()
+    assert error(answer) == ("resource-constraint", None)
+    slow.answer()
+    assert square.tasks.names() == []
 
 
 # feeds that are kept elsewhere
