@@ -96,7 +96,8 @@ def measure(database: Database, followers: int, count: int) -> None:
     router = Router(DOMAIN, sessions, dispatch, tasks)
     router.messages = Messages(router)
     rates = PersonalRates(clock, database.limits)
-    dispatch.install([Following(router, database, Readers(sessions, database, clock, tasks), rates, tasks)])
+    readers = Readers(sessions, database, clock, tasks)
+    dispatch.install([Following(router, database, readers, rates, clock, tasks)])
     heard = 0
     found: list[Element] = []
     parser = Parser(LIMITS, lambda header: None, found.append, lambda: None)

@@ -215,7 +215,7 @@ class Node(Service):
             Pubsub(router, database, readers, rates, clock),
             eventing,
             approval,
-            Following(router, database, readers, rates, tasks),
+            Following(router, database, readers, rates, clock, tasks),
             Microblog(),
         )
         disco.extensions = self.extensions

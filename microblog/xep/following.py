@@ -7,18 +7,23 @@ that we know whose posts to take in.
 Notifications that come are stored once and told to their recipient through the database (``notifications``): whoever
 followed but was not there gets them later, and nobody gets them twice. The sender is the domain that its stream was
 authenticated for. What nobody asked for is dropped.
+
+While nothing can be stored - the disk is full, the database has too much to do - what a domain sends waits here, in
+its order, and with it the answer to the ping that would confirm it: for longer than its sender waits for that answer.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
+from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
-from microblog.model.errors import InvalidJID, ItemNotFound, NotSubscribed, Refusal
+from microblog.model.errors import InvalidJID, ItemNotFound, NotSubscribed, Refusal, ResourceConstraint
 from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.model.subscription import SubscriptionState
-from microblog.runtime import Tasks
+from microblog.runtime import Clock, Tasks
 from microblog.store.crashpoint import crashpoint
 from microblog.store.database import Database, Transaction
 from microblog.usecases import following, receiving
@@ -34,6 +39,9 @@ from microblog.xep.readers import Readers
 from microblog.xmpp.dispatch import At, Extension, MessageRoute, PassOn, Route
 from microblog.xmpp.router import Router
 
+# More than remote.BARRIER_SECONDS: what is given up after that was never confirmed, and comes again.
+STORE_SECONDS: Final = 120
+STORE_RETRY_MAX_SECONDS: Final = 30
 FETCHES_MAX: Final = 50
 WAITING_MAX: Final = 1000
 
@@ -44,13 +52,21 @@ class Following(Extension):
     _log = Logger()
 
     def __init__(
-        self, router: Router, database: Database, readers: Readers, rates: PersonalRates, tasks: Tasks
+        self,
+        router: Router,
+        database: Database,
+        readers: Readers,
+        rates: PersonalRates,
+        clock: Clock,
+        tasks: Tasks,
     ) -> None:
         self._router = router
         self._database = database
         self._readers = readers
         self._rates = rates
+        self._clock = clock
         self._tasks = tasks
+        self._stuck: dict[str, DeferredLock] = {}  # by domain, what waits until something can be stored again
         self._fetching: dict[tuple[JID, str, tuple[str, ...]], list[Stanza]] = {}
         self.dropped = 0
 
@@ -134,21 +150,48 @@ class Following(Extension):
             self._fetch(message, notice, receipt.missing)
         return True
 
-    async def _receive(self, message: Stanza, notice: Notice) -> Receipt:
-        return await self._database.write(
-            receiving.receive,
-            Received(
-                service=message.from_,
-                node=notice.node,
-                recipient=message.to,
-                sender_domain=message.from_.domainpart,
-                proof=message.proof,
-                published=tuple(map(_received, notice.items)),
-                retracted=notice.retracted,
-                purged=notice.purged,
-                deleted=notice.deleted,
-            ),
+    async def _receive(self, message: Stanza, notice: Notice, *, live: bool = True) -> Receipt:
+        received = Received(
+            service=message.from_,
+            node=notice.node,
+            recipient=message.to,
+            sender_domain=message.from_.domainpart,
+            proof=message.proof,
+            published=tuple(map(_received, notice.items)),
+            retracted=notice.retracted,
+            purged=notice.purged,
+            deleted=notice.deleted,
+            live=live,
         )
+        until = self._clock.monotonic() + STORE_SECONDS
+        domain = received.sender_domain
+        await self._readers.backlog.room(received.service)
+        if domain not in self._stuck:
+            try:
+                return await self._database.write(receiving.receive, received)
+            except ResourceConstraint:
+                # What was under way with it may be stored before it.
+                received = replace(received, live=False)
+        turn = self._stuck.setdefault(domain, DeferredLock())
+        await turn.acquire()
+        try:
+            return await self._persist(received, until)
+        finally:
+            turn.release()
+            if not turn.locked and self._stuck.get(domain) is turn:
+                del self._stuck[domain]
+
+    async def _persist(self, received: Received, until: float) -> Receipt:
+        """Try again and again until a time. Raises ResourceConstraint."""
+        seconds = 1
+        while True:
+            try:
+                return await self._database.write(receiving.receive, received)
+            except ResourceConstraint:
+                if self._clock.monotonic() + seconds > until:
+                    raise
+            await self._clock.sleep(seconds)
+            seconds = min(2 * seconds, STORE_RETRY_MAX_SECONDS)
 
     async def _state_changed(self, message: Stanza, notice: Notice) -> None:
         """The other side approved, denied or ended a subscription (§8.6, §8.8.4) that there is."""
@@ -181,7 +224,7 @@ class Following(Extension):
             items = pubsub.read_answered_items(answer.payload)
             wanted = tuple(item for item in items if item.id in item_ids and item.payload is not None)
             for message in self._fetching[key] if wanted else ():
-                await self._receive(message, Notice(node=node, items=wanted))
+                await self._receive(message, Notice(node=node, items=wanted), live=False)
         except Refusal as refusal:
             self._log.debug("Items of {service} could not be had: {why}", service=service, why=refusal.text)
         finally:

@@ -69,7 +69,7 @@ class Square(Town):
         self.notifications = Notifications(self.readers, self.rosters, database, clock, self.tasks, self.outbox.wake)
         self.pep = PersonalEventing(self.router, database, self.rosters, self.capabilities, self.readers, self.tasks)
         self.approval = Approval(self.sessions, database, self.tasks)
-        self.following = Following(self.router, database, self.readers, rates, self.tasks)
+        self.following = Following(self.router, database, self.readers, rates, clock, self.tasks)
         database.listeners += [self.notifications.hear, self.approval.hear]
         self.presence.listeners += [self.readers, self.pep, self.approval]
         self.messages.error_listeners.append(self.pep.bounced)

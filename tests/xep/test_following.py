@@ -1,13 +1,21 @@
 """XEP-0060 from the subscriber's side: following people of other services."""
 
-import pytest
+from typing import Any
 
+import pytest
+from twisted.internet.defer import Deferred, fail
+
+from microblog.model.errors import ResourceConstraint
+from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.usecases import following
 from microblog.usecases.following import Followed
 from microblog.wire import ns
 from microblog.wire.xml import Element
-from tests.im.town import Client
+from microblog.xep.following import STORE_SECONDS
+from microblog.xmpp.remote import BARRIER_SECONDS
+from tests.conftest import Time
+from tests.im.town import Client, SlowDatabase
 from tests.xep.square import FEED, Square, address, error, told
 from tests.xmltext import read
 
@@ -266,3 +274,65 @@ def test_nobody_is_subscribed_by_another(square: Square) -> None:
     )
     assert follows(square) == []
     assert len(romeo.hears()) == 1
+
+
+class FullDisk(SlowDatabase):
+    """A database that can store nothing for a while."""
+
+    full = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def read(self, fn: Any, *args: Any, **more: Any) -> Any:
+        return self._database.read(fn, *args, **more)
+
+    def write(self, fn: Any, *args: Any) -> Any:
+        return fail(ResourceConstraint()) if self.full else self._database.write(fn, *args)
+
+
+def arrives(square: Square, text: str) -> Deferred[None]:
+    element = read(text)
+    to = JID.parse(element.attributes["to"])
+    sender = JID.parse(element.attributes["from"])
+    return Deferred.fromCoroutine(square.router.from_server(element, sender, to, Proof.CERTIFICATE))
+
+
+PING = "<iq type='get' id='ping' from='capulet.example' to='montague.example'><ping xmlns='urn:xmpp:ping'/></iq>"
+
+
+def test_what_cannot_be_stored_just_now_is_not_confirmed_and_not_lost(square: Square, time: Time) -> None:
+    romeo = romeo_follows(square)
+    square.following._database = disk = FullDisk(square.database)  # type: ignore[assignment]
+    for number in ("1", "2", "3"):
+        arrives(square, post(number))
+    ping = arrives(square, PING)
+    time.advance(1)
+    assert not ping.called and square.world_hears() == []
+    assert arrives(square, PING.replace("capulet", "verona")).called, "another domain does not wait"
+    square.world_hears()
+    disk.full = False
+    arrives(square, post("4"))
+    for _ in range(5):
+        time.advance(1)
+    assert [item for _, _, item in told(romeo.hears())] == ["1", "2", "3", "4"]
+    assert ping.called
+    assert [answer.get("type") for answer in square.world_hears()] == ["error"], "the ping's; nothing was bounced"
+    assert not square.following._stuck
+
+
+def test_a_disk_that_stays_full_holds_nobody_for_ever(square: Square, time: Time) -> None:
+    romeo_follows(square)
+    square.following._database = FullDisk(square.database)  # type: ignore[assignment]
+    for number in ("1", "2", "3"):
+        arrives(square, post(number))
+    ping = arrives(square, PING)
+    for _ in range(BARRIER_SECONDS + 5):
+        time.advance(1)
+    assert not ping.called, "whoever waits for the answer has given up before"
+    for _ in range(STORE_SECONDS):
+        time.advance(1)
+    assert ping.called
+    bounced = [answer.get("type") for answer in square.world_hears()]
+    assert bounced == ["error"] * 4
+    assert square.tasks.names() == [] and not square.following._stuck
