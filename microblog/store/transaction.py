@@ -64,9 +64,12 @@ class Transaction:
         """128 random bits as 26 letters and digits."""
         return base64.b32encode(secrets.token_bytes(16)).decode("ascii").rstrip("=").lower()
 
-    @property
+    @cached_property
     def disk_low(self) -> bool:
-        """Less room than the administrator wants left: new content is to be refused, cleaning up is not."""
+        """Less room than the administrator wants left: new content is to be refused, cleaning up is not.
+
+        Looked at once for all that is committed together.
+        """
         if self._folder is None:
             return False
         disk = os.statvfs(self._folder)
