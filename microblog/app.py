@@ -24,11 +24,12 @@ from microblog.im.message import Messages
 from microblog.im.presence import Presence
 from microblog.im.roster import Roster, Rosters
 from microblog.model.account import ScramKeys, derive_keys
+from microblog.model.errors import Refusal
 from microblog.runtime import Clock, Tasks
 from microblog.store import migrate
 from microblog.store.database import Database, open_database
 from microblog.terminal import sentence
-from microblog.usecases import following, noticing, registering
+from microblog.usecases import following, forgetting, noticing, registering
 from microblog.xep.approval import Approval
 from microblog.xep.caps import Capabilities
 from microblog.xep.disco import Disco
@@ -60,6 +61,7 @@ from microblog.xmpp.tls import Certificates
 
 CERTIFICATE_LOOK_SECONDS = 60
 FOLLOWED_LOOK_SECONDS = 300
+FORGET_SECONDS = 3600
 # The writer's thread comes back from each flush wanting the interpreter, which the reactor's thread by default gives
 # up only after 5 ms: ten times what the flush took. Measured with benchmarks/micro_publish.py.
 THREAD_SWITCH_SECONDS = 0.0002
@@ -257,6 +259,8 @@ class Node(Service):
         self.outside.start()
         self._ask_followed()
         self._followed_look = self.clock.every(FOLLOWED_LOOK_SECONDS, self._ask_followed)
+        self._start_forgetting()
+        self._forgetting = self.clock.every(FORGET_SECONDS, self._start_forgetting)
         self._certificate_look = self.clock.every(CERTIFICATE_LOOK_SECONDS, self._look_at_certificate)
         self._certificate_seen = self._certificate_stamp()
 
@@ -271,6 +275,24 @@ class Node(Service):
 
     async def _read_followed(self) -> None:
         self._followed = await self.database.read(following.followed_domains)
+
+    def _start_forgetting(self) -> None:
+        self.tasks.spawn(self._forget(), "forgetting")
+
+    async def _forget(self) -> None:
+        more = True
+        while more:
+            try:
+                forgotten = await self.database.write(forgetting.forget)
+            except Refusal:
+                return  # in an hour, then
+            more = forgotten.more
+            if forgotten.owed:
+                self._log.warn(
+                    "{rows} notifications were not taken for {days} days and are given up",
+                    rows=forgotten.owed,
+                    days=forgetting.DAYS,
+                )
 
     # certificate renewal
 
@@ -297,6 +319,7 @@ class Node(Service):
     async def _stop(self) -> None:
         self._certificate_look.stop()
         self._followed_look.stop()
+        self._forgetting.stop()
         self.outside.stop()
         self._close_ports()
         self.outbox.stop()

@@ -2,13 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, delete, exists, func, select
 
 from microblog.model.item import Audience
 from microblog.store import tables
 from microblog.store.prepared import insertion
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from microblog.store.transaction import Transaction
 
 _EVENTS = tables.events
@@ -35,6 +37,12 @@ _RETRACTIONS = (
     )
     .order_by(_EVENTS.c.seq.desc())
     .limit(bindparam("limit"))
+)
+# The oldest come first in the log: a look at its beginning is enough.
+_OLDEST = select(_EVENTS.c.seq, _EVENTS.c.created).order_by(_EVENTS.c.seq).limit(bindparam("limit")).subquery()
+_FORGET = delete(_EVENTS).where(
+    _EVENTS.c.seq.in_(select(_OLDEST.c.seq).where(_OLDEST.c.created < bindparam("before"))),
+    ~exists().where(tables.outbox.c.event_seq == _EVENTS.c.seq),
 )
 _LAST_KIND = (
     select(_EVENTS.c.seq)
@@ -93,3 +101,7 @@ class Events:
         where = {"node_id": node_key, "after": after, "upto": upto, "limit": limit}
         rows = self._connection.execute(_RETRACTIONS, where)
         return [(row[0], row[1]) for row in rows][::-1]
+
+    def forget(self, before: "datetime", limit: int) -> int:
+        """Of so many of the oldest events remove those that are older and owed to nobody; how many."""
+        return int(self._connection.execute(_FORGET, {"before": before, "limit": limit}).rowcount)

@@ -6,7 +6,7 @@ They outlive a restart: a contact's server tells us of its presence once and bel
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, bindparam, delete, exists, func, insert, literal, or_, select
+from sqlalchemy import and_, bindparam, delete, exists, insert, literal, or_, select
 
 from microblog.model.jid import JID
 from microblog.model.node import Node
@@ -26,8 +26,11 @@ _SERVICE = _INTERESTS.c.service == bindparam("service")
 _JID = _INTERESTS.c.jid == bindparam("jid")
 
 _OF = select(_INTERESTS.c.node).where(_JID, _SERVICE)
-_RESOURCES = select(func.count(_INTERESTS.c.jid.distinct())).where(
-    _INTERESTS.c.bare == bindparam("bare"), _SERVICE, _INTERESTS.c.jid != bindparam("jid")
+_RESOURCES = (
+    select(_INTERESTS.c.jid)
+    .where(_INTERESTS.c.bare == bindparam("bare"), _SERVICE, _INTERESTS.c.jid != bindparam("jid"))
+    .distinct()
+    .order_by(_INTERESTS.c.jid)
 )
 _GONE = delete(_INTERESTS).where(_JID)
 _GONE_HERE = _GONE.where(_SERVICE)
@@ -76,10 +79,10 @@ class Interests:
         where = {"service": str(node.service), "node": node.name}
         return [JID.parse(jid) for jid in self._connection.execute(_OF_NODE, where).scalars()]
 
-    def other_resources(self, service: JID, jid: JID) -> int:
-        """With how many other resources the same contact has an interest in a service."""
+    def other_resources(self, service: JID, jid: JID) -> tuple[JID, ...]:
+        """With which other resources the same contact has an interest in a service."""
         where = {"service": str(service), "jid": str(jid), "bare": str(jid.bare)}
-        return int(self._connection.execute(_RESOURCES, where).scalar_one())
+        return tuple(JID.parse(found) for found in self._connection.execute(_RESOURCES, where).scalars())
 
     def set(self, service: JID, jid: JID, nodes: Collection[str]) -> frozenset[str]:
         """Replace the nodes a full JID wants to hear of; the answer is those that are new."""

@@ -19,6 +19,8 @@ from microblog.store.nodes import NODE_COLUMNS, read_node
 from microblog.store.prepared import Prepared
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlalchemy import Select
 
     from microblog.store.transaction import Transaction
@@ -122,6 +124,8 @@ _COUNT = select(func.count()).where(_OUTBOX.c.domain == bindparam("domain"))
 _BACKLOG = select(_OUTBOX.c.domain, func.count()).group_by(_OUTBOX.c.domain).order_by(_OUTBOX.c.domain)
 _DONE = delete(_OUTBOX).where(_OUTBOX.c.id.in_(bindparam("ids", expanding=True)))
 _DROP = delete(_OUTBOX).where(_OUTBOX.c.domain == bindparam("domain"))
+_OLDEST = select(_OUTBOX.c.id, _OUTBOX.c.created).order_by(_OUTBOX.c.id).limit(bindparam("limit")).subquery()
+_FORGET = delete(_OUTBOX).where(_OUTBOX.c.id.in_(select(_OLDEST.c.id).where(_OLDEST.c.created < bindparam("before"))))
 _ADD = insert(_OUTBOX).inline()
 
 
@@ -169,9 +173,14 @@ class Outbox:
 
     def add_stanza(self, domain: str, stanza: str) -> None:
         """Owe a domain a stanza that is ready."""
-        self._connection.execute(
-            _ADD, {"domain": domain, "event_seq": None, "stanza": stanza, "created": self._transaction.now}
-        )
+        self.add_stanzas([(domain, stanza)])
+
+    def add_stanzas(self, stanzas: Iterable[tuple[str, str]]) -> None:
+        """Owe domains stanzas that are ready."""
+        now = self._transaction.now
+        rows = [{"domain": domain, "event_seq": None, "stanza": stanza, "created": now} for domain, stanza in stanzas]
+        if rows:
+            self._connection.execute(_ADD, rows)
 
     def owed(self, domain: str, audiences: frozenset[Audience], *, after: int = 0, limit: int) -> list[Owed]:
         """The oldest rows of a domain whose events have one of these audiences."""
@@ -197,6 +206,10 @@ class Outbox:
         """Remove rows."""
         if ids:
             self._connection.execute(_DONE, {"ids": list(ids)})
+
+    def forget(self, before: "datetime", limit: int) -> int:
+        """Of so many of the oldest rows remove those that are older; how many."""
+        return int(self._connection.execute(_FORGET, {"before": before, "limit": limit}).rowcount)
 
     def drop(self, domain: str) -> int:
         """Remove all rows of a domain; how many."""

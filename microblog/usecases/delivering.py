@@ -6,8 +6,8 @@
 - a batch is small, in stanzas and in bytes: an event for a hundred thousand followers at one domain goes to them page
   by page, and how far it came (``Progress``) is handed to the next call;
 - a domain that fails is tried again after 30 s, doubling to an hour on the first day, then every 6 hours until day 7
-  and every 24 hours until day 30. After that it is dormant: its rows stay, and nothing is tried until it shows itself
-  or somebody asks for it.
+  and every 24 hours until day 30. After that it is dormant: its rows stay for 90 days (``forgetting``), and nothing is
+  tried until it shows itself or somebody asks for it.
 """
 
 from collections.abc import Sequence

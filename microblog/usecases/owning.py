@@ -178,9 +178,9 @@ def delete(tx: Transaction, request: Delete) -> Node:
     told = node.config.notify_delete and node.config.deliver_notifications
     if told and request.notice is not None:
         remote = tx.subscriptions.elsewhere(node, tx.domain)
-        for jid in dict.fromkeys(remote + tx.interests.of_node(node)):
-            tx.outbox.add_stanza(jid.domainpart, request.notice(jid))
-            domains.add(jid.domainpart)
+        told_elsewhere = dict.fromkeys(remote + tx.interests.of_node(node))
+        tx.outbox.add_stanzas((jid.domainpart, request.notice(jid)) for jid in told_elsewhere)
+        domains.update(jid.domainpart for jid in told_elsewhere)
     subscribers = tuple(tx.subscriptions.here(node, tx.domain)) if told else ()
     seq = tx.events.record(node.key, events.PURGED)
     tx.nodes.delete(node)

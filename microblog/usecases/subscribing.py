@@ -26,6 +26,7 @@ from microblog.model.errors import (
     NotSubscribed,
     PendingSubscription,
     PersistentItemsUnsupported,
+    ResourceConstraint,
     TooManySubscriptions,
 )
 from microblog.model.event import SubscriptionChanged
@@ -442,19 +443,26 @@ def presence_interest(tx: Transaction, request: Interest) -> tuple[tuple[Node, I
     """Note what a remote contact that is present wants to hear of; the last items to send to it now.
 
     Who is not subscribed to the account's presence has no interest. Bounded in nodes and resources.
+
+    Raises: ResourceConstraint for one resource too many; some of the others may be gone without a word.
     """
     if request.jid.domainpart == tx.domain or request.service.domainpart != tx.domain:
         return ()
     contact = tx.contacts.get(request.service, request.jid.bare)
     if contact is None or not contact.sees_us:
         return ()
-    if tx.interests.other_resources(request.service, request.jid) >= RESOURCES_PER_CONTACT:
-        return ()
+    if request.nodes and len(interested_resources(tx, request.service, request.jid)) >= RESOURCES_PER_CONTACT:
+        raise ResourceConstraint("this contact has too many resources")
     wanted = sorted(request.nodes)[:INTERESTS_PER_RESOURCE]
     new = tx.interests.set(request.service, request.jid, wanted)
     if not new:
         return ()
     return last_items(tx, LastItems(reader=request.jid, services=(request.service,), nodes=new))
+
+
+def interested_resources(tx: Transaction, service: JID, jid: JID) -> tuple[JID, ...]:
+    """The other resources of a contact that wanted to hear of an account."""
+    return tx.interests.other_resources(service, jid)
 
 
 def presence_gone(tx: Transaction, jid: JID, service: JID | None = None) -> None:

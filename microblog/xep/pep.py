@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from microblog.im.roster import ContactList
 from microblog.model.contact import Contact
-from microblog.model.errors import Refusal
+from microblog.model.errors import Refusal, ResourceConstraint
 from microblog.model.item import Item
 from microblog.model.jid import JID
 from microblog.model.node import Node
@@ -158,12 +158,22 @@ class PersonalEventing(Extension):
         """Write down what a contact wants; who may not have it is not written down."""
         interest = Interest(service=account, jid=jid, nodes=nodes)
         try:
-            last = await self._database.write(subscribing.presence_interest, interest)
+            try:
+                last = await self._database.write(subscribing.presence_interest, interest)
+            except ResourceConstraint:
+                await self._forget_absent(account, jid)
+                last = await self._database.write(subscribing.presence_interest, interest)
         except Refusal:
             # At the next presence, then.
             self._present.pop((account, jid), None)
             return
         self._greet(jid, last)
+
+    async def _forget_absent(self, account: JID, contact: JID) -> None:
+        """Make room: some of a contact's resources have gone without a word, as when their server died."""
+        for jid in await self._database.read(subscribing.interested_resources, account, contact):
+            if (account, jid) not in self._present:
+                await self._gone(account, jid)
 
     def _greet(self, jid: JID, last: Iterable[tuple[Node, Item]]) -> None:
         for node, item in last:

@@ -22,6 +22,7 @@ from microblog.model.errors import (
     PendingSubscription,
     PresenceSubscriptionRequired,
     Refusal,
+    ResourceConstraint,
     TooManySubscriptions,
 )
 from microblog.model.event import SubscriptionChanged
@@ -573,9 +574,13 @@ def test_interests_are_bounded(tx: Transaction) -> None:
     a_contact(tx, ROMEO, JULIET, "from")
     interest(tx, BALCONY, *(f"n{n}" for n in range(1000)))
     assert len(tx.interests.of(ROMEO, BALCONY)) == subscribing.INTERESTS_PER_RESOURCE
-    for n in range(20):
+    for n in range(subscribing.RESOURCES_PER_CONTACT - 1):
         interest(tx, JULIET.with_resource(f"r{n}"), MICROBLOG)
-    assert tx.interests.other_resources(ROMEO, JULIET) == subscribing.RESOURCES_PER_CONTACT
+    with pytest.raises(ResourceConstraint):
+        interest(tx, JULIET.with_resource("one-too-many"), MICROBLOG)
+    interest(tx, JULIET.with_resource("one-too-many"))
+    interest(tx, BALCONY, "n1")
+    assert len(tx.interests.other_resources(ROMEO, JULIET)) == subscribing.RESOURCES_PER_CONTACT
 
 
 def test_a_contact_that_is_lost_hears_no_more(tx: Transaction) -> None:

@@ -3,6 +3,8 @@
 import pytest
 
 from microblog.model.jid import JID
+from microblog.usecases import subscribing
+from microblog.usecases.subscribing import RESOURCES_PER_CONTACT, Interest
 from microblog.wire import disco, ns
 from microblog.wire.disco import Caps, Identity, Info
 from microblog.wire.xml import Element, to_text
@@ -135,6 +137,18 @@ def test_she_is_told_also_after_this_server_was_away(square: Square) -> None:
     again = Square(square.database, square.clock)
     publishes(again.online("romeo", "orchard"), "1", "a", node=TUNE)
     assert told(again.world.hears()) == [(ROMEO, f"{JULIET}/balcony", "1")]
+
+
+def test_resources_that_went_without_a_word_do_not_keep_her_out(square: Square) -> None:
+    """Her server died, more than once, and her client has another resource each time."""
+    square.makes_contact("romeo", JULIET, "both")
+    gone = [f"{JULIET}/{number}" for number in range(RESOURCES_PER_CONTACT)]
+    for jid in gone:
+        interest = Interest(service=address("romeo"), jid=JID.parse(jid), nodes=frozenset([TUNE]))
+        square.database.run(subscribing.presence_interest, interest)
+    juliet_arrives(square)
+    assert interests(square) == {TUNE}
+    assert not any(interests(square, jid) for jid in gone)
 
 
 def test_she_leaves(square: Square) -> None:

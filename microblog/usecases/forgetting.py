@@ -1,0 +1,38 @@
+"""What is forgotten in time, so that nothing grows for ever.
+
+The log of events is there for other domains that have yet to be told and for our people who were away; a tombstone
+keeps a retracted item from being brought back by somebody who is late. After ``DAYS`` nobody is waited for any more:
+what a domain has not taken by then, after thirty days of trying and two months without a sign of life, is given up.
+Items are never forgotten here.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from microblog.store.transaction import Transaction
+
+DAYS = 90
+ROWS_MAX = 1000  # at once: others want to write too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """How much went. ``more``: there may be more that is old enough."""
+
+    events: int = 0
+    owed: int = 0
+    tombstones: int = 0
+    more: bool = False
+
+
+def forget(tx: Transaction) -> Forgotten:
+    """Remove what is too old, the oldest first and not all at once."""
+    before = tx.now - timedelta(days=DAYS)
+    owed = tx.outbox.forget(before, ROWS_MAX)
+    events = 0 if owed == ROWS_MAX else tx.events.forget(before, ROWS_MAX)
+    return Forgotten(
+        events=events,
+        owed=owed,
+        tombstones=tx.items.forget_tombstones(before),
+        more=ROWS_MAX in (owed, events),
+    )
