@@ -30,6 +30,7 @@ from microblog.usecases.following import remote_node
 from microblog.usecases.publishing import check_item_id, check_node_name, clamp_instant
 
 UNDELIVERED_MAX = 100
+UNDELIVERED_MAX_BYTES = 500_000  # a stream takes no more at once from one who only begins to read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,7 +298,8 @@ def delivered(tx: Transaction, told: Iterable[tuple[int, JID, int]]) -> None:
 
 
 def undelivered(tx: Transaction, recipient: JID, max: int = UNDELIVERED_MAX) -> Undelivered:
-    """What came for somebody and was not written to a session, oldest first; the newest, if it is more than ``max``.
+    """What came for somebody and was not written to a session, oldest first; the newest, if it is more than ``max``
+    or very long.
 
     An item that was edited or retracted since is told as it is now.
     """
@@ -310,5 +312,12 @@ def undelivered(tx: Transaction, recipient: JID, max: int = UNDELIVERED_MAX) -> 
             found.append(ItemPublished(seq=item.position, node=node, item=item, recipients=(account,)))
         for seq, item_id in tx.events.retractions(node.key, after, upto, max):
             found.append(ItemRetracted(seq=seq, node=node, item_id=item_id, recipients=(account,)))
-    found.sort(key=lambda event: event.seq)
-    return Undelivered(events=tuple(found[-max:]), marks=tuple(marks))
+    found.sort(key=lambda event: event.seq, reverse=True)
+    events: list[NodeEvent] = []
+    size = 0
+    for event in found[:max]:
+        size += len(event.item.payload.encode()) if isinstance(event, ItemPublished) else 0
+        if size > UNDELIVERED_MAX_BYTES:
+            break
+        events.append(event)
+    return Undelivered(events=tuple(reversed(events)), marks=tuple(marks))

@@ -328,6 +328,13 @@ def test_only_the_newest_of_very_much_is_told(tx: Transaction) -> None:
     assert waiting(tx) == []
 
 
+def test_only_the_newest_of_very_long_posts_is_told(tx: Transaction) -> None:
+    """All of them at once would end the stream of whoever comes, and be lost with it."""
+    for n in range(20):
+        arrives(tx, item(str(n), "x" * 60_000, n))
+    assert waiting(tx) == [str(n) for n in range(12, 20)]
+
+
 def test_a_clock_that_goes_back_changes_nothing(tx: Transaction) -> None:
     arrives(tx, item("1"))
     tx.now -= timedelta(days=1)
