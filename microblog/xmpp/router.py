@@ -129,7 +129,10 @@ class Router:
     async def _settled(self, domain: str, at_most: int = 0) -> None:
         """Wait until no more than so many stanzas of a domain are under way."""
         while len(under_way := self._under_way.get(domain) or deque()) > at_most:
-            await under_way[0]
+            # Not the task itself: whoever stops waiting for it must not stop it.
+            waiting: Deferred[None] = Deferred(lambda it: None)
+            under_way[0].addCallback(_wake, waiting)
+            await waiting
 
     async def _guarded(self, stanza: Stanza, handling: Awaitable[None]) -> None:
         """A stanza that meets a refusal, or a bug of ours, is answered; the stream and all others go on."""
@@ -231,3 +234,8 @@ class Router:
             id_ = None
         kind: stanzas.Kind = "iq" if element.name == "iq" else "message" if element.name == "message" else "presence"
         return stanzas.build(kind, "error", by, to, id_, error_element(refusal))
+
+
+def _wake(result: None, waiting: Deferred[None]) -> None:
+    if not waiting.called:
+        waiting.callback(None)
