@@ -98,7 +98,7 @@ def measure(database: Database, writers: int, publishes: int) -> None:
             f"{publishes} publishes by {writers} writers: {publishes / seconds:,.0f}/s, "
             f"{1000 * cpu / publishes:.3f} ms CPU each, {heard} events heard"
         )
-        Deferred.fromCoroutine(database.stop()).addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]
+        Deferred.fromCoroutine(database.stop()).addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]  # the reactor is a module to mypy
 
     def start() -> None:
         nonlocal started
@@ -108,8 +108,8 @@ def measure(database: Database, writers: int, publishes: int) -> None:
         for writer in range(writers):
             write(writer, 0)
 
-    reactor.callWhenRunning(start)  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.callWhenRunning(start)  # type: ignore[attr-defined]  # likewise
+    reactor.run()  # type: ignore[attr-defined]  # likewise
 
 
 if __name__ == "__main__":

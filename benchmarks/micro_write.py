@@ -44,7 +44,7 @@ def read_all(port: int, connections: int, ready: int) -> None:
     os.write(ready, b"x")
     while True:
         for key, _ in selector.select():
-            if not key.fileobj.recv(262_144):  # type: ignore[union-attr]
+            if not key.fileobj.recv(262_144):  # type: ignore[union-attr]  # only sockets are registered
                 return
 
 

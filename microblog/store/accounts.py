@@ -128,10 +128,6 @@ class Accounts:
         """May it log in?"""
         self._connection.execute(update(tables.accounts).where(_A.id == account.key).values(disabled=disabled))
 
-    def set_admin(self, account: Account, admin: bool) -> None:
-        """May it administer?"""
-        self._connection.execute(update(tables.accounts).where(_A.id == account.key).values(admin=admin))
-
     # Invitations
 
     def add_invite(self, token_hash: bytes, *, admin: bool, expires: datetime) -> None:

@@ -22,7 +22,6 @@ _SUBSCRIPTIONS = tables.subscriptions
 _CONTACTS = tables.contacts
 _ACCOUNTS = tables.accounts
 _NODES = tables.nodes
-CHUNK = 500
 
 # The owner's account, by which its roster is found; none where the service is no account of ours.
 ACCOUNT = select(_ACCOUNTS.c.id).where(_ACCOUNTS.c.localpart == bindparam("account")).scalar_subquery()

@@ -196,7 +196,7 @@ class WriteCount:
         if not self._sqlite:
             return lambda: self._statements
         driver = connection.connection.driver_connection
-        return lambda: int(driver.total_changes)  # type: ignore[union-attr]
+        return lambda: int(driver.total_changes)  # type: ignore[union-attr]  # SQLite's connection
 
     def _count(self, connection: Connection, cursor: Any, statement: str, *_: object) -> None:
         if statement[:6].upper() in ("INSERT", "UPDATE", "DELETE"):

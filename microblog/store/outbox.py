@@ -123,7 +123,6 @@ _ROWS_FOR: dict[frozenset[Audience], "Select[Any]"] = {}
 _COUNT = select(func.count()).where(_OUTBOX.c.domain == bindparam("domain"))
 _BACKLOG = select(_OUTBOX.c.domain, func.count()).group_by(_OUTBOX.c.domain).order_by(_OUTBOX.c.domain)
 _DONE = delete(_OUTBOX).where(_OUTBOX.c.id.in_(bindparam("ids", expanding=True)))
-_DROP = delete(_OUTBOX).where(_OUTBOX.c.domain == bindparam("domain"))
 _OLDEST = select(_OUTBOX.c.id, _OUTBOX.c.created).order_by(_OUTBOX.c.id).limit(bindparam("limit")).subquery()
 _FORGET = delete(_OUTBOX).where(_OUTBOX.c.id.in_(select(_OLDEST.c.id).where(_OLDEST.c.created < bindparam("before"))))
 _ADD = insert(_OUTBOX).inline()
@@ -210,10 +209,6 @@ class Outbox:
     def forget(self, before: "datetime", limit: int) -> int:
         """Of so many of the oldest rows remove those that are older; how many."""
         return int(self._connection.execute(_FORGET, {"before": before, "limit": limit}).rowcount)
-
-    def drop(self, domain: str) -> int:
-        """Remove all rows of a domain; how many."""
-        return int(self._connection.execute(_DROP, {"domain": domain}).rowcount)
 
 
 def _read(row: Any) -> Owed:

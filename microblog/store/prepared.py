@@ -40,7 +40,7 @@ class Prepared:
         cursor = self._run(connection, parameters)
         rows = cursor.fetchall()
         if not self._results:
-            return rows  # type: ignore[no-any-return]
+            return rows  # type: ignore[no-any-return]  # what the driver gives
         return [self._read(row) for row in rows]
 
     def first(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Any] | None:
@@ -78,7 +78,7 @@ class Prepared:
         for place, processor in self._binds:
             values[place] = processor(values[place])
         try:
-            return connection.connection.driver_connection.execute(self._sql, values)  # type: ignore[union-attr]
+            return connection.connection.driver_connection.execute(self._sql, values)  # type: ignore[union-attr]  # SQLite's
         except self._error as error:
             raise DBAPIError.instance(
                 self._sql, None, error, self._error, hide_parameters=True, dialect=connection.dialect
@@ -92,7 +92,7 @@ class Prepared:
 
     def _compile(self, connection: Connection) -> None:
         dialect = connection.dialect
-        compiled: Any = self._statement.compile(dialect=dialect)  # type: ignore[attr-defined]
+        compiled: Any = self._statement.compile(dialect=dialect)  # type: ignore[attr-defined]  # every statement has it
         self._error = dialect.loaded_dbapi.Error
         self._names = tuple(compiled.positiontup)
         binds = compiled.binds

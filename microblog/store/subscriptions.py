@@ -164,7 +164,6 @@ _UPDATE = (
     .values(state=bindparam("state"), subid=bindparam("subid"), options=bindparam("options"))
 )
 _DELETE = delete(_SUBSCRIPTIONS).where(_NODE, _SUBSCRIPTIONS.c.subscriber == bindparam("subscriber"))
-_DELETE_BARE = delete(_SUBSCRIPTIONS).where(_NODE, _SUBSCRIPTIONS.c.bare == bindparam("bare"))
 IMPLICIT = '{"implicit": true}'
 SILENT = '{"deliver": false}'
 
@@ -294,7 +293,7 @@ class Subscriptions:
         )
         return [self._reader(node, row, row[6]) for row in rows]
 
-    def _reader(self, node: Node, row: Sequence[Any], key: int = 0) -> Reader:
+    def _reader(self, node: Node, row: Sequence[Any], key: int) -> Reader:
         jid = JID.parse(row[0])
         facts = read_facts(node, jid, self._transaction.domain, row[2], row[3], row[4], row[5])
         return Reader(jid=jid, facts=facts, deliver=_read_options(row[1]).deliver, id=key)
@@ -354,10 +353,6 @@ class Subscriptions:
     def remove(self, node: Node, jid: JID) -> None:
         """Remove the subscription of exactly this address."""
         self._connection.execute(_DELETE, {"node_id": node.key, "subscriber": str(jid)})
-
-    def remove_all(self, node: Node, jid: JID) -> None:
-        """Remove all subscriptions of somebody."""
-        self._connection.execute(_DELETE_BARE, {"node_id": node.key, "bare": str(jid.bare)})
 
     def marks(self, node: Node, jid: JID) -> Marks | None:
         """How far somebody of ours has been told of a remote node's events."""
