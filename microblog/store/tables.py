@@ -27,6 +27,8 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
+    text,
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -144,6 +146,94 @@ contacts = Table(
     Index(None, "jid"),
 )
 
+linked_addresses = Table(
+    "linked_addresses",
+    metadata,
+    Column("jid", Text, primary_key=True, comment="bare JID elsewhere"),
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("confirmed", Boolean, nullable=False, default=False, comment="from both sides"),
+    Column("created", Instant, nullable=False),
+    Index(None, "account_id"),
+)
+
+preferences = Table(
+    "preferences",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+profiles = Table(
+    "profiles",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("nickname", Text, nullable=False, default=""),
+    Column("bio", Text, nullable=False, default=""),
+    Column("fields", Text, nullable=False, default="{}", comment="JSON: what else a vCard says"),
+    Column("avatar", LargeBinary),
+    Column("avatar_type", Text, nullable=False, default=""),
+    Column("avatar_hash", Text, nullable=False, default="", comment="SHA-1, hexadecimal"),
+    Column("updated", Instant, nullable=False),
+)
+
+held_messages = Table(
+    "held_messages",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("stanza", Text, nullable=False),
+    Column("created", Instant, nullable=False),
+    Index(None, "account_id", "id"),
+    Index(None, "created"),
+    comment="XEP-0160: messages to people who were not there",
+)
+
+shown = Table(
+    "shown",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("service", Text, nullable=False),
+    Column("node", Text, nullable=False),
+    Column("item_id", Text, nullable=False),
+    Column("shown", Instant, nullable=False),
+    UniqueConstraint("account_id", "service", "node", "item_id"),
+    Index(None, "shown"),
+    comment="the short numbers by which somebody was shown items in chat",
+)
+
+chat_messages = Table(
+    "chat_messages",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("address", Text, primary_key=True, comment="bare JID that said it"),
+    Column("message_id", Text, primary_key=True),
+    Column("item_id", Text, nullable=False, default="", comment="the post it became"),
+    Column("body_hash", LargeBinary, nullable=False),
+    Column("created", Instant, nullable=False),
+    Index(None, "created"),
+    comment="what was said to the node in chat: done once, and corrected or retracted later",
+)
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("timeline", Text, primary_key=True),
+    Column("stands", Instant, nullable=False),
+    Column("item", BigInteger, nullable=False),
+    comment="how far somebody has read a timeline: up to and with the item that stands there",
+)
+
+nudges = Table(
+    "nudges",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("jid", Text, primary_key=True),
+    Column("nudged", Instant, nullable=False),
+)
+
 nodes = Table(
     "nodes",
     metadata,
@@ -172,11 +262,67 @@ items = Table(
     Column("proof", Text, nullable=False, default="local", comment="how its origin was proven"),
     Column("published", Instant, nullable=False),
     Column("updated", Instant, nullable=False),
+    Column("stands", Instant, comment="where a post of a feed stands in timelines; NULL for everything else"),
+    Column("thread", Text, nullable=False, default="", server_default=text("''"), comment="URI of its comments node"),
+    Column(
+        "answers", Text, nullable=False, default="", server_default=text("''"), comment="URI of the item it answers"
+    ),
+    Column("via", Text, nullable=False, default="", server_default=text("''"), comment="URI of the item it repeats"),
+    Column("expires", Instant),
     UniqueConstraint("node_id", "item_id"),
     # With the audience, so that what one may read is counted in the index alone.
     Index(None, "node_id", "position", "audience"),
+    Index(None, "node_id", "stands", "id", "audience"),
+    Index(
+        "ix_items_local",
+        "stands",
+        "id",
+        "audience",
+        sqlite_where=text("proof = 'local' AND stands IS NOT NULL"),
+        postgresql_where=text("proof = 'local' AND stands IS NOT NULL"),
+    ),
+    Index("ix_items_thread", "thread", sqlite_where=text("thread <> ''"), postgresql_where=text("thread <> ''")),
+    Index("ix_items_via", "via", sqlite_where=text("via <> ''"), postgresql_where=text("via <> ''")),
+    Index(
+        "ix_items_expires",
+        "expires",
+        sqlite_where=text("expires IS NOT NULL"),
+        postgresql_where=text("expires IS NOT NULL"),
+    ),
     CheckConstraint("audience IN ('public', 'followers', 'direct', 'local')", name="audience"),
     CheckConstraint("proof IN ('local', 'certificate', 'dialback')", name="proof"),
+)
+
+item_tags = Table(
+    "item_tags",
+    metadata,
+    Column("tag", Text, primary_key=True, comment="folded, without its #"),
+    Column("stands", Instant, primary_key=True),
+    Column("item", Key, ForeignKey("items.id", ondelete="CASCADE"), primary_key=True),
+    Index(None, "item"),
+)
+
+item_mentions = Table(
+    "item_mentions",
+    metadata,
+    Column("jid", Text, primary_key=True, comment="bare JID of somebody here or elsewhere"),
+    Column("stands", Instant, primary_key=True),
+    Column("item", Key, ForeignKey("items.id", ondelete="CASCADE"), primary_key=True),
+    Column("reader", Boolean, nullable=False, default=False, comment="a direct item is for them"),
+    Index(None, "item"),
+)
+
+holders = Table(
+    "holders",
+    metadata,
+    Column("node_id", Key, ForeignKey("nodes.id", ondelete="CASCADE"), primary_key=True),
+    Column("item_id", Text, primary_key=True),
+    Column("domain", Text, primary_key=True),
+    Column("witness", Text, nullable=False, comment="somebody there who was told"),
+    Column("refused", Text, nullable=False, default="", comment="why the domain did not take it"),
+    Column("since", Instant, nullable=False),
+    Index(None, "since"),
+    comment="which domains were given an item, so that its retraction reaches them, and for the delivery report",
 )
 
 tombstones = Table(
@@ -208,6 +354,9 @@ subscriptions = Table(
         comment="ours at a remote node: last event that came",
     ),
     Column("delivered", BigInteger, nullable=False, default=0, comment="and the last one written to a session"),
+    Column("public", Boolean, nullable=False, default=False, server_default=false(), comment="XEP-0465"),
+    Column("checked", Instant, comment="ours at a remote node: when the other side last confirmed it"),
+    Column("problem", Text, nullable=False, default="", server_default=text("''"), comment="why it does not work now"),
     UniqueConstraint("node_id", "subscriber"),
     Index(None, "node_id", "domain"),
     Index(None, "bare", "node_id"),
