@@ -26,7 +26,7 @@ from microblog.model.subscription import CAPABILITIES, Affiliation, Capability, 
 
 # One text for both, so that nobody can tell them apart.
 NO_SUCH_NODE: Final = "no such node"
-_WIDTH: Final = {Audience.LOCAL: 0, Audience.DIRECT: 1, Audience.FOLLOWERS: 2, Audience.PUBLIC: 3}
+WIDTH: Final = {Audience.LOCAL: 0, Audience.DIRECT: 1, Audience.FOLLOWERS: 2, Audience.PUBLIC: 3}
 
 
 class Action(Enum):
@@ -173,7 +173,7 @@ def _check_retrieve(config: NodeConfig | None, facts: Facts) -> None:
 
 def narrower(one: Audience, other: Audience) -> Audience:
     """The narrower of two audiences."""
-    return min(one, other, key=_WIDTH.__getitem__)
+    return min(one, other, key=WIDTH.__getitem__)
 
 
 def audience_of(config: NodeConfig) -> Audience:

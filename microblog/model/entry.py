@@ -1,10 +1,17 @@
-"""XEP-0277, XEP-0472, RFC 4287: what a post says, as far as the rules and the pages need it.
+"""XEP-0277, XEP-0472, RFC 4287: what a post says, as far as the rules, the timelines and the pages need it.
 
 The payload itself is kept as it came; this is a reading of it. All text is plain text, never markup.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
+
+from microblog.model.item import Audience
+from microblog.model.jid import JID
+
+# What a like is in Movim: a comment of this title.
+HEART: Final = "♥"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,8 +26,23 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """XEP-0080, as much of it as is shown. Degrees."""
+
+    latitude: float | None = None
+    longitude: float | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """An Atom entry. ``id`` is the Atom id, which is not the item's id."""
+    """An Atom entry. ``id`` is the Atom id, which is not the item's id.
+
+    ``tags``: its categories, folded; ``mentions``: whom it names (links with rel ``mentioned``). ``thread``,
+    ``answers``, ``via``: canonical URIs, empty if there is none: the comments node it belongs to (link rel
+    ``replies``), the item it answers, the item it repeats. ``audience``: None, or what it says of itself.
+    ``labels``: its security labels (XEP-0258), as displayed.
+    """
 
     id: str = ""
     title: str = ""
@@ -34,3 +56,37 @@ class Entry:
     categories: tuple[str, ...] = ()
     in_reply_to: Link | None = None
     language: str = ""
+    tags: tuple[str, ...] = ()
+    mentions: tuple[JID, ...] = ()
+    thread: str = ""
+    answers: str = ""
+    via: str = ""
+    warning: str = ""
+    location: Location | None = None
+    audience: Audience | None = None
+    expires: datetime | None = None
+    labels: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The words of it: the content if it says more than the title."""
+        if not self.content or self.content == self.title:
+            return self.title or self.summary
+        if not self.title or self.content.startswith(self.title.rstrip("…")):
+            return self.content
+        return f"{self.title}\n{self.content}"
+
+    @property
+    def enclosures(self) -> tuple[Link, ...]:
+        """What is attached."""
+        return tuple(link for link in self.links if link.rel == "enclosure")
+
+    @property
+    def is_heart(self) -> bool:
+        """A comment that says no more than that somebody likes the post."""
+        return self.title == HEART and not self.content.strip(HEART)
+
+
+def fold_tag(tag: str) -> str:
+    """A tag as it is compared: without ``#``, case and surrounding space."""
+    return tag.strip().lstrip("#").casefold()

@@ -26,7 +26,11 @@ class Proof(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """A published item. ``payload`` is self-contained XML text or empty; ``position`` orders items of a node."""
+    """A published item. ``payload`` is self-contained XML text or empty; ``position`` orders items of a node.
+
+    A post of a feed ``stands`` in timelines at a time of its own, whenever it came and however often it is edited.
+    ``thread``, ``answers``, ``via``: as in ``Entry``. ``key`` is the store's own name for it, 0 until it is stored.
+    """
 
     id: str
     publisher: JID
@@ -36,6 +40,12 @@ class Item:
     position: int = 0
     audience: Audience = Audience.PUBLIC
     proof: Proof = Proof.LOCAL
+    key: int = 0
+    stands: datetime | None = None
+    thread: str = ""
+    answers: str = ""
+    via: str = ""
+    expires: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,7 +57,8 @@ class SendLast(StrEnum):
 class NodeConfig:
     """A node's options; ``max_items`` None means as many as the node keeps.
 
-    ``audience`` is ours and in no form: the widest audience that an item of this node may have.
+    Two are ours and in no form: ``audience``, the widest that an item of this node may have, and ``default_audience``,
+    which an item has that asks for none.
     """
 
     access_model: AccessModel = AccessModel.PRESENCE
@@ -80,6 +81,7 @@ class NodeConfig:
     language: str = ""
     roster_groups_allowed: tuple[str, ...] = ()
     audience: Audience = Audience.PUBLIC
+    default_audience: Audience = Audience.PUBLIC
 
     def differing(self, other: "NodeConfig") -> dict[str, Any]:
         """The options whose values differ from another configuration's, by name."""
@@ -157,6 +159,7 @@ _STORED: Final[dict[str, Any]] = {
     "send_last_published_item": SendLast,
     "roster_groups_allowed": tuple,
     "audience": Audience,
+    "default_audience": Audience,
 }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, literal_column, select, update
 
 from microblog.model.item import Audience, Item, Proof
 from microblog.model.jid import JID
@@ -27,6 +27,12 @@ ITEM_COLUMNS: tuple[ColumnElement[Any], ...] = (
     _ITEMS.c.proof,
     _ITEMS.c.published,
     _ITEMS.c.updated,
+    _ITEMS.c.id.label("item_key"),
+    _ITEMS.c.stands,
+    _ITEMS.c.thread,
+    _ITEMS.c.answers,
+    _ITEMS.c.via,
+    _ITEMS.c.expires,
 )
 ALL = frozenset(Audience)
 _AUDIENCES = {audience.value: audience for audience in Audience}
@@ -59,6 +65,11 @@ _INSERT = insertion(
     "proof",
     "published",
     "updated",
+    "stands",
+    "thread",
+    "answers",
+    "via",
+    "expires",
 )
 _UPDATE = Prepared(
     update(_ITEMS)
@@ -70,7 +81,27 @@ _UPDATE = Prepared(
         audience=bindparam("audience"),
         proof=bindparam("proof"),
         updated=bindparam("updated"),
+        thread=bindparam("thread"),
+        answers=bindparam("answers"),
+        via=bindparam("via"),
+        expires=bindparam("expires"),
     )
+)
+_REPEATS = (
+    select(_ITEMS.c.node_id, *ITEM_COLUMNS)
+    .where(
+        _ITEMS.c.via == bindparam("uri"),
+        _ITEMS.c.via != literal_column("''"),
+        _ITEMS.c.proof == Proof.LOCAL.value,
+    )
+    .limit(bindparam("limit"))
+)
+_ADD_TAG = insert(tables.item_tags).inline()
+_ADD_MENTION = insert(tables.item_mentions).inline()
+_FORGET_TAGS = delete(tables.item_tags).where(tables.item_tags.c.item == bindparam("key"))
+_FORGET_MENTIONS = delete(tables.item_mentions).where(tables.item_mentions.c.item == bindparam("key"))
+_MENTIONED = select(tables.item_mentions.c.jid, tables.item_mentions.c.reader).where(
+    tables.item_mentions.c.item == bindparam("key")
 )
 _SET_AUDIENCE = (
     update(_ITEMS)
@@ -118,6 +149,12 @@ def read_item(row: Sequence[Any], at: int = 0) -> Item:
         proof=_PROOFS[row[at + 5]],
         published=row[at + 6],
         updated=row[at + 7],
+        key=row[at + 8],
+        stands=row[at + 9],
+        thread=row[at + 10],
+        answers=row[at + 11],
+        via=row[at + 12],
+        expires=row[at + 13],
     )
 
 
@@ -186,8 +223,12 @@ class Items:
         where = {"node_id": node_key, "after": -1, "before": before}
         return int(_COUNT.scalar(self._connection, where | _audiences(audiences)))
 
-    def put(self, node_key: int, item: Item, *, replaces: bool) -> None:
-        """Store an item; ``replaces`` says that its id is there (and its first publication stays what it was)."""
+    def put(self, node_key: int, item: Item, *, replaces: bool) -> int:
+        """Store an item; its key.
+
+        ``replaces``: it stands in the place of the item whose key it has; its first publication, and where it stands in
+        timelines, stay what they were.
+        """
         values = {
             "position": item.position,
             "publisher": str(item.publisher),
@@ -195,13 +236,47 @@ class Items:
             "audience": item.audience.value,
             "proof": item.proof.value,
             "updated": item.updated,
+            "thread": item.thread,
+            "answers": item.answers,
+            "via": item.via,
+            "expires": item.expires,
         }
         if replaces:
             _UPDATE.run(self._connection, values | {"key": node_key, "of_id": item.id})
-        else:
-            _INSERT.run(
-                self._connection, values | {"node_id": node_key, "item_id": item.id, "published": item.published}
-            )
+            return item.key
+        new = {"node_id": node_key, "item_id": item.id, "published": item.published, "stands": item.stands}
+        return _INSERT.insert(self._connection, values | new)
+
+    def place(
+        self,
+        item: Item,
+        *,
+        tags: Iterable[str] = (),
+        mentions: Iterable[JID] = (),
+        readers: Iterable[JID] = (),
+        again: bool = False,
+    ) -> None:
+        """Write down under which tags and for whom an item is found; ``again``: instead of what it was before."""
+        if again:
+            self._connection.execute(_FORGET_TAGS, {"key": item.key})
+            self._connection.execute(_FORGET_MENTIONS, {"key": item.key})
+        at = {"item": item.key, "stands": item.stands or item.published}
+        tagged = [{"tag": tag, **at} for tag in dict.fromkeys(tags)]
+        if tagged:
+            self._connection.execute(_ADD_TAG, tagged)
+        reading = {reader.bare for reader in readers}
+        named = [{"jid": str(jid), "reader": jid in reading, **at} for jid in {jid.bare for jid in mentions} | reading]
+        if named:
+            self._connection.execute(_ADD_MENTION, named)
+
+    def mentioned(self, key: int) -> dict[JID, bool]:
+        """Whom an item names, and whether it is a direct item for them."""
+        return {JID.parse(jid): reader for jid, reader in self._connection.execute(_MENTIONED, {"key": key})}
+
+    def repeats(self, uri: str, limit: int = 1000) -> list[tuple[int, Item]]:
+        """Our people's items that repeat an item, each with its node's key."""
+        rows = self._connection.execute(_REPEATS, {"uri": uri, "limit": limit})
+        return [(row[0], read_item(row, 1)) for row in rows]
 
     def set_audience(self, node_key: int, old: Audience, new: Audience) -> None:
         """Give another audience to all items that have this one."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import ColumnElement, bindparam, delete, exists, func, insert, or_, select, text
 
-from microblog.model.access import audiences_allowed
+from microblog.model.access import may_leave
 from microblog.model.item import Audience, Item
 from microblog.model.node import AccessModel, Node
 from microblog.store import tables
@@ -116,7 +116,8 @@ def _of_audiences(rows: "Select[Any]", audiences: Iterable[Audience]) -> "Select
     condition: ColumnElement[bool] = _EVENTS.c.audience.in_([audience.value for audience in sorted(allowed)])
     if Audience.FOLLOWERS not in allowed:
         condition = condition & (_NODES.c.access_model == AccessModel.OPEN.value)
-    return rows.where(or_(_OUTBOX.c.stanza.is_not(None), condition))
+    stanza = _OUTBOX.c.stanza.is_not(None) & _OUTBOX.c.audience.in_([audience.value for audience in sorted(allowed)])
+    return rows.where(or_(stanza, condition))
 
 
 _ROWS_FOR: dict[frozenset[Audience], "Select[Any]"] = {}
@@ -152,10 +153,10 @@ class Outbox:
     def fan_out(self, node: Node, seq: int, audience: Audience) -> tuple[str, ...]:
         """Owe an event to every remote domain that has a follower of the node; those domains.
 
-        What is for this domain only is owed to nobody.
+        What is for this domain only is owed to nobody, and what is for named readers not to all followers.
         """
         local = self._transaction.domain
-        if not audiences_allowed("", local_domain=local).issuperset((audience,)):
+        if audience is Audience.DIRECT or not may_leave(audience, "", local_domain=local):
             return ()
         rows = _FAN_OUT.rows(
             self._connection,
@@ -170,14 +171,19 @@ class Outbox:
         )
         return tuple(sorted(row[0] for row in rows))
 
-    def add_stanza(self, domain: str, stanza: str) -> None:
-        """Owe a domain a stanza that is ready."""
-        self.add_stanzas([(domain, stanza)])
+    def add_stanza(self, domain: str, stanza: str, audience: Audience = Audience.PUBLIC) -> None:
+        """Owe a domain a stanza that is ready; one that shows an item has the item's audience."""
+        self.add_stanzas([(domain, stanza)], audience)
 
-    def add_stanzas(self, stanzas: Iterable[tuple[str, str]]) -> None:
-        """Owe domains stanzas that are ready."""
-        now = self._transaction.now
-        rows = [{"domain": domain, "event_seq": None, "stanza": stanza, "created": now} for domain, stanza in stanzas]
+    def add_stanzas(self, stanzas: Iterable[tuple[str, str]], audience: Audience = Audience.PUBLIC) -> None:
+        """Owe domains stanzas that are ready. Raises ValueError for one that may not leave."""
+        local = self._transaction.domain
+        common = {"event_seq": None, "created": self._transaction.now, "audience": audience.value}
+        rows = []
+        for domain, stanza in stanzas:
+            if not may_leave(audience, domain, local_domain=local):
+                raise ValueError("what is for this domain only leaves for no other")
+            rows.append({"domain": domain, "stanza": stanza, **common})
         if rows:
             self._connection.execute(_ADD, rows)
 

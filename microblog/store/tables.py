@@ -152,6 +152,7 @@ linked_addresses = Table(
     Column("jid", Text, primary_key=True, comment="bare JID elsewhere"),
     Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
     Column("confirmed", Boolean, nullable=False, default=False, comment="from both sides"),
+    Column("asked_there", Boolean, nullable=False, default=False, comment="the address asked, not the account"),
     Column("created", Instant, nullable=False),
     Index(None, "account_id"),
 )
@@ -409,6 +410,7 @@ outbox = Table(
     Column("event_seq", BigInteger, ForeignKey("events.seq", ondelete="CASCADE")),
     Column("stanza", Text, comment="a ready stanza, where the event's audience cannot be asked for any more"),
     Column("created", Instant, nullable=False),
+    Column("audience", Text, nullable=False, default="public", server_default=text("'public'"), comment="of a stanza"),
     Index(None, "domain", "id"),
     Index(None, "event_seq"),
     CheckConstraint("(event_seq IS NULL) <> (stanza IS NULL)", name="one_content"),

@@ -26,13 +26,21 @@ if TYPE_CHECKING:
     from microblog.store.contacts import Contacts
     from microblog.store.domains import Domains
     from microblog.store.events import Events
+    from microblog.store.held import HeldMessages
+    from microblog.store.holders import Holders
     from microblog.store.interests import Interests
     from microblog.store.items import Items
+    from microblog.store.linked import LinkedAddresses
     from microblog.store.nodes import Nodes
     from microblog.store.outbox import Outbox
     from microblog.store.outside import OutsideChanges
+    from microblog.store.preferences import Preferences
+    from microblog.store.profiles import Profiles
+    from microblog.store.said import Said
     from microblog.store.settings import Settings
+    from microblog.store.shown import Shown
     from microblog.store.subscriptions import Subscriptions
+    from microblog.store.timelines import Timelines
 
 
 class Transaction:
@@ -160,3 +168,59 @@ class Transaction:
         from microblog.store.settings import Settings
 
         return Settings(self)
+
+    @cached_property
+    def timelines(self) -> "Timelines":
+        """Posts in the order in which people read them."""
+        from microblog.store.timelines import Timelines
+
+        return Timelines(self)
+
+    @cached_property
+    def linked(self) -> "LinkedAddresses":
+        """Addresses elsewhere of our people."""
+        from microblog.store.linked import LinkedAddresses
+
+        return LinkedAddresses(self)
+
+    @cached_property
+    def preferences(self) -> "Preferences":
+        """What our people have set."""
+        from microblog.store.preferences import Preferences
+
+        return Preferences(self)
+
+    @cached_property
+    def profiles(self) -> "Profiles":
+        """What our people say of themselves."""
+        from microblog.store.profiles import Profiles
+
+        return Profiles(self)
+
+    @cached_property
+    def held(self) -> "HeldMessages":
+        """Messages to people who were not there."""
+        from microblog.store.held import HeldMessages
+
+        return HeldMessages(self)
+
+    @cached_property
+    def shown(self) -> "Shown":
+        """The numbers by which our people know items."""
+        from microblog.store.shown import Shown
+
+        return Shown(self)
+
+    @cached_property
+    def said(self) -> "Said":
+        """What our people said in chat."""
+        from microblog.store.said import Said
+
+        return Said(self)
+
+    @cached_property
+    def holders(self) -> "Holders":
+        """Which domains have which items."""
+        from microblog.store.holders import Holders
+
+        return Holders(self)

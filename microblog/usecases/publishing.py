@@ -5,12 +5,16 @@ node with the item of that id, write the event, write the item, owe the event to
 
 Publishing under an id that is there is an edit. The same again by the same publisher is what a client does that never
 saw our answer, and succeeds without telling anybody twice; so does an edit older than what is there.
+
+Whom a post is for is decided once, when it is first published: what was asked for, or the node's default, but never
+more than the node allows, or the post that it answers. An edit changes nothing of that.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from microblog.model.access import NO_SUCH_NODE, Action, Facts, audience_of, check, publishable, visible
+from microblog.model.access import NO_SUCH_NODE, WIDTH, Action, Facts, audience_of, check, publishable, visible
 from microblog.model.entry import Entry
 from microblog.model.errors import (
     BadRequest,
@@ -23,6 +27,7 @@ from microblog.model.errors import (
     MaxNodesExceeded,
     NodeIDRequired,
     NotAcceptable,
+    NotAllowed,
     PayloadRequired,
     PayloadTooBig,
     PersistentItemsUnsupported,
@@ -30,7 +35,7 @@ from microblog.model.errors import (
     ResourceConstraint,
 )
 from microblog.model.event import ItemPublished, ItemRetracted
-from microblog.model.item import Item, Proof
+from microblog.model.item import Audience, Item, Proof
 from microblog.model.jid import JID
 from microblog.model.node import (
     NODE_NAME_MAX_BYTES,
@@ -41,22 +46,25 @@ from microblog.model.node import (
     is_feed,
     read_options,
 )
-from microblog.model.subscription import Affiliation
+from microblog.model.subscription import Affiliation, SubscriptionState
+from microblog.model.uri import item_uri, read_uri
 from microblog.store import events
 from microblog.store.crashpoint import crashpoint
 from microblog.store.nodes import LookUp
 from microblog.store.transaction import Transaction
+from microblog.usecases.placing import FEED_ITEM, MENTIONS_MAX, placed, write_down
 
 ITEM_ID_MAX_BYTES = 1023
-# XEP-0277 §3.2: the item that describes the feed itself.
-FEED_ITEM = "0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publish:
     """§7.1.1. ``payload`` is self-contained XML text; ``entry`` is its reading, if it is an Atom entry.
 
-    ``proof``: how a remote publisher's stream was authenticated.
+    ``proof``: how a remote publisher's stream was authenticated. ``audience``: whom it shall be for, ``ceiling``: the
+    widest that it may be for, ``readers``: those it is for if it is direct. ``mark`` writes an audience that is not
+    public into a payload; ``mention`` makes the stanza that tells somebody elsewhere, who would not hear of it
+    otherwise, that the item names them: their address, and the item.
     """
 
     service: JID
@@ -68,6 +76,11 @@ class Publish:
     options: Options | None = None
     has_item: bool = True
     proof: Proof = Proof.LOCAL
+    audience: Audience | None = None
+    ceiling: Audience | None = None
+    readers: tuple[JID, ...] = ()
+    mark: Callable[[str, Audience], str] | None = None
+    mention: Callable[[JID, Node, Item], str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +116,7 @@ def publish(tx: Transaction, request: Publish) -> Published:
 
     Raises: Forbidden (§7.1.3.1), PayloadTooBig (§7.1.3.5), InvalidPayload (§7.1.3.6), ItemRequired, ItemForbidden,
     PayloadRequired (§7.1.3.7), PreconditionNotMet (§7.1.5), NodeIDRequired, BadRequest, MaxNodesExceeded,
-    ResourceConstraint.
+    ResourceConstraint, NotAcceptable for a direct post without readers, NotAllowed to repeat what is not public.
     """
     check_node_name(request.node)
     owner = request.actor.bare == request.service and request.service.domainpart == tx.domain
@@ -136,19 +149,27 @@ def publish(tx: Transaction, request: Publish) -> Published:
 def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Published:
     node, old, retracted = found
     entry = request.entry
-    audience = audience_of(node.config)
+    audience, readers = (old.audience, ()) if old else _audience(tx, node, request)
     seq = tx.events.record(node.key, events.PUBLISHED, item_id=item_id, audience=audience)
     item = Item(
         id=item_id,
         publisher=request.actor.bare,
-        payload=request.payload,
+        payload=_marked(request, audience),
         published=old.published if old else clamp_instant(tx, entry.published if entry else None),
         updated=clamp_instant(tx, entry.updated if entry else None),
         position=seq,
         audience=audience,
         proof=request.proof,
+        key=old.key if old else 0,
+        stands=old.stands if old else None,
     )
-    tx.items.put(node.key, item, replaces=old is not None)
+    if entry is not None:
+        item = placed(tx, node, item, entry)
+    item = replace(item, key=tx.items.put(node.key, item, replaces=old is not None))
+    if entry is not None:
+        if old is not None and audience is Audience.DIRECT:
+            readers = tuple(jid for jid, reader in tx.items.mentioned(old.key).items() if reader)
+        write_down(tx, node, item, entry, readers=readers, again=old is not None)
     if retracted:
         tx.items.unbury(node.key, item_id)
     keep = node.config.max_items if node.config.persist_items else 1
@@ -156,8 +177,92 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
         tx.items.trim(node.key, keep)
     crashpoint("K2")
     domains = tx.outbox.fan_out(node, seq, audience) if node.config.deliver_notifications else ()
-    tx.emit(ItemPublished(seq=seq, node=node, domains=domains, item=item))
+    if request.mention is not None and old is None:
+        domains += _tell_mentioned(tx, request, node, item, readers)
+    recipients = None
+    if audience is Audience.DIRECT:
+        recipients = (node.service, *(jid for jid in readers if jid.domainpart == tx.domain))
+    tx.emit(ItemPublished(seq=seq, node=node, domains=domains, item=item, recipients=recipients))
     return Published(node=node, item=item, new=True)
+
+
+def _audience(tx: Transaction, node: Node, request: Publish) -> tuple[Audience, tuple[JID, ...]]:
+    """Whom a new item is for, and who are its readers if it is direct.
+
+    What is for this domain and direct is for those readers who are here.
+    """
+    entry = request.entry
+    stated = entry.audience if entry is not None else None
+    bounds = [audience_of(node.config), request.audience or stated or node.config.default_audience]
+    if request.ceiling is not None:
+        bounds.append(request.ceiling)
+    readers = request.readers
+    if entry is not None and entry.answers:
+        answered = known_item(tx, entry.answers)
+        if answered is not None:
+            bounds.append(answered.audience)
+            if answered.audience is Audience.DIRECT:
+                readers = readers or (answered.publisher,)
+    if entry is not None and entry.via:
+        _check_repeat(tx, entry.via)
+    if Audience.DIRECT not in bounds:
+        return min(bounds, key=WIDTH.__getitem__), ()
+    if Audience.LOCAL in bounds:
+        readers = tuple(jid for jid in readers if jid.domainpart == tx.domain)
+    readers = tuple(dict.fromkeys(jid.bare for jid in readers))[:MENTIONS_MAX]
+    if not readers:
+        raise NotAcceptable("a direct post names its readers")
+    return Audience.DIRECT, readers
+
+
+def known_item(tx: Transaction, uri: str) -> Item | None:
+    """The item of a URI, ours or our copy; None if we have none."""
+    address = read_uri(uri)
+    if address is None or address.item_id is None:
+        return None
+    found = tx.nodes.look_up(address.service, address.node, address.item_id)
+    return None if found is None else found.item
+
+
+def _check_repeat(tx: Transaction, via: str) -> None:
+    """Only what is public is repeated, and nothing that is gone. What we have no copy of is not ours to judge."""
+    address = read_uri(via)
+    if address is None or address.item_id is None:
+        return
+    found = tx.nodes.look_up(address.service, address.node, address.item_id)
+    here = address.service.domainpart == tx.domain
+    if (found is None or found.item is None) and (here or (found is not None and found.retracted)):
+        raise ItemNotFound("what you repeat is not there any more")
+    if found is not None and found.item is not None and found.item.audience is not Audience.PUBLIC:
+        raise NotAllowed("only public posts are repeated")
+
+
+def _marked(request: Publish, audience: Audience) -> str:
+    if audience is Audience.PUBLIC or request.mark is None or request.entry is None:
+        return request.payload
+    return request.mark(request.payload, audience)
+
+
+def _tell_mentioned(
+    tx: Transaction, request: Publish, node: Node, item: Item, readers: tuple[JID, ...]
+) -> tuple[str, ...]:
+    """Owe people elsewhere the news that a post names them, unless they follow it anyway; their domains."""
+    assert request.mention is not None and request.entry is not None
+    if item.audience is Audience.DIRECT:
+        told = set(readers)
+    elif item.audience is Audience.PUBLIC:
+        told = {jid.bare for jid in request.entry.mentions[:MENTIONS_MAX]}
+    else:
+        return ()
+    domains = []
+    for jid in sorted(told, key=str):
+        if jid.domainpart == tx.domain or jid == item.publisher:
+            continue
+        follows = None if item.audience is Audience.DIRECT else tx.subscriptions.find(node, jid)
+        if follows is None or follows.state is not SubscriptionState.SUBSCRIBED:
+            tx.outbox.add_stanza(jid.domainpart, request.mention(jid, node, item), item.audience)
+            domains.append(jid.domainpart)
+    return tuple(domains)
 
 
 def retract(tx: Transaction, request: Retract) -> Retracted:
@@ -189,8 +294,21 @@ def retract(tx: Transaction, request: Retract) -> Retracted:
     tx.items.retract(node.key, request.item_id)
     told = notify and node.config.deliver_notifications
     domains = tx.outbox.fan_out(node, seq, audience) if told else ()
-    tx.emit(ItemRetracted(seq=seq, node=node, domains=domains, item_id=request.item_id, notify=told))
+    recipients = (node.service,) if audience is Audience.DIRECT else None
+    tx.emit(
+        ItemRetracted(seq=seq, node=node, domains=domains, item_id=request.item_id, notify=told, recipients=recipients)
+    )
+    if is_feed(node.name):
+        retract_repeats(tx, item_uri(node.service, node.name, request.item_id))
     return Retracted(node=node, item_id=request.item_id)
+
+
+def retract_repeats(tx: Transaction, uri: str) -> None:
+    """What was retracted, here or elsewhere, is not repeated by our people any longer."""
+    for node_key, item in tx.items.repeats(uri):
+        node = tx.nodes.get(node_key)
+        if node is not None:
+            retract(tx, Retract(service=node.service, node=node.name, actor=node.service, item_id=item.id, notify=True))
 
 
 def check_node_name(name: str) -> None:
@@ -284,7 +402,7 @@ def _check_rewrite(old: Item | None, request: Publish, facts: Facts) -> None:
 def _nothing_new(old: Item | None, request: Publish) -> bool:
     if old is None or old.publisher != request.actor.bare:
         return False
-    if old.payload == request.payload:
+    if old.payload == _marked(request, old.audience):
         return True
     updated = request.entry.updated if request.entry else None
     return updated is not None and updated < old.updated

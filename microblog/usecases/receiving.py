@@ -14,20 +14,22 @@ newer version; what comes by another way (``live`` is False) is not believed.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from microblog.model.access import audience_of
+from microblog.model.access import audience_of, narrower
 from microblog.model.entry import Entry
 from microblog.model.errors import BadRequest, ItemRequired, NodeIDRequired, NotAcceptable, ResourceConstraint
 from microblog.model.event import ItemPublished, ItemRetracted, NodeDeleted, NodeEvent, NodePurged
-from microblog.model.item import Item, Proof
+from microblog.model.item import Audience, Item, Proof
 from microblog.model.jid import JID
 from microblog.model.node import Node, is_feed
 from microblog.model.subscription import Subscription, SubscriptionState
+from microblog.model.uri import item_uri
 from microblog.store import events
 from microblog.store.nodes import LookUp
 from microblog.store.subscriptions import Marks
 from microblog.store.transaction import Transaction
 from microblog.usecases.following import remote_node
-from microblog.usecases.publishing import check_item_id, check_node_name, clamp_instant
+from microblog.usecases.placing import placed, write_down
+from microblog.usecases.publishing import check_item_id, check_node_name, clamp_instant, retract_repeats
 
 UNDELIVERED_MAX = 100
 UNDELIVERED_MAX_BYTES = 500_000  # a stream takes no more at once from one who only begins to read
@@ -230,7 +232,7 @@ class _Reader:
             return None
         if tx.disk_low:
             raise ResourceConstraint("the server's disk is full")
-        audience = audience_of(node.config)
+        audience = old.audience if old else received_audience(node, item.entry)
         seq = tx.events.record(node.key, events.PUBLISHED, item_id=item.id, audience=audience)
         new = Item(
             id=item.id,
@@ -241,8 +243,14 @@ class _Reader:
             position=seq,
             audience=audience,
             proof=request.proof,
+            key=old.key if old else 0,
+            stands=old.stands if old else None,
         )
-        tx.items.put(node.key, new, replaces=old is not None)
+        if item.entry is not None:
+            new = placed(tx, node, new, item.entry)
+        new = replace(new, key=tx.items.put(node.key, new, replaces=old is not None))
+        if item.entry is not None:
+            write_down(tx, node, new, item.entry, again=old is not None)
         if old is None and node.config.max_items is not None:
             tx.items.trim(node.key, node.config.max_items)
         return new
@@ -256,6 +264,7 @@ class _Reader:
         if found.item is not None:
             seq = tx.events.record(node.key, events.RETRACTED, item_id=item_id, audience=found.item.audience)
             tx.items.retract(node.key, item_id)
+            retract_repeats(tx, item_uri(node.service, node.name, item_id))
         elif found.retracted:
             known = tx.events.retracted_since(node.key, item_id, self._marks.received)
             if known is None:
@@ -282,6 +291,74 @@ class _Reader:
             seq = known
         if self._told(seq):
             tx.emit(NodePurged(seq=seq, node=node, recipients=(self._jid,)))
+
+
+def received_audience(node: Node, entry: Entry | None) -> Audience:
+    """Whom our copy of an item is for: not more people than its author says, or its node lets in."""
+    stated = entry.audience if entry is not None else None
+    return narrower(audience_of(node.config), stated or Audience.PUBLIC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backfill:
+    """Items that were fetched from a feed, oldest first; ``proof``: of the stream they came by."""
+
+    service: JID
+    node: str
+    proof: Proof
+    items: tuple[ReceivedItem, ...]
+
+
+def backfill(tx: Transaction, request: Backfill) -> int:
+    """Take in what a feed had before somebody here followed it, at its own dates, and tell nobody; how many were new.
+
+    What we have, or know to be retracted, stays as it is.
+    """
+    node = tx.nodes.find(request.service, request.node)
+    if node is None or request.service.domainpart == tx.domain or tx.disk_low:
+        return 0
+    new = 0
+    for received in request.items:
+        found = tx.nodes.look_up(request.service, request.node, received.id)
+        if found is None or found.item is not None or found.retracted or not _acceptable(tx, request, received):
+            continue
+        entry = received.entry
+        try:
+            published = clamp_instant(tx, entry.published or entry.updated if entry else None)
+            updated = clamp_instant(tx, entry.updated if entry else None)
+        except NotAcceptable:
+            continue
+        audience = received_audience(node, entry)
+        seq = tx.events.record(node.key, events.PUBLISHED, item_id=received.id, audience=audience)
+        item = Item(
+            id=received.id,
+            publisher=(received.publisher or node.service).bare,
+            payload=received.payload,
+            published=published,
+            updated=updated,
+            position=seq,
+            audience=audience,
+            proof=request.proof,
+        )
+        item = placed(tx, node, item, entry)
+        item = replace(item, key=tx.items.put(node.key, item, replaces=False))
+        write_down(tx, node, item, entry)
+        new += 1
+    return new
+
+
+def _acceptable(tx: Transaction, request: Backfill, item: ReceivedItem) -> bool:
+    try:
+        check_item_id(item.id)
+    except (ItemRequired, BadRequest):
+        return False
+    publisher = item.publisher or request.service
+    size = len(item.payload.encode())
+    return (
+        bool(item.payload)
+        and publisher.domainpart == request.service.domainpart
+        and (size <= tx.limits.payload_max_bytes)
+    )
 
 
 def _delete(tx: Transaction, node: Node) -> None:

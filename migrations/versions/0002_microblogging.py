@@ -74,6 +74,7 @@ def upgrade() -> None:
         sa.Column("jid", sa.Text(), nullable=False, comment="bare JID elsewhere"),
         sa.Column("account_id", KEY, nullable=False),
         sa.Column("confirmed", sa.Boolean(), nullable=False, comment="from both sides"),
+        sa.Column("asked_there", sa.Boolean(), nullable=False, comment="the address asked, not the account"),
         sa.Column("created", INSTANT, nullable=False),
         sa.ForeignKeyConstraint(
             ["account_id"], ["accounts.id"], name=op.f("fk_linked_addresses_account_id"), ondelete="CASCADE"
@@ -215,6 +216,10 @@ def upgrade() -> None:
         sa.Column(
             "problem", sa.Text(), server_default=sa.text("''"), nullable=False, comment="why it does not work now"
         ),
+    )
+    op.add_column(
+        "outbox",
+        sa.Column("audience", sa.Text(), server_default=sa.text("'public'"), nullable=False, comment="of a stanza"),
     )
     op.execute(
         "UPDATE items SET stands = published WHERE item_id <> '0'"

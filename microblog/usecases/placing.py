@@ -1,0 +1,53 @@
+"""Where a post is found: in timelines, in its thread, under its tags, and by those whom it names.
+
+The same for what is published here and for our copies of what comes from elsewhere. Only items of feeds have a place;
+a comment is in its thread and is found by whom it names, but stands in no timeline.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from microblog.model.entry import Entry
+from microblog.model.item import Item
+from microblog.model.jid import JID
+from microblog.model.node import MICROBLOG, Node, is_feed
+from microblog.model.uri import item_uri, node_uri
+from microblog.store.transaction import Transaction
+
+# XEP-0277 §3.2: the item that describes the feed itself.
+FEED_ITEM = "0"
+MENTIONS_MAX = 20
+
+
+def placed(tx: Transaction, node: Node, item: Item, entry: Entry | None) -> Item:
+    """The item with its place in timelines and thread."""
+    if entry is None or not is_feed(node.name) or item.id == FEED_ITEM:
+        return item
+    post = node.name == MICROBLOG
+    own = item_uri(node.service, node.name, item.id)
+    thread = entry.thread or own if post else node_uri(node.service, node.name)
+    return replace(
+        item,
+        stands=min(item.published, tx.now) if post else None,
+        thread=thread,
+        answers=entry.answers,
+        via=entry.via,
+        expires=entry.expires,
+    )
+
+
+def write_down(
+    tx: Transaction, node: Node, item: Item, entry: Entry | None, *, readers: Iterable[JID] = (), again: bool = False
+) -> None:
+    """Write down the tags of an item that is stored, and whom of our people it names.
+
+    A comment also names the owner of the post that is commented.
+    """
+    if entry is None or not item.thread:
+        return
+    mentions = {jid.bare for jid in entry.mentions[:MENTIONS_MAX] if jid.domainpart == tx.domain}
+    if item.stands is None and node.service.domainpart == tx.domain and item.publisher != node.service:
+        mentions.add(node.service)
+    tags = entry.tags if item.stands is not None else ()
+    if again or tags or mentions or readers:
+        tx.items.place(item, tags=tags, mentions=mentions, readers=readers, again=again)
