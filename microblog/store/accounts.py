@@ -1,10 +1,10 @@
 """Accounts, their keys, the names of those that are gone, and invitations."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
 
 from microblog.model.account import Account, Invite, ScramKeys
 from microblog.model.item import Audience
@@ -18,7 +18,15 @@ _C = tables.credentials.c
 _I = tables.invites.c
 _R = tables.removed_accounts.c
 
-_ACCOUNT = select(_A.id, _A.localpart, _A.admin, _A.disabled, _A.audience, _A.created)
+ACCOUNT_COLUMNS: tuple[ColumnElement[Any], ...] = (
+    _A.id,
+    _A.localpart,
+    _A.admin,
+    _A.disabled,
+    _A.audience,
+    _A.created,
+)
+_ACCOUNT = select(*ACCOUNT_COLUMNS)
 _GET = _ACCOUNT.where(_A.localpart == bindparam("account"))
 _ALL = _ACCOUNT.order_by(_A.localpart)
 _EXISTS = select(_A.id).where(_A.localpart == bindparam("account"))
@@ -47,7 +55,7 @@ class Accounts:
     def get(self, localpart: str) -> Account | None:
         """The account of that name."""
         row = self._connection.execute(_GET, {"account": localpart}).one_or_none()
-        return None if row is None else _account(row)
+        return None if row is None else read_account(row)
 
     def exists(self, localpart: str) -> bool:
         """Is there such an account (disabled or not)?"""
@@ -55,7 +63,7 @@ class Accounts:
 
     def all(self) -> tuple[Account, ...]:
         """All of them, by name."""
-        return tuple(_account(row) for row in self._connection.execute(_ALL))
+        return tuple(read_account(row) for row in self._connection.execute(_ALL))
 
     def count(self) -> int:
         """How many."""
@@ -156,12 +164,13 @@ class Accounts:
         self._connection.execute(delete(tables.invites).where(_I.expires < before))
 
 
-def _account(row: Any) -> Account:
+def read_account(row: Sequence[Any]) -> Account:
+    """An account from a row that begins with ACCOUNT_COLUMNS."""
     return Account(
-        key=row.id,
-        localpart=row.localpart,
-        admin=row.admin,
-        disabled=row.disabled,
-        audience=Audience(row.audience),
-        created=row.created,
+        key=row[0],
+        localpart=row[1],
+        admin=bool(row[2]),
+        disabled=bool(row[3]),
+        audience=Audience(row[4]),
+        created=row[5],
     )
