@@ -186,3 +186,30 @@ class PersistentItemsUnsupported(FeatureNotImplemented):
 
 class MultiSubscribeUnsupported(FeatureNotImplemented):
     """One subscription for each address (§6.1.6)."""
+
+
+# XEP-0050 §4.4: commands
+
+
+class BadAction(BadRequest):
+    """The command cannot do this now."""
+
+
+class BadLocale(BadRequest):
+    """The language is none."""
+
+
+class BadPayload(BadRequest):
+    """Not the form that the command asked for."""
+
+
+class BadSessionID(BadRequest):
+    """There is no such session of the command, or it is not theirs."""
+
+
+class MalformedAction(BadRequest):
+    """There is no such action."""
+
+
+class SessionExpired(NotAllowed):
+    """The session of the command was left alone for too long."""

@@ -80,6 +80,12 @@ TABLE: Final[dict[type[Refusal], Condition]] = {
     errors.MultiSubscribeUnsupported: Condition(
         "feature-not-implemented", "cancel", ns.PUBSUB_ERRORS, "unsupported", "multi-subscribe"
     ),
+    errors.BadAction: Condition("bad-request", "modify", ns.COMMANDS, "bad-action"),
+    errors.BadLocale: Condition("bad-request", "modify", ns.COMMANDS, "bad-locale"),
+    errors.BadPayload: Condition("bad-request", "modify", ns.COMMANDS, "bad-payload"),
+    errors.BadSessionID: Condition("bad-request", "modify", ns.COMMANDS, "bad-sessionid"),
+    errors.MalformedAction: Condition("bad-request", "modify", ns.COMMANDS, "malformed-action"),
+    errors.SessionExpired: Condition("not-allowed", "cancel", ns.COMMANDS, "session-expired"),
 }
 INTERNAL: Final = Condition("internal-server-error", "cancel")
 

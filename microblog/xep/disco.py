@@ -21,6 +21,8 @@ from microblog.xmpp.dispatch import At, Extension, Route, Spec
 
 CAPS_NODE: Final = "urn:x-microblog:server"
 ITEMS_MAX: Final = 200
+# Addresses of the node itself, for clients that cannot write to a domain.
+NODE_LOCALPARTS: Final = frozenset(("post",))
 HOST_IDENTITIES: Final = (Identity("server", "im", "Microblog"),)
 ACCOUNT_IDENTITIES: Final = (Identity("account", "registered"), Identity("pubsub", "pep"))
 
@@ -60,22 +62,39 @@ class Disco(Extension):
         return Caps(CAPS_NODE, "sha-1", disco.verification(self.host))
 
     async def host_info(self, request: Stanza) -> Element:
-        """This node. Raises ItemNotFound for any other."""
+        """This node, or a node of an extension. Raises ItemNotFound for any other."""
         node = _node(request)
-        if node not in (None, self.caps.disco_node):
-            raise ItemNotFound("no such node")
-        return disco.write_info(self.host, node)
+        if node in (None, self.caps.disco_node):
+            return disco.write_info(self.host, node)
+        return disco.write_info(await self._extension_info(request, node or ""), node)
 
     async def host_items(self, request: Stanza) -> Element:
-        """Nothing yet. Raises ItemNotFound for any node."""
-        if _node(request) is not None:
-            raise ItemNotFound("no such node")
-        return disco.write_items(())
+        """Nothing of its own; what the nodes of extensions have. Raises ItemNotFound for any other."""
+        node = _node(request)
+        if node is None:
+            return disco.write_items(())
+        return disco.write_items(await self._extension_items(request, node), node)
+
+    async def _extension_info(self, request: Stanza, node: str) -> Info:
+        for extension in self.extensions:
+            info = await extension.node_info(request, node)
+            if info is not None:
+                return info
+        raise ItemNotFound("no such node")
+
+    async def _extension_items(self, request: Stanza, node: str) -> Sequence[Item]:
+        for extension in self.extensions:
+            items = await extension.node_items(request, node)
+            if items is not None:
+                return items
+        raise ItemNotFound("no such node")
 
     async def account_info(self, request: Stanza) -> Element:
         """An account, or one of its nodes (XEP-0060 §5.3, §5.4). Raises ServiceUnavailable, ItemNotFound."""
         node = _node(request)
         service = request.to.bare
+        if service.localpart in NODE_LOCALPARTS:
+            return await self.host_info(request)
         if not await self._database.read(_exists, service):
             raise ServiceUnavailable
         if node is None:
@@ -88,6 +107,8 @@ class Disco(Extension):
         """An account's nodes, or a node's items (XEP-0060 §5.2, §5.5). Raises ServiceUnavailable, ItemNotFound."""
         node = _node(request)
         service = request.to.bare
+        if service.localpart in NODE_LOCALPARTS:
+            return await self.host_items(request)
         if not await self._database.read(_exists, service):
             raise ServiceUnavailable
         if node is None:

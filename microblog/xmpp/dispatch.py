@@ -9,7 +9,7 @@ a ``Refusal``; ``Dispatch`` makes the reply. Anything else it raises is our bug:
 """
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Flag, auto
 
@@ -20,6 +20,7 @@ from microblog.model.errors import Refusal, RemoteServerTimeout, ResourceConstra
 from microblog.model.jid import JID
 from microblog.runtime import Clock
 from microblog.wire import stanza as stanzas
+from microblog.wire.disco import Info, Item
 from microblog.wire.errors import internal_error
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
@@ -103,6 +104,14 @@ class Extension:
     def messages(self) -> Iterable[MessageRoute]:
         """The messages to accounts here that it takes."""
         return ()
+
+    async def node_info(self, request: Stanza, node: str) -> Info | None:
+        """What a disco node of its own is, at whom the request is addressed to; None if it has no such node."""
+        return None
+
+    async def node_items(self, request: Stanza, node: str) -> Sequence[Item] | None:
+        """What a disco node of its own has; None if it has no such node."""
+        return None
 
 
 class Dispatch:
