@@ -282,7 +282,7 @@ items = Table(
         sqlite_where=text("proof = 'local' AND stands IS NOT NULL"),
         postgresql_where=text("proof = 'local' AND stands IS NOT NULL"),
     ),
-    Index("ix_items_thread", "thread", sqlite_where=text("thread <> ''"), postgresql_where=text("thread <> ''")),
+    Index("ix_items_thread", "thread", sqlite_where=text("answers <> ''"), postgresql_where=text("answers <> ''")),
     Index("ix_items_via", "via", sqlite_where=text("via <> ''"), postgresql_where=text("via <> ''")),
     Index(
         "ix_items_expires",
@@ -311,6 +311,15 @@ item_mentions = Table(
     Column("item", Key, ForeignKey("items.id", ondelete="CASCADE"), primary_key=True),
     Column("reader", Boolean, nullable=False, default=False, comment="a direct item is for them"),
     Index(None, "item"),
+)
+
+reactions = Table(
+    "reactions",
+    metadata,
+    Column("item", Key, ForeignKey("items.id", ondelete="CASCADE"), primary_key=True),
+    Column("reaction", Text, primary_key=True),
+    Column("place", Integer, nullable=False),
+    comment="XEP-0470: what an attachment, or a comment that is only a heart, says",
 )
 
 holders = Table(
@@ -356,12 +365,26 @@ subscriptions = Table(
     ),
     Column("delivered", BigInteger, nullable=False, default=0, comment="and the last one written to a session"),
     Column("public", Boolean, nullable=False, default=False, server_default=false(), comment="XEP-0465"),
-    Column("checked", Instant, comment="ours at a remote node: when the other side last confirmed it"),
+    Column("checked", Instant, comment="ours at a remote node: when the other side was last asked about it"),
     Column("problem", Text, nullable=False, default="", server_default=text("''"), comment="why it does not work now"),
     UniqueConstraint("node_id", "subscriber"),
     Index(None, "node_id", "domain"),
     Index(None, "bare", "node_id"),
     Index(None, "domain"),
+    Index(
+        "ix_subscriptions_checked",
+        "checked",
+        sqlite_where=text("checked IS NOT NULL"),
+        postgresql_where=text("checked IS NOT NULL"),
+    ),
+    Index(
+        "ix_subscriptions_problem",
+        "problem",
+        "checked",
+        sqlite_where=text("problem <> ''"),
+        postgresql_where=text("problem <> ''"),
+    ),
+    Index("ix_subscriptions_public", "node_id", sqlite_where=text("public"), postgresql_where=text("public")),
     CheckConstraint("state IN ('pending', 'subscribed')", name="state"),
 )
 

@@ -5,7 +5,8 @@ a comment is in its thread and is found by whom it names, but stands in no timel
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
+from datetime import datetime
+from typing import NamedTuple
 
 from microblog.model.entry import Entry
 from microblog.model.item import Item
@@ -19,21 +20,27 @@ FEED_ITEM = "0"
 MENTIONS_MAX = 20
 
 
-def placed(tx: Transaction, node: Node, item: Item, entry: Entry | None) -> Item:
-    """The item with its place in timelines and thread."""
-    if entry is None or not is_feed(node.name) or item.id == FEED_ITEM:
-        return item
-    post = node.name == MICROBLOG
-    own = item_uri(node.service, node.name, item.id)
-    thread = entry.thread or own if post else node_uri(node.service, node.name)
-    return replace(
-        item,
-        stands=min(item.published, tx.now) if post else None,
-        thread=thread,
-        answers=entry.answers,
-        via=entry.via,
-        expires=entry.expires,
-    )
+class Place(NamedTuple):
+    """The fields of an ``Item`` that say where it is found."""
+
+    stands: datetime | None
+    thread: str
+    answers: str
+    via: str
+    expires: datetime | None
+
+
+NOWHERE = Place(None, "", "", "", None)
+
+
+def place(tx: Transaction, node: Node, item_id: str, published: datetime, entry: Entry | None) -> Place:
+    """Where an item belongs."""
+    if entry is None or not is_feed(node.name) or item_id == FEED_ITEM:
+        return NOWHERE
+    if node.name == MICROBLOG:
+        thread = entry.thread or item_uri(node.service, node.name, item_id)
+        return Place(min(published, tx.now), thread, entry.answers, entry.via, entry.expires)
+    return Place(None, node_uri(node.service, node.name), entry.answers, entry.via, entry.expires)
 
 
 def write_down(

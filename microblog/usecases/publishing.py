@@ -52,7 +52,7 @@ from microblog.store import events
 from microblog.store.crashpoint import crashpoint
 from microblog.store.nodes import LookUp
 from microblog.store.transaction import Transaction
-from microblog.usecases.placing import FEED_ITEM, MENTIONS_MAX, placed, write_down
+from microblog.usecases.placing import FEED_ITEM, MENTIONS_MAX, NOWHERE, place, write_down
 
 ITEM_ID_MAX_BYTES = 1023
 
@@ -151,22 +151,26 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
     entry = request.entry
     audience, readers = (old.audience, ()) if old else _audience(tx, node, request)
     seq = tx.events.record(node.key, events.PUBLISHED, item_id=item_id, audience=audience)
+    published = old.published if old else clamp_instant(tx, entry.published if entry else None)
+    where = place(tx, node, item_id, published, entry)
     item = Item(
         id=item_id,
         publisher=request.actor.bare,
         payload=_marked(request, audience),
-        published=old.published if old else clamp_instant(tx, entry.published if entry else None),
+        published=published,
         updated=clamp_instant(tx, entry.updated if entry else None),
         position=seq,
         audience=audience,
         proof=request.proof,
         key=old.key if old else 0,
-        stands=old.stands if old else None,
+        stands=old.stands if old else where.stands,
+        thread=where.thread,
+        answers=where.answers,
+        via=where.via,
+        expires=where.expires,
     )
-    if entry is not None:
-        item = placed(tx, node, item, entry)
     item = replace(item, key=tx.items.put(node.key, item, replaces=old is not None))
-    if entry is not None:
+    if where is not NOWHERE:
         if old is not None and audience is Audience.DIRECT:
             readers = tuple(jid for jid, reader in tx.items.mentioned(old.key).items() if reader)
         write_down(tx, node, item, entry, readers=readers, again=old is not None)
@@ -294,6 +298,8 @@ def retract(tx: Transaction, request: Retract) -> Retracted:
     tx.items.retract(node.key, request.item_id)
     told = notify and node.config.deliver_notifications
     domains = tx.outbox.fan_out(node, seq, audience) if told else ()
+    if told and is_feed(node.name):
+        domains += tx.holders.owe(node.key, request.item_id, seq)
     recipients = (node.service,) if audience is Audience.DIRECT else None
     tx.emit(
         ItemRetracted(seq=seq, node=node, domains=domains, item_id=request.item_id, notify=told, recipients=recipients)

@@ -28,7 +28,7 @@ from microblog.store.nodes import LookUp
 from microblog.store.subscriptions import Marks
 from microblog.store.transaction import Transaction
 from microblog.usecases.following import remote_node
-from microblog.usecases.placing import placed, write_down
+from microblog.usecases.placing import place, write_down
 from microblog.usecases.publishing import check_item_id, check_node_name, clamp_instant, retract_repeats
 
 UNDELIVERED_MAX = 100
@@ -95,7 +95,7 @@ def receive(tx: Transaction, request: Received) -> Receipt:
         return Receipt(ignored=ignored)
     follow = _follow(tx, request)
     if follow is None:
-        return Receipt(ignored="the recipient does not follow this feed")
+        return _gone(tx, request)
     found, marks = follow
     if request.deleted:
         _delete(tx, found.node)
@@ -124,6 +124,26 @@ def _unwanted(tx: Transaction, request: Received) -> str:
     except (NodeIDRequired, ItemRequired, BadRequest) as error:
         return error.text
     return ""
+
+
+def _gone(tx: Transaction, request: Received) -> Receipt:
+    """What is gone at its origin is gone here, though it was told to somebody who does not follow (any more)."""
+    node = tx.nodes.find(request.service, request.node)
+    if node is None or not (request.deleted or request.purged or request.retracted):
+        return Receipt(ignored="the recipient does not follow this feed")
+    if request.deleted:
+        _delete(tx, node)
+        return Receipt()
+    if request.purged and tx.items.newest(node.key, 1):
+        tx.events.record(node.key, events.PURGED)
+        tx.items.clear(node.key)
+    for item_id in request.retracted:
+        item = tx.items.get(node.key, item_id)
+        if item is not None:
+            tx.events.record(node.key, events.RETRACTED, item_id=item_id, audience=item.audience)
+            tx.items.retract(node.key, item_id)
+            retract_repeats(tx, item_uri(node.service, node.name, item_id))
+    return Receipt()
 
 
 def _first_id(request: Received) -> str:
@@ -234,20 +254,24 @@ class _Reader:
             raise ResourceConstraint("the server's disk is full")
         audience = old.audience if old else received_audience(node, item.entry)
         seq = tx.events.record(node.key, events.PUBLISHED, item_id=item.id, audience=audience)
+        published = old.published if old else published
+        where = place(tx, node, item.id, published, item.entry)
         new = Item(
             id=item.id,
             publisher=(item.publisher or node.service).bare,
             payload=item.payload,
-            published=old.published if old else published,
+            published=published,
             updated=updated,
             position=seq,
             audience=audience,
             proof=request.proof,
             key=old.key if old else 0,
-            stands=old.stands if old else None,
+            stands=old.stands if old else where.stands,
+            thread=where.thread,
+            answers=where.answers,
+            via=where.via,
+            expires=where.expires,
         )
-        if item.entry is not None:
-            new = placed(tx, node, new, item.entry)
         new = replace(new, key=tx.items.put(node.key, new, replaces=old is not None))
         if item.entry is not None:
             write_down(tx, node, new, item.entry, again=old is not None)
@@ -330,6 +354,7 @@ def backfill(tx: Transaction, request: Backfill) -> int:
             continue
         audience = received_audience(node, entry)
         seq = tx.events.record(node.key, events.PUBLISHED, item_id=received.id, audience=audience)
+        where = place(tx, node, received.id, published, entry)
         item = Item(
             id=received.id,
             publisher=(received.publisher or node.service).bare,
@@ -339,8 +364,12 @@ def backfill(tx: Transaction, request: Backfill) -> int:
             position=seq,
             audience=audience,
             proof=request.proof,
+            stands=where.stands,
+            thread=where.thread,
+            answers=where.answers,
+            via=where.via,
+            expires=where.expires,
         )
-        item = placed(tx, node, item, entry)
         item = replace(item, key=tx.items.put(node.key, item, replaces=False))
         write_down(tx, node, item, entry)
         new += 1

@@ -150,6 +150,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tag", "stands", "item", name=op.f("pk_item_tags")),
     )
     op.create_index(op.f("ix_item_tags_item"), "item_tags", ["item"])
+    op.create_table(
+        "reactions",
+        sa.Column("item", KEY, nullable=False),
+        sa.Column("reaction", sa.Text(), nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["item"], ["items.id"], name=op.f("fk_reactions_item"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("item", "reaction", name=op.f("pk_reactions")),
+        comment="XEP-0470: what an attachment, or a comment that is only a heart, says",
+    )
     op.add_column(
         "items",
         sa.Column(
@@ -195,8 +204,8 @@ def upgrade() -> None:
         "ix_items_thread",
         "items",
         ["thread"],
-        sqlite_where=sa.text("thread <> ''"),
-        postgresql_where=sa.text("thread <> ''"),
+        sqlite_where=sa.text("answers <> ''"),
+        postgresql_where=sa.text("answers <> ''"),
     )
     op.create_index(
         "ix_items_via", "items", ["via"], sqlite_where=sa.text("via <> ''"), postgresql_where=sa.text("via <> ''")
@@ -208,7 +217,10 @@ def upgrade() -> None:
     op.add_column(
         "subscriptions",
         sa.Column(
-            "checked", INSTANT, nullable=True, comment="ours at a remote node: when the other side last confirmed it"
+            "checked",
+            INSTANT,
+            nullable=True,
+            comment="ours at a remote node: when the other side was last asked about it",
         ),
     )
     op.add_column(
@@ -216,6 +228,27 @@ def upgrade() -> None:
         sa.Column(
             "problem", sa.Text(), server_default=sa.text("''"), nullable=False, comment="why it does not work now"
         ),
+    )
+    op.create_index(
+        "ix_subscriptions_checked",
+        "subscriptions",
+        ["checked"],
+        sqlite_where=sa.text("checked IS NOT NULL"),
+        postgresql_where=sa.text("checked IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_subscriptions_problem",
+        "subscriptions",
+        ["problem", "checked"],
+        sqlite_where=sa.text("problem <> ''"),
+        postgresql_where=sa.text("problem <> ''"),
+    )
+    op.create_index(
+        "ix_subscriptions_public",
+        "subscriptions",
+        ["node_id"],
+        sqlite_where=sa.text("public"),
+        postgresql_where=sa.text("public"),
     )
     op.add_column(
         "outbox",
