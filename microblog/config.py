@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from microblog.model import jid
+from microblog.model.border import Border
 
 LOCAL_FILE = Path("microblog.toml")
 SYSTEM_FILE = Path("/etc/microblog/microblog.toml")
@@ -217,6 +218,19 @@ class AccountsConfig(Section):
 
     registration: Literal["closed", "invite", "open"] = "invite"
     audience: Literal["public", "followers", "local"] = "public"
+    enrol_domains: Annotated[tuple[Domain, ...], BeforeValidator(_frozen_list)] = ()
+
+
+class BorderConfig(Section):
+    """What never leaves this node, whatever its author wants."""
+
+    words: Annotated[tuple[str, ...], BeforeValidator(_frozen_list)] = ()
+    labels: Annotated[tuple[str, ...], BeforeValidator(_frozen_list)] = ()
+
+    @property
+    def border(self) -> Border:
+        """As posts are held against it."""
+        return Border(self.words, self.labels)
 
 
 class Limits(Section):
@@ -322,6 +336,7 @@ class Config(Section):
     tls: TLSConfig = Field(default_factory=TLSConfig)
     database: DatabaseConfig = Field(default_factory=DatabaseConfig)
     accounts: AccountsConfig = Field(default_factory=AccountsConfig)
+    border: BorderConfig = Field(default_factory=BorderConfig)
     limits: Limits = Field(default_factory=Limits)
 
     @property
