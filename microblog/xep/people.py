@@ -8,12 +8,13 @@ where the administrator lets it be enough for everything. What is unproven is a 
 from typing import Final
 
 from microblog.commands.command import Person
-from microblog.commands.people import LANGUAGE, Stranger
+from microblog.commands.people import Stranger
 from microblog.model.account import Account
 from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.store.database import Database
 from microblog.store.transaction import Transaction
+from microblog.usecases.settling import LANGUAGE
 from microblog.wire import ns
 from microblog.wire.stanza import Stanza
 
@@ -61,7 +62,7 @@ class People:
 
 def language_of(stanza: Stanza) -> str:
     """The language a stanza is in, as it says (RFC 6120 §8.1.5)."""
-    return stanza.element.get(_LANG, "")[:_LANG_MAX] or "en"
+    return (stanza.element.get(_LANG) or "")[:_LANG_MAX] or "en"
 
 
 def _account(tx: Transaction, address: JID) -> tuple[Account, str | None] | None:

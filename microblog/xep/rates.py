@@ -1,4 +1,4 @@
-"""How much one person may do in a time: posts and follows of our accounts.
+"""How much one person may do in a time: posts, follows and invitations of our accounts.
 
 Counted in memory, per account, in windows that begin with the first of them: a restart forgets, which costs nobody
 anything. With ``rates = false`` in the configuration nothing is counted.
@@ -13,6 +13,7 @@ from microblog.model.jid import JID
 from microblog.runtime import Clock
 
 COUNTED_MAX: Final = 10_000
+INVITES_PER_DAY: Final = 20
 _MINUTE: Final = 60
 _DAY: Final = 86_400
 _POSTS_WINDOW: Final = 3 * 3600
@@ -53,6 +54,7 @@ class PersonalRates:
         self._burst = Rate(clock, limits.rate(limits.posts_burst_per_minute), _MINUTE)
         self._posts = Rate(clock, limits.rate(limits.posts_per_3_hours), _POSTS_WINDOW)
         self._follows = Rate(clock, limits.rate(limits.follows_per_day), _DAY)
+        self._invites = Rate(clock, limits.rate(INVITES_PER_DAY), _DAY)
 
     def post(self, account: JID) -> None:
         """Raises ResourceConstraint."""
@@ -63,3 +65,8 @@ class PersonalRates:
         """Raises ResourceConstraint."""
         if not self._follows.allow(account):
             raise ResourceConstraint("you follow more in a day than this server allows: go on tomorrow")
+
+    def invite(self, account: JID) -> None:
+        """Raises ResourceConstraint."""
+        if not self._invites.allow(account):
+            raise ResourceConstraint("you invite more in a day than this server allows: go on tomorrow")
