@@ -108,12 +108,13 @@ def readable(config: NodeConfig, facts: Facts) -> bool:
 def audiences_readable(config: NodeConfig, facts: Facts) -> frozenset[Audience]:
     """Of which audiences' items they may be told; none if the node is not theirs to read.
 
-    On an open node an item for followers is for those who follow: by subscription, by presence, or listed.
+    On an open node an item for followers is for those who follow: by subscription, by presence, or listed. What is for
+    this domain only is for nobody elsewhere, not even an owner.
     """
     if not readable(config, facts):
         return frozenset()
     if facts.capability.own:
-        return frozenset(Audience)
+        return frozenset(Audience) if facts.here else frozenset(Audience) - {Audience.LOCAL}
     allowed = {Audience.PUBLIC}
     if facts.here:
         allowed.add(Audience.LOCAL)

@@ -1,9 +1,9 @@
 """People who have an address elsewhere already, and use it: how they join, how addresses are linked to an account.
 
 An address counts once both sides have said so. The account says ``link juliet@capulet.example``, the node writes to
-that address, and from there comes ``link romeo``; or the other way round. Whoever joins with an invitation, or is enrolled
-because the administrator named their domain, gets an account that has that address and no password: the address is
-the only way into it, and so cannot be unlinked before there is another one.
+that address, and from there comes ``link romeo``; or the other way round. Whoever joins with an invitation, or is
+enrolled because the administrator named their domain, gets an account that has that address and no password: the
+address is the only way into it, and so cannot be unlinked before there is another one.
 
 An address that asks for an account is told nothing of it: not that it exists, nor that too many ask.
 

@@ -94,7 +94,10 @@ class SetOptions(GetOptions):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrieve:
-    """§6.5: items by id, the newest ``max_items``, or a page; with nothing said, as many of the newest as go."""
+    """§6.5: items by id, the newest ``max_items``, or a page; with nothing said, as many of the newest as go.
+
+    ``audiences``: only items that are for one of these may leave for where the actor is.
+    """
 
     service: JID
     node: str
@@ -103,6 +106,7 @@ class Retrieve:
     max_items: int | None = None
     page: PageRequest | None = None
     subid: str | None = None
+    audiences: frozenset[Audience] = frozenset(Audience)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +300,7 @@ def retrieve(tx: Transaction, request: Retrieve) -> Retrieved:
         request.subid == known.subid for known in tx.subscriptions.of_bare(node, request.actor)
     ):
         raise InvalidSubID("there is no subscription of this subid")
-    return _retrieve(tx, node, request, audiences_readable(node.config, facts))
+    return _retrieve(tx, node, request, audiences_readable(node.config, facts) & request.audiences)
 
 
 def _retrieve(tx: Transaction, node: Node, request: Retrieve, audiences: frozenset[Audience]) -> Retrieved:

@@ -3,27 +3,38 @@
 Each request takes three moves: read it, do it in a transaction, write the answer. ``wire.pubsub`` has the grammar,
 ``usecases`` the rules; here is the table that brings a verb to its method. What is notified to whom is heard from the
 database (``notifications``, ``approval``).
+
+Who asks from an address elsewhere that is linked to an account here does so as that account (``usecases.linking``), and
+still is sent only what may leave for that address's domain.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import Final, TypeVar
 
+from twisted.internet.defer import Deferred
+
+from microblog.model.access import audiences_allowed
+from microblog.model.item import Audience
 from microblog.model.node import is_feed
 from microblog.model.subscription import SubscribeOptions
 from microblog.runtime import Clock
 from microblog.store.database import Database
-from microblog.usecases import browsing, owning, publishing, subscribing
+from microblog.store.transaction import Transaction
+from microblog.usecases import browsing, linking, owning, publishing, subscribing
 from microblog.usecases.subscribing import Subscribed
 from microblog.wire import forms, notification, ns, pubsub
 from microblog.wire.pubsub import Verb
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
 from microblog.xep.microblog import prepare
+from microblog.xep.people import People
 from microblog.xep.rates import PersonalRates
 from microblog.xep.readers import Readers
 from microblog.xmpp.dispatch import At, Extension, Route, Spec
 from microblog.xmpp.router import Router
 
+T = TypeVar("T")
+R = TypeVar("R", bound=linking.Acts)
 Answer = Awaitable[Element | None]
 _FEATURES: Final = (
     "access-authorize access-open access-presence access-roster access-whitelist auto-create auto-subscribe "
@@ -43,13 +54,20 @@ class Pubsub(Extension):
     account_features = (ns.PUBSUB, ns.RSM, *(f"{ns.PUBSUB}#{name}" for name in _FEATURES.split()))
 
     def __init__(
-        self, router: Router, database: Database, readers: Readers, rates: PersonalRates, clock: Clock
+        self,
+        router: Router,
+        database: Database,
+        readers: Readers,
+        rates: PersonalRates,
+        clock: Clock,
+        people: People | None = None,
     ) -> None:
         self._router = router
         self._database = database
         self._readers = readers
         self._rates = rates
         self._clock = clock
+        self._people = people or People(database, router.domain)
         self._verbs: dict[tuple[str, str, str], Callable[[Stanza, Verb], Answer]] = {
             (ns.PUBSUB, "set", "publish"): self.publish,
             (ns.PUBSUB, "set", "retract"): self.retract,
@@ -86,6 +104,25 @@ class Pubsub(Extension):
             await self._readers.backlog.room(request.to)
         return await self._verbs[asked.pubsub.uri, request.type, asked.name](request, asked)
 
+    def _write(self, request: Stanza, use_case: Callable[[Transaction, R], T], wanted: R) -> Deferred[T]:
+        if self._may_act(request):
+            return self._database.write(linking.acting, use_case, wanted)
+        return self._database.write(use_case, wanted)
+
+    def _read(self, request: Stanza, use_case: Callable[[Transaction, R], T], wanted: R) -> Deferred[T]:
+        if self._may_act(request):
+            return self._database.read(linking.acting, use_case, wanted)
+        return self._database.read(use_case, wanted)
+
+    def _may_act(self, request: Stanza) -> bool:
+        """Might it come from somebody's address elsewhere?"""
+        return request.from_.domainpart != self._router.domain and self._people.proven(request)
+
+    def _leaving(self, request: Stanza) -> frozenset[Audience]:
+        """What may be sent to where the request comes from."""
+        trusted = self._people.proven(request)
+        return audiences_allowed(request.from_.domainpart, local_domain=self._router.domain, trusted=trusted)
+
     # §7: publishers
 
     async def publish(self, request: Stanza, asked: Verb) -> Element:
@@ -94,7 +131,8 @@ class Pubsub(Extension):
         if is_feed(read.node):
             self._rates.post(request.from_.bare)
         ready = prepare(request.to, read, self._database.limits.post_max_characters)
-        done = await self._database.write(
+        done = await self._write(
+            request,
             publishing.publish,
             publishing.Publish(
                 service=request.to,
@@ -113,14 +151,15 @@ class Pubsub(Extension):
         """Delete an item (§7.2)."""
         node, item_id, notify = pubsub.read_retract(asked)
         wanted = publishing.Retract(service=request.to, node=node, actor=request.from_, item_id=item_id, notify=notify)
-        await self._database.write(publishing.retract, wanted)
+        await self._write(request, publishing.retract, wanted)
 
     # §6: subscribers
 
     async def items(self, request: Stanza, asked: Verb) -> Element:
         """Retrieve items (§6.5)."""
         read = pubsub.read_items(asked)
-        found = await self._database.read(
+        found = await self._read(
+            request,
             subscribing.retrieve,
             subscribing.Retrieve(
                 service=request.to,
@@ -130,6 +169,7 @@ class Pubsub(Extension):
                 max_items=read.max_items,
                 page=read.page,
                 subid=read.subid,
+                audiences=self._leaving(request),
             ),
         )
         return pubsub.write_items(found.node, found.page, paged=read.page is not None or found.truncated)
@@ -140,7 +180,8 @@ class Pubsub(Extension):
         if request.from_.domainpart == self._router.domain:
             self._rates.follow(request.from_.bare)
         wanted = subscribing.Subscribe(service=request.to, node=node, actor=request.from_, jid=jid, options=options)
-        done = await self._database.write(subscribing.subscribe, wanted)
+        use_case = linking.subscribe if self._may_act(request) else subscribing.subscribe
+        done = await self._database.write(use_case, wanted)
         if options:
             self._readers.reload(jid.bare)
         if done.last is not None:
@@ -216,7 +257,7 @@ class Pubsub(Extension):
         """The asker's affiliations here (§5.7)."""
         node = pubsub.node_of(asked)
         wanted = browsing.MyAffiliations(service=request.to, actor=request.from_, node=node)
-        return pubsub.write_my_affiliations(node, await self._database.read(browsing.affiliations, wanted))
+        return pubsub.write_my_affiliations(node, await self._read(request, browsing.affiliations, wanted))
 
     # §8: owners
 
@@ -224,24 +265,24 @@ class Pubsub(Extension):
         """Make a node (§8.1)."""
         node, options = pubsub.read_create(asked)
         wanted = owning.Create(service=request.to, actor=request.from_, node=node, options=options)
-        return pubsub.write_created((await self._database.write(owning.create, wanted)).name)
+        return pubsub.write_created((await self._write(request, owning.create, wanted)).name)
 
     async def configuration(self, request: Stanza, asked: Verb) -> Element:
         """The form to configure a node with (§8.2.1)."""
         wanted = owning.Configuration(service=request.to, node=pubsub.node_required(asked), actor=request.from_)
-        return pubsub.write_configuration(await self._database.read(owning.configuration, wanted))
+        return pubsub.write_configuration(await self._read(request, owning.configuration, wanted))
 
     async def configure(self, request: Stanza, asked: Verb) -> None:
         """Configure a node (§8.2.4)."""
         node, options = pubsub.node_required(asked), pubsub.read_configure(asked)
         if options is not None:
             wanted = owning.Configure(service=request.to, node=node, actor=request.from_, options=options)
-            await self._database.write(owning.configure, wanted)
+            await self._write(request, owning.configure, wanted)
 
     async def default_configuration(self, request: Stanza, asked: Verb) -> Element:
         """What a new node is like (§8.3)."""
         wanted = owning.DefaultConfiguration(service=request.to, actor=request.from_, node=pubsub.node_of(asked) or "")
-        return pubsub.write_default_configuration(await self._database.read(owning.default_configuration, wanted))
+        return pubsub.write_default_configuration(await self._read(request, owning.default_configuration, wanted))
 
     async def delete(self, request: Stanza, asked: Verb) -> None:
         """Remove a node (§8.4)."""
@@ -253,18 +294,18 @@ class Pubsub(Extension):
             redirect=redirect,
             notice=notification.deletion(request.to, node, redirect),
         )
-        await self._database.write(owning.delete, wanted)
+        await self._write(request, owning.delete, wanted)
 
     async def purge(self, request: Stanza, asked: Verb) -> None:
         """Remove all items (§8.5)."""
         wanted = owning.Purge(service=request.to, node=pubsub.node_required(asked), actor=request.from_)
-        await self._database.write(owning.purge, wanted)
+        await self._write(request, owning.purge, wanted)
 
     async def affiliations(self, request: Stanza, asked: Verb) -> Element:
         """Everybody's affiliations (§8.9.1)."""
         node = pubsub.node_required(asked)
         wanted = owning.Affiliations(service=request.to, node=node, actor=request.from_)
-        return pubsub.write_affiliations(node, await self._database.read(owning.affiliations, wanted))
+        return pubsub.write_affiliations(node, await self._read(request, owning.affiliations, wanted))
 
     async def set_affiliations(self, request: Stanza, asked: Verb) -> None:
         """Change affiliations (§8.9.2)."""
@@ -274,13 +315,13 @@ class Pubsub(Extension):
             actor=request.from_,
             changes=pubsub.read_affiliations(asked),
         )
-        await self._database.write(owning.set_affiliations, wanted)
+        await self._write(request, owning.set_affiliations, wanted)
 
     async def subscriptions(self, request: Stanza, asked: Verb) -> Element:
         """Everybody's subscriptions (§8.8.1)."""
         node = pubsub.node_required(asked)
         wanted = owning.Subscriptions(service=request.to, node=node, actor=request.from_)
-        return pubsub.write_subscriptions(node, await self._database.read(owning.subscriptions, wanted))
+        return pubsub.write_subscriptions(node, await self._read(request, owning.subscriptions, wanted))
 
     async def set_subscriptions(self, request: Stanza, asked: Verb) -> None:
         """Approve or end subscriptions (§8.8.2)."""
@@ -291,4 +332,4 @@ class Pubsub(Extension):
             changes=pubsub.read_subscriptions(asked),
             notice=notification.decision,
         )
-        await self._database.write(owning.set_subscriptions, wanted)
+        await self._write(request, owning.set_subscriptions, wanted)
