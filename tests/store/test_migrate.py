@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -123,15 +124,54 @@ def test_an_older_database_is_told_from_a_newer(
         migrate.check(connection)
 
 
-@pytest.mark.parametrize("after", [1, 3, 8, 15, 25, 33])
+@pytest.mark.parametrize("after", [1, 3, 8, 15, 25, 33, 60, 75])
 def test_an_upgrade_that_was_killed_is_run_again(url: str, after: int, connection: Connection) -> None:
-    """kill -9 before some statement of it: nothing of the revision is left, and nothing stands in the way."""
+    """kill -9 before some statement of it: no revision is left half done, and nothing stands in the way."""
     killed_after(after, migrate.upgrade, url)
     connection.rollback()
-    assert set(inspect(connection).get_table_names()) <= {"alembic_version"}
+    found = set(inspect(connection).get_table_names())
     connection.rollback()
+    if migrate.current(url) is None:
+        assert found <= {"alembic_version"}
+    else:
+        assert migrate.current(url) == "0001"
+        assert "outbox" in found and "profiles" not in found
     migrate.upgrade(url)
     assert migrate.current(url) == migrate.head()
+
+
+def test_posts_of_the_first_tables_get_their_place(url: str, connection: Connection) -> None:
+    upgrade_to("0001", connection)
+    connection.execute(
+        text(
+            "INSERT INTO nodes (id, service, name, access_model, config, created) VALUES"
+            " (1, 'romeo@montague.example', 'urn:xmpp:microblog:0', 'open', '{}', 1),"
+            " (2, 'romeo@montague.example', 'storage:bookmarks', 'whitelist', '{}', 1)"
+        )
+    )
+    for number, (node, item_id) in enumerate([(1, "a"), (1, "0"), (2, "current")]):
+        connection.execute(
+            text(
+                "INSERT INTO items (node_id, item_id, position, publisher, payload, audience, proof, published,"
+                " updated) VALUES (:node, :item, :at, 'romeo@montague.example', '<entry/>', 'public', 'local',"
+                " :at, :at)"
+            ),
+            {"node": node, "item": item_id, "at": 1000 + number},
+        )
+    connection.commit()
+    with pytest.raises(DatabaseOutdated, match="0001"):
+        migrate.check(connection)
+    connection.rollback()
+    migrate.upgrade(url)
+    places = connection.execute(text("SELECT item_id, stands, thread FROM items ORDER BY position")).all()
+    assert [tuple(row) for row in places] == [("a", 1000, ""), ("0", None, ""), ("current", None, "")]
+
+
+def upgrade_to(revision: str, connection: Connection) -> None:
+    configuration = migrate.config()
+    configuration.attributes["connection"] = connection
+    command.upgrade(configuration, revision)
+    connection.commit()
 
 
 def killed_after(statements: int, function: Callable[..., object], *arguments: object) -> None:
