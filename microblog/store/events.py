@@ -27,6 +27,9 @@ _LAST_OF = select(func.max(_EVENTS.c.seq)).where(
     _EVENTS.c.item_id == bindparam("item_id"),
 )
 _LAST = select(func.max(_EVENTS.c.seq))
+_ITEM_OF = select(_EVENTS.c.node_id, _EVENTS.c.item_id).where(
+    _EVENTS.c.seq == bindparam("seq"), _EVENTS.c.kind == PUBLISHED
+)
 _RETRACTIONS = (
     select(_EVENTS.c.seq, _EVENTS.c.item_id)
     .where(
@@ -81,6 +84,11 @@ class Events:
     def last(self) -> int:
         """The sequence number of the last event; 0 before the first."""
         return int(self._connection.execute(_LAST).scalar_one() or 0)
+
+    def item_of(self, seq: int) -> tuple[int, str] | None:
+        """The node, by its key, and the id of the item that was published in an event."""
+        row = self._connection.execute(_ITEM_OF, {"seq": seq}).first()
+        return None if row is None else (row[0], row[1] or "")
 
     def retracted_since(self, node_key: int, item_id: str, after: int) -> int | None:
         """The event, later than another, in which an item was retracted."""

@@ -3,6 +3,8 @@
 - a row goes only when the other side has confirmed its batch, so a crash at any moment means at most once more;
 - who is told, and of what, is decided when it is sent: nobody who was removed since, nothing retracted since, and an
   item that was edited since once, in its newest form;
+- a domain that confirmed that it was told of a post holds it, and hears of its retraction though nobody there follows
+  any more: then one of those hears it who were told of the post;
 - a batch is small, in stanzas and in bytes: an event for a hundred thousand followers at one domain goes to them page
   by page, and how far it came (``Progress``) is handed to the next call;
 - a domain that fails is tried again after 30 s, doubling to an hour on the first day, then every 6 hours until day 7
@@ -19,7 +21,7 @@ from microblog.model.access import audience_of, audiences_allowed, audiences_rea
 from microblog.model.event import ItemPublished, ItemRetracted, NodeConfigured, NodeEvent, NodePurged
 from microblog.model.item import Audience
 from microblog.model.jid import JID
-from microblog.model.node import Node
+from microblog.model.node import Node, is_feed
 from microblog.store import events
 from microblog.store.domains import DomainState
 from microblog.store.outbox import Owed
@@ -27,6 +29,7 @@ from microblog.store.subscriptions import Reader
 from microblog.store.transaction import Transaction
 
 PAGES_MAX = 20
+REFUSALS_MAX = 200
 STANZA_BYTES = 500  # what a notification has around its payload, about
 
 # Behind which subscription the next page of followers begins, by its key; behind which interest, by its address.
@@ -38,13 +41,14 @@ _FROM_THE_START: After = 0
 class Delivery:
     """What settles rows of the outbox: an event for these recipients, a stanza, or nothing at all.
 
-    Without ``ids`` it settles none: there are more recipients to come.
+    Without ``ids`` it settles none: there are more recipients to come. ``refused``: why the domain will never take it.
     """
 
     ids: tuple[int, ...]
     event: NodeEvent | None = None
     recipients: tuple[JID, ...] = ()
     stanza: str | None = None
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,8 +165,10 @@ def _delivery(
     if audience not in audiences:
         return (Delivery(ids=settled) if audience is Audience.LOCAL else None), None
     readers, more = recipients.page(event, start)
-    allowed = (reader.jid for reader in readers if audience in audiences_readable(event.node.config, reader.facts))
-    return Delivery(ids=settled if more is None else (), event=event, recipients=tuple(allowed)), more
+    told = [reader.jid for reader in readers if audience in audiences_readable(event.node.config, reader.facts)]
+    if not told and more is None and isinstance(event, ItemRetracted | NodePurged):
+        told = recipients.witness(event)
+    return Delivery(ids=settled if more is None else (), event=event, recipients=tuple(told)), more
 
 
 def _event(row: Owed) -> NodeEvent | None:
@@ -213,6 +219,15 @@ class _Recipients:
             known = self._first[key] = self._read(event.node, start, limit)
         return known
 
+    def witness(self, event: ItemRetracted | NodePurged) -> list[JID]:
+        """Who is told where nobody follows any more, but what is gone is held."""
+        holders, key = self._tx.holders, event.node.key
+        if isinstance(event, ItemRetracted):
+            witness = holders.witness(key, event.item_id, self._domain)
+        else:
+            witness = holders.witness_of_any(key, self._domain)
+        return [] if witness is None else [witness]
+
     def _read(self, node: Node, start: After, limit: int) -> tuple[list[Reader], After | None]:
         readers: list[Reader] = []
         if isinstance(start, int):
@@ -227,9 +242,60 @@ class _Recipients:
         return readers, str(found[-1].jid) if len(found) == limit else None
 
 
-def done(tx: Transaction, ids: Sequence[int]) -> None:
-    """The other side has confirmed these rows."""
-    tx.outbox.done(ids)
+def done(tx: Transaction, deliveries: Sequence[Delivery]) -> None:
+    """The other side has confirmed these, and holds what it was told of."""
+    held: dict[tuple[int, str], JID] = {}
+    for delivery in deliveries:
+        event = delivery.event
+        if not delivery.recipients or event is None or not is_feed(event.node.name):
+            continue
+        witness = delivery.recipients[0]
+        if isinstance(event, ItemRetracted):
+            held.pop((event.node.key, event.item_id), None)
+            tx.holders.let_go(event.node.key, event.item_id, witness.domainpart)
+        elif isinstance(event, ItemPublished) and _still_there(tx, event, witness):
+            if delivery.refused:
+                tx.holders.refuse(event.node.key, event.item.id, witness, delivery.refused)
+            else:
+                held[event.node.key, event.item.id] = witness
+    tx.holders.hold((*key, witness) for key, witness in held.items())
+    tx.outbox.done([id_ for delivery in deliveries for id_ in delivery.ids])
+
+
+def _still_there(tx: Transaction, event: ItemPublished, witness: JID) -> bool:
+    """Is an item that a domain has just confirmed still there? If it was retracted meanwhile, the domain is to know."""
+    node = event.node
+    if tx.items.position(node.key, event.item.id) is not None:
+        return True
+    seq = tx.events.retracted_since(node.key, event.item.id, event.seq)
+    if seq is not None:
+        tx.holders.hold([(node.key, event.item.id, witness)])
+        tx.holders.owe(node.key, event.item.id, seq)
+    return False
+
+
+def refused(tx: Transaction, service: JID, by: JID, seq: int, reason: str) -> None:
+    """Somebody elsewhere answered the notification of an event with an error.
+
+    If it was the one by whom we know that their domain holds the item, the next of its followers there stands in; with
+    none left, the domain did not take it.
+    """
+    found = tx.events.item_of(seq)
+    node = None if found is None else tx.nodes.get(found[0])
+    if found is None or node is None or node.service != service or not is_feed(node.name):
+        return
+    item_id, witness = found[1], tx.holders.witness(node.key, found[1], by.domainpart)
+    if tx.items.position(node.key, item_id) is None or (witness is not None and witness.bare != by.bare):
+        return
+    followers = tx.subscriptions.readers_page(node, by.domainpart, after=0, limit=REFUSALS_MAX)
+    if witness is None and by.bare not in [follower.jid.bare for follower in followers]:
+        return
+    later = [follower.jid.bare for follower in followers]
+    later = later[later.index(by.bare) + 1 :] if by.bare in later else later
+    if later:
+        tx.holders.hold([(node.key, item_id, later[0])])
+    else:
+        tx.holders.refuse(node.key, item_id, by.bare, reason)
 
 
 def failed(tx: Transaction, domain: str, reason: str, jitter: float) -> DomainState:

@@ -29,6 +29,7 @@ def forget(tx: Transaction) -> Forgotten:
     """Remove what is too old, the oldest first and not all at once."""
     before = tx.now - timedelta(days=DAYS)
     owed = tx.outbox.forget(before, ROWS_MAX)
+    tx.holders.forget(before)
     events = 0 if owed == ROWS_MAX else tx.events.forget(before, ROWS_MAX)
     return Forgotten(
         events=events,

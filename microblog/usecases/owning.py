@@ -7,7 +7,7 @@ items are for; who lost the right to read is told that the subscription has ende
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from microblog.model.access import audience_of, readable
+from microblog.model.access import WIDTH, audience_of, readable
 from microblog.model.errors import (
     BadRequest,
     Conflict,
@@ -20,7 +20,7 @@ from microblog.model.errors import (
 from microblog.model.event import NodeConfigured, NodeDeleted, NodePurged
 from microblog.model.item import Audience
 from microblog.model.jid import JID
-from microblog.model.node import MICROBLOG, Node, NodeConfig, Options, configured, for_audience
+from microblog.model.node import MICROBLOG, Node, NodeConfig, Options, configured, for_audience, is_feed
 from microblog.model.subscription import Affiliated, Affiliation, Subscription, SubscriptionState
 from microblog.store import events
 from microblog.store.transaction import Transaction
@@ -158,8 +158,8 @@ def configure(tx: Transaction, request: Configure) -> Node:
         return node
     old, new = audience_of(node.config), audience_of(config)
     changed = tx.nodes.configure(node, config)
-    if old is not new:
-        # So far an item's audience is its node's and no choice of its author, so it changes with the node.
+    if WIDTH[new] < WIDTH[old] or (old is not new and not is_feed(node.name)):
+        # Posts never become wider: their authors chose. Other items have no audience but their node's.
         tx.items.set_audience(node.key, old, new)
     keep = config.max_items if config.persist_items else 1
     if keep is not None and keep != node.config.max_items:
@@ -178,7 +178,7 @@ def delete(tx: Transaction, request: Delete) -> Node:
     told = node.config.notify_delete and node.config.deliver_notifications
     if told and request.notice is not None:
         remote = tx.subscriptions.elsewhere(node, tx.domain)
-        told_elsewhere = dict.fromkeys(remote + tx.interests.of_node(node))
+        told_elsewhere = dict.fromkeys(remote + tx.interests.of_node(node) + tx.holders.witnesses(node.key))
         tx.outbox.add_stanzas((jid.domainpart, request.notice(jid)) for jid in told_elsewhere)
         domains.update(jid.domainpart for jid in told_elsewhere)
     subscribers = tuple(tx.subscriptions.here(node, tx.domain)) if told else ()
@@ -205,6 +205,8 @@ def purge(tx: Transaction, request: Purge) -> Node:
     seq = tx.events.record(node.key, events.PURGED, audience=audience)
     tx.items.purge(node.key)
     domains = tx.outbox.fan_out(node, seq, audience) if node.config.deliver_notifications else ()
+    if node.config.deliver_notifications and is_feed(node.name):
+        domains += tx.holders.owe_all(node.key, seq)
     tx.emit(NodePurged(seq=seq, node=node, domains=domains))
     return node
 

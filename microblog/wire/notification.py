@@ -31,6 +31,7 @@ from microblog.wire.stanza import Stanza, message, presence
 from microblog.wire.xml import Element, Raw, escape_attribute, serialize, stamp, to_text
 
 ITEMS_MAX: Final = 100
+_EVENT_ID: Final = "event-"
 
 
 class Splice(NamedTuple):
@@ -96,7 +97,7 @@ def last_message(node: Node, item: Item, to: JID) -> Stanza | None:
     """The same for somebody elsewhere."""
     children = _last(node, item)
     kind = node.config.notification_type
-    return message(kind, node.service, to, *children, id_=f"event-{item.position}") if children else None
+    return message(kind, node.service, to, *children, id_=f"{_EVENT_ID}{item.position}") if children else None
 
 
 def _last(node: Node, item: Item) -> tuple[Element, ...]:
@@ -135,12 +136,18 @@ def _told(event: NodeEvent) -> Element | None:
 
 
 def _splice(node: Node, seq: int, *children: Element) -> Splice:
-    attributes = {"from": str(node.service), "id": f"event-{seq}"}
+    attributes = {"from": str(node.service), "id": f"{_EVENT_ID}{seq}"}
     if node.config.notification_type != "normal":
         attributes["type"] = node.config.notification_type
     opening = "".join(f" {name}='{escape_attribute(value)}'" for name, value in attributes.items())
     content = "".join(serialize(child, ns.CLIENT) for child in children)
     return Splice(f"<message{opening} to='".encode(), f"'>{content}</message>".encode())
+
+
+def sequence_number(message_id: str | None) -> int | None:
+    """Of which event a message is the notification, by its id; None if it is none of ours."""
+    digits = (message_id or "").removeprefix(_EVENT_ID)
+    return int(digits) if message_id != digits and digits.isascii() and digits.isdigit() and len(digits) < 19 else None
 
 
 def subscription_change(event: SubscriptionChanged) -> Splice:

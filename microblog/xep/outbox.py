@@ -12,6 +12,8 @@ A stream is opened before it is decided what may go, because what may go depends
 """
 
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from random import SystemRandom
 from typing import Any, Final, Protocol
 
@@ -21,12 +23,15 @@ from twisted.logger import Logger
 
 from microblog.model.errors import Refusal
 from microblog.model.item import Proof
+from microblog.model.jid import JID
 from microblog.runtime import Clock, Tasks
 from microblog.store.crashpoint import crashpoint
 from microblog.store.database import Database, Transaction
 from microblog.usecases import delivering
 from microblog.usecases.delivering import Batch, Delivery, Progress
 from microblog.wire import notification
+from microblog.wire.errors import read_condition
+from microblog.wire.stanza import Stanza
 from microblog.xmpp.remote import DeliveryFailed
 from microblog.xmpp.s2s_out import StanzaTooLarge
 
@@ -160,25 +165,24 @@ class Outbox:
                 else:
                     self._progress.pop(domain, None)
                 return
-            ids = await self._send(domain, batch, Proof.CERTIFICATE if trusted else Proof.DIALBACK)
+            sent = await self._send(domain, batch, Proof.CERTIFICATE if trusted else Proof.DIALBACK)
             crashpoint("K7")
             if batch.progress is not None:
                 self._progress[domain] = batch.progress
-            if ids or failing:
-                await self._settle(domain, ids, failing)
+            await self._settle(domain, sent, failing)
             failing = False
 
-    async def _settle(self, domain: str, ids: Sequence[int], failing: bool) -> None:
+    async def _settle(self, domain: str, sent: Sequence[Delivery], failing: bool) -> None:
         while True:
             try:
-                await self._database.write(_settle, domain, ids, failing)
+                await self._database.write(_settle, domain, sent, failing)
                 return
             except Refusal:
                 # They have been delivered: better to wait here than to send them a second time.
                 await self._clock.sleep(OVERLOAD_SECONDS)
 
-    async def _send(self, domain: str, batch: Batch, minimum: Proof) -> list[int]:
-        """Send a batch; the rows that are settled."""
+    async def _send(self, domain: str, batch: Batch, minimum: Proof) -> list[Delivery]:
+        """Send a batch; what was sent of it, and what can never be sent."""
         deliveries = list(batch.deliveries)
         rendered = [self._render(delivery) for delivery in deliveries]
         while True:
@@ -191,9 +195,10 @@ class Outbox:
                     await sending
             except StanzaTooLarge as failure:
                 # What this peer will never take is not held against what comes after it.
-                self._leave_out(domain, rendered, failure)
+                position = self._leave_out(domain, rendered, failure)
+                deliveries[position] = replace(deliveries[position], refused=failure.reason)
                 continue
-            return [id_ for delivery in deliveries for id_ in delivery.ids]
+            return deliveries
 
     def _render(self, delivery: Delivery) -> list[bytes]:
         if delivery.stanza is not None:
@@ -205,14 +210,29 @@ class Outbox:
             return []
         return [] if splice is None else [splice.to(recipient) for recipient in delivery.recipients]
 
-    def _leave_out(self, domain: str, rendered: list[list[bytes]], failure: StanzaTooLarge) -> None:
+    def _leave_out(self, domain: str, rendered: list[list[bytes]], failure: StanzaTooLarge) -> int:
+        """Forget a stanza of a batch; to which delivery it belonged."""
+        self._log.warn("A notification is too large for {domain}: {reason}", domain=domain, reason=failure.reason)
         position = failure.position
-        for some in rendered:
+        for place, some in enumerate(rendered):
             if position < len(some):
                 del some[position]
-                break
+                return place
             position -= len(some)
-        self._log.warn("A notification is too large for {domain}: {reason}", domain=domain, reason=failure.reason)
+        raise AssertionError("no such stanza") from failure
+
+    # what was sent and not taken
+
+    def bounced(self, message: Stanza) -> None:
+        """An error came back to an account: if it answers a notification, its author is to know."""
+        seq = notification.sequence_number(message.id)
+        if seq is not None and message.from_.domainpart != self._database.domain and message.to.localpart:
+            reason, _ = read_condition(message.element)
+            self._tasks.spawn(self._refused(message.to.bare, message.from_, seq, reason), "refused")
+
+    async def _refused(self, service: JID, by: JID, seq: int, reason: str) -> None:
+        with suppress(Refusal):
+            await self._database.write(delivering.refused, service, by, seq, reason)
 
     async def _failed(self, domain: str, reason: str) -> None:
         try:
@@ -238,7 +258,7 @@ def _owes(tx: Transaction, domain: str) -> bool:
     return tx.outbox.count(domain) > 0
 
 
-def _settle(tx: Transaction, domain: str, ids: Sequence[int], failing: bool) -> None:
-    delivering.done(tx, ids)
+def _settle(tx: Transaction, domain: str, sent: Sequence[Delivery], failing: bool) -> None:
+    delivering.done(tx, sent)
     if failing:
         delivering.succeeded(tx, domain)

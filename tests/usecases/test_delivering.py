@@ -53,7 +53,7 @@ def told(found: Batch) -> list[tuple[str, tuple[JID, ...]]]:
 
 
 def done(tx: Transaction, found: Batch) -> None:
-    delivering.done(tx, [key for delivery in found.deliveries for key in delivery.ids])
+    delivering.done(tx, found.deliveries)
 
 
 def test_a_post_goes_to_all_its_followers_of_a_domain(tx: Transaction) -> None:
