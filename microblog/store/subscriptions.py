@@ -7,9 +7,10 @@ For the latter a row also says what came for its subscriber (``received``) and w
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, literal, literal_column, select, update
 
 from microblog.model.access import Facts
 from microblog.model.jid import JID
@@ -60,11 +61,28 @@ _AT_SERVICE = (
     .where(_SUBSCRIPTIONS.c.bare == bindparam("bare"), _NODES.c.service == bindparam("service"))
     .order_by(_NODES.c.name, _SUBSCRIPTIONS.c.subscriber)
 )
+_FOLLOW_COLUMNS: tuple[ColumnElement[Any], ...] = (
+    *NODE_COLUMNS,
+    *_COLUMNS,
+    _SUBSCRIPTIONS.c.received,
+    _SUBSCRIPTIONS.c.delivered,
+    _SUBSCRIPTIONS.c.public,
+    _SUBSCRIPTIONS.c.checked,
+    _SUBSCRIPTIONS.c.problem,
+)
 _FOLLOWS = (
-    select(*NODE_COLUMNS, *_COLUMNS, _SUBSCRIPTIONS.c.received, _SUBSCRIPTIONS.c.delivered)
+    select(*_FOLLOW_COLUMNS)
     .join(_NODES, _NODES.c.id == _SUBSCRIPTIONS.c.node_id)
     .where(_SUBSCRIPTIONS.c.bare == bindparam("bare"))
     .order_by(_NODES.c.id)
+)
+_FOLLOWS_AT = _FOLLOWS.where(_NODES.c.service == bindparam("service"))
+_PUBLIC_FOLLOWS = _FOLLOWS.where(_SUBSCRIPTIONS.c.public, _SUBSCRIBED).limit(bindparam("limit"))
+_PUBLIC_SUBSCRIBERS = (
+    select(_SUBSCRIPTIONS.c.bare)
+    .where(_NODE, _SUBSCRIPTIONS.c.public, _SUBSCRIBED)
+    .order_by(_SUBSCRIPTIONS.c.id)
+    .limit(bindparam("limit"))
 )
 _UNTOLD = (
     select(*NODE_COLUMNS, _SUBSCRIPTIONS.c.received, _SUBSCRIPTIONS.c.delivered)
@@ -154,6 +172,41 @@ _ELSEWHERE = (
     .order_by(_SUBSCRIPTIONS.c.id)
 )
 _HERE = select(_SUBSCRIPTIONS.c.subscriber).where(_NODE, _DOMAIN).order_by(_SUBSCRIPTIONS.c.id)
+# Only our people's subscriptions elsewhere have a time in ``checked``; an index has just them.
+_DUE = (
+    select(_SUBSCRIPTIONS.c.bare, _NODES.c.service)
+    .join(_NODES, _NODES.c.id == _SUBSCRIPTIONS.c.node_id)
+    .where(_SUBSCRIPTIONS.c.checked.is_not(None), _SUBSCRIPTIONS.c.checked < bindparam("before"))
+    .order_by(_SUBSCRIPTIONS.c.checked)
+    .limit(bindparam("limit"))
+)
+_DUE_AGAIN = _DUE.where(
+    _SUBSCRIPTIONS.c.problem != literal_column("''"), _SUBSCRIPTIONS.c.problem == bindparam("problem")
+)
+_ADOPT = (
+    update(_SUBSCRIPTIONS)
+    .where(
+        _SUBSCRIPTIONS.c.checked.is_(None),
+        _DOMAIN,
+        _SUBSCRIPTIONS.c.options != literal_column("'{\"implicit\": true}'"),
+        _SUBSCRIPTIONS.c.node_id.in_(
+            select(_NODES.c.id).where(
+                _NODES.c.service != bindparam("domain"), _NODES.c.service.not_like(bindparam("here"), escape="\\")
+            )
+        ),
+    )
+    .values(checked=_SUBSCRIPTIONS.c.created)
+)
+_SET_PUBLIC = (
+    update(_SUBSCRIPTIONS)
+    .where(_SUBSCRIPTIONS.c.node_id == bindparam("key"), _SUBSCRIPTIONS.c.subscriber == bindparam("jid"))
+    .values(public=bindparam("public_"))
+)
+_SET_HEALTH = (
+    update(_SUBSCRIPTIONS)
+    .where(_SUBSCRIPTIONS.c.node_id == bindparam("key"), _SUBSCRIPTIONS.c.subscriber == bindparam("jid"))
+    .values(checked=bindparam("checked_"), problem=bindparam("problem_"))
+)
 _COUNT_NODE = select(func.count()).where(_NODE, _SUBSCRIBED)
 _COUNT_BARE = select(func.count()).where(_SUBSCRIPTIONS.c.bare == bindparam("bare"))
 _COUNT_DOMAIN = select(func.count()).where(_DOMAIN)
@@ -191,13 +244,20 @@ class Marks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Follow:
-    """A subscription of somebody of ours with its node and marks; ``implicit``: by presence, never asked for."""
+    """A subscription of somebody of ours with its node and marks; ``implicit``: by presence, never asked for.
+
+    ``public``: for everybody to know. At a remote node, ``checked``: when its service was last asked about it, and
+    ``problem``: why it does not work now, as an error condition.
+    """
 
     node: Node
     subscription: Subscription
     received: int
     delivered: int
     implicit: bool
+    public: bool = False
+    checked: datetime | None = None
+    problem: str = ""
 
 
 def _write_options(options: SubscribeOptions) -> str:
@@ -216,6 +276,21 @@ def _read(service: JID, node: str, row: Sequence[Any]) -> Subscription:
         state=SubscriptionState(row[1]),
         subid=row[2],
         options=_read_options(row[3]),
+    )
+
+
+def _read_follow(row: Sequence[Any]) -> Follow:
+    width = len(NODE_COLUMNS)
+    node = read_node(row)
+    return Follow(
+        node=node,
+        subscription=_read(node.service, node.name, tuple(row)[width:]),
+        received=row[width + 4],
+        delivered=row[width + 5],
+        implicit=row[width + 3] == IMPLICIT,
+        public=row[width + 6],
+        checked=row[width + 7],
+        problem=row[width + 8],
     )
 
 
@@ -260,20 +335,22 @@ class Subscriptions:
 
     def follows(self, jid: JID) -> list[Follow]:
         """Everything that somebody subscribed to, here and elsewhere."""
-        width = len(NODE_COLUMNS)
-        follows = []
-        for row in self._connection.execute(_FOLLOWS, {"bare": str(jid.bare)}):
-            node = read_node(row)
-            follows.append(
-                Follow(
-                    node=node,
-                    subscription=_read(node.service, node.name, tuple(row)[width:]),
-                    received=row[width + 4],
-                    delivered=row[width + 5],
-                    implicit=row[width + 3] == IMPLICIT,
-                )
-            )
-        return follows
+        return [_read_follow(row) for row in self._connection.execute(_FOLLOWS, {"bare": str(jid.bare)})]
+
+    def follows_at(self, service: JID, jid: JID) -> list[Follow]:
+        """What somebody subscribed to at a service."""
+        values = {"bare": str(jid.bare), "service": str(service)}
+        return [_read_follow(row) for row in self._connection.execute(_FOLLOWS_AT, values)]
+
+    def public_follows(self, jid: JID, limit: int) -> list[Follow]:
+        """What somebody subscribed to and does not mind everybody to know of."""
+        values = {"bare": str(jid.bare), "limit": limit}
+        return [_read_follow(row) for row in self._connection.execute(_PUBLIC_FOLLOWS, values)]
+
+    def public_subscribers(self, node: Node, limit: int) -> list[JID]:
+        """Who subscribed to a node and does not mind everybody to know of it."""
+        rows = self._connection.execute(_PUBLIC_SUBSCRIBERS, {"node_id": node.key, "limit": limit})
+        return [JID.parse(bare) for (bare,) in rows]
 
     def untold(self, jid: JID) -> list[tuple[Node, int, int]]:
         """The nodes of which more came for somebody than was written to a session: node, received, delivered."""
@@ -320,8 +397,42 @@ class Subscriptions:
         """How many subscriptions all people of a domain have."""
         return int(self._connection.execute(_COUNT_DOMAIN, {"domain": domain}).scalar_one())
 
-    def add(self, node: Node, subscription: Subscription, *, implicit: bool = False) -> None:
-        """Write down a subscription that is not there yet."""
+    def due(self, before: datetime, limit: int) -> list[tuple[JID, JID]]:
+        """Subscribers of ours and the services elsewhere that were not asked about them since a time; oldest first."""
+        return self._due(_DUE, {"before": before, "limit": limit})
+
+    def due_again(self, problem: str, before: datetime, limit: int) -> list[tuple[JID, JID]]:
+        """The same of those that have a problem."""
+        return self._due(_DUE_AGAIN, {"problem": problem, "before": before, "limit": limit})
+
+    def _due(self, query: Any, values: dict[str, Any]) -> list[tuple[JID, JID]]:
+        rows = self._connection.execute(query, values)
+        return [(JID.parse(bare), JID.parse(service)) for bare, service in rows]
+
+    def adopt(self, domain: str) -> None:
+        """Take those of a domain's subscriptions elsewhere that were never checked for checked when they were made."""
+        here = domain.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")
+        self._connection.execute(_ADOPT, {"domain": domain, "here": f"%@{here}"})
+
+    def set_public(self, node: Node, jid: JID, public: bool) -> None:
+        """May everybody know of it?"""
+        self._connection.execute(_SET_PUBLIC, {"key": node.key, "jid": str(jid), "public_": public})
+
+    def set_health(self, node: Node, jid: JID, checked: datetime, problem: str) -> None:
+        """How it is with a subscription of ours at a remote node."""
+        values = {"key": node.key, "jid": str(jid), "checked_": checked, "problem_": problem}
+        self._connection.execute(_SET_HEALTH, values)
+
+    def add(
+        self,
+        node: Node,
+        subscription: Subscription,
+        *,
+        implicit: bool = False,
+        public: bool = False,
+        checked: datetime | None = None,
+    ) -> None:
+        """Write down a subscription that is not there yet. ``checked``: only of ours at a remote node."""
         jid = subscription.jid
         self._connection.execute(
             _INSERT,
@@ -334,6 +445,8 @@ class Subscriptions:
                 "subid": subscription.subid,
                 "options": IMPLICIT if implicit else _write_options(subscription.options),
                 "created": self._transaction.now,
+                "public": public,
+                "checked": checked,
             },
         )
 

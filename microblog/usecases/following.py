@@ -2,75 +2,137 @@
 
 What a remote service grants or takes back is written down beside our one copy of the feed. By that row we know whose
 posts to take in, and for whom. Subscriptions to our own nodes are made by ``subscribing`` and are follows as well.
+
+Our copy is for whom the feed is for: for everybody if its service says that the feed is open, else for those who follow
+it. Until the service has said so it is not open.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
 
+from microblog.model.access import audience_of
 from microblog.model.errors import TooManySubscriptions
+from microblog.model.event import SubscriptionChanged
+from microblog.model.item import Audience
 from microblog.model.jid import JID
-from microblog.model.node import Node, profile
+from microblog.model.node import MICROBLOG, AccessModel, Node, is_feed, profile
 from microblog.model.subscription import Subscription, SubscriptionState
+from microblog.store.subscriptions import Follow as Known
 from microblog.store.transaction import Transaction
 from microblog.usecases.publishing import check_node_name
+
+WIDENED_MAX: Final = 100
+LIST_MAX: Final = 1000
+# What an item says that its author meant for fewer people than the feed has.
+_MARKER: Final = "urn:x-microblog:audience:0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Follow:
-    """A remote service says that an account of ours has a subscription in this state."""
+    """A remote service says that an account of ours has a subscription in this state.
+
+    ``public``: whether everybody may know of it (XEP-0465); None leaves that as it is.
+    """
 
     account: JID
     service: JID
     node: str
     state: SubscriptionState
     subid: str = ""
+    public: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unfollow:
-    """A remote service says that an account of ours has no subscription any more."""
+    """A remote service says that an account of ours has no subscription any more.
+
+    ``notice``: the stanza that tells the service, which could not be asked.
+    """
 
     account: JID
     service: JID
     node: str
+    notice: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """A remote service says who may read one of its nodes; None if it does not say."""
+
+    service: JID
+    node: str
+    access_model: AccessModel | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Followed:
-    """A feed that an account follows; ``implicit``: because it is a contact's, not by a subscription."""
+    """A feed that an account follows; ``implicit``: because it is a contact's, not by a subscription.
+
+    ``checked`` and ``problem``: how it is with a remote one, as in ``store.subscriptions.Follow``.
+    """
 
     node: Node
     state: SubscriptionState
     subid: str = ""
     implicit: bool = False
+    public: bool = False
+    checked: datetime | None = None
+    problem: str = ""
 
 
-def may_follow(tx: Transaction, account: JID) -> None:
-    """Raises TooManySubscriptions."""
-    if tx.subscriptions.count_of(account) >= tx.limits.follows_total:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """Numbers about an account; ``waiting`` for its decision, ``pending`` for others'."""
+
+    following: int
+    pending: int
+    troubled: int
+    followers: int
+    waiting: int
+    posts: int
+
+
+def may_follow(tx: Transaction, account: JID, service: JID | None = None, node: str = "") -> None:
+    """May an account subscribe to a node that it is perhaps subscribed to? Raises TooManySubscriptions."""
+    known = None if service is None else find(tx, account, service, node)
+    if known is None and tx.subscriptions.count_of(account) >= tx.limits.follows_total:
         raise TooManySubscriptions("you follow as many as one may")
 
 
-def record_subscribe(tx: Transaction, request: Follow) -> None:
-    """Write down what a remote service said of a subscription. Raises TooManySubscriptions, BadRequest."""
+def find(tx: Transaction, account: JID, service: JID, node: str) -> Followed | None:
+    """What is known of an account's subscription to a node, here or elsewhere."""
+    known = (one for one in tx.subscriptions.follows_at(service, account) if one.node.name == node)
+    return next((_followed(one) for one in known if one.subscription.jid == account.bare), None)
+
+
+def record_subscribe(tx: Transaction, request: Follow) -> bool:
+    """Write down what a remote service said of a subscription; True if from now on posts are to come.
+
+    Raises TooManySubscriptions, BadRequest.
+    """
     if request.state is SubscriptionState.NONE:
         record_unsubscribe(tx, Unfollow(account=request.account, service=request.service, node=request.node))
-        return
+        return False
     check_node_name(request.node)
     if request.service.domainpart == tx.domain or request.account.domainpart != tx.domain:
-        return
+        return False
     node = remote_node(tx, request.service, request.node)
+    account = request.account.bare
     subscription = Subscription(
-        service=node.service,
-        node=node.name,
-        jid=request.account.bare,
-        state=request.state,
-        subid=request.subid,
+        service=node.service, node=node.name, jid=account, state=request.state, subid=request.subid
     )
-    if tx.subscriptions.find(node, request.account.bare) is not None:
-        tx.subscriptions.change(node, subscription)
+    known = tx.subscriptions.find(node, account)
+    if known is None:
+        may_follow(tx, account)
+        tx.subscriptions.add(node, subscription, public=bool(request.public), checked=tx.now)
     else:
-        may_follow(tx, request.account)
-        tx.subscriptions.add(node, subscription)
+        tx.subscriptions.change(node, subscription)
+        tx.subscriptions.set_health(node, account, tx.now, "")
+        if request.public is not None:
+            tx.subscriptions.set_public(node, account, request.public)
+    subscribed = request.state is SubscriptionState.SUBSCRIBED
+    return subscribed and (known is None or known.state is not SubscriptionState.SUBSCRIBED)
 
 
 def record_unsubscribe(tx: Transaction, request: Unfollow) -> None:
@@ -78,20 +140,35 @@ def record_unsubscribe(tx: Transaction, request: Unfollow) -> None:
     if request.service.domainpart == tx.domain:
         return
     node = tx.nodes.find(request.service, request.node)
-    if node is not None:
-        tx.subscriptions.remove(node, request.account.bare)
+    if node is None:
+        return
+    tx.subscriptions.remove(node, request.account.bare)
+    domains: tuple[str, ...] = ()
+    if request.notice is not None:
+        domains = (request.service.domainpart,)
+        tx.outbox.add_stanza(request.service.domainpart, request.notice)
+    ended = SubscriptionState.NONE.value
+    tx.emit(
+        SubscriptionChanged(
+            seq=tx.events.last(), node=node, domains=domains, subscriber=request.account.bare, state=ended
+        )
+    )
 
 
 def follows(tx: Transaction, account: JID) -> tuple[Followed, ...]:
     """What an account follows, here and elsewhere."""
-    return tuple(
-        Followed(
-            node=follow.node,
-            state=follow.subscription.state,
-            subid=follow.subscription.subid,
-            implicit=follow.implicit,
-        )
-        for follow in tx.subscriptions.follows(account)
+    return tuple(map(_followed, tx.subscriptions.follows(account)))
+
+
+def _followed(known: Known) -> Followed:
+    return Followed(
+        node=known.node,
+        state=known.subscription.state,
+        subid=known.subscription.subid,
+        implicit=known.implicit,
+        public=known.public,
+        checked=known.checked,
+        problem=known.problem,
     )
 
 
@@ -102,4 +179,46 @@ def followed_domains(tx: Transaction) -> frozenset[str]:
 
 def remote_node(tx: Transaction, service: JID, name: str) -> Node:
     """Our copy of a remote feed, made if need be; it keeps everything it is sent."""
-    return tx.nodes.find(service, name) or tx.nodes.create(service, name, profile(name))
+    known = tx.nodes.find(service, name)
+    if known is not None:
+        return known
+    config = profile(name)
+    if is_feed(name):
+        config = replace(config, access_model=AccessModel.AUTHORIZE)
+    return tx.nodes.create(service, name, config)
+
+
+def describe(tx: Transaction, request: Described) -> None:
+    """Write down for whom our copy of a remote feed is.
+
+    When that becomes more people, the newest items go with it, but for those whose author said otherwise.
+    """
+    node = tx.nodes.find(request.service, request.node)
+    if node is None or request.service.domainpart == tx.domain or request.access_model is None:
+        return
+    if node.config.access_model is request.access_model:
+        return
+    changed = tx.nodes.configure(node, replace(node.config, access_model=request.access_model))
+    old, new = audience_of(node.config), audience_of(changed.config)
+    if old is Audience.PUBLIC and new is not old:
+        tx.items.set_audience(node.key, old, new)
+    elif new is Audience.PUBLIC and new is not old:
+        for item in tx.items.newest(node.key, WIDENED_MAX):
+            if item.audience is old and _MARKER not in item.payload:
+                tx.items.put(node.key, replace(item, audience=new), replaces=True)
+
+
+def stats(tx: Transaction, account: JID) -> Stats:
+    """How many an account follows, and so on."""
+    followed = [one for one in follows(tx, account) if one.node.name == MICROBLOG]
+    feed = tx.nodes.find(account, MICROBLOG)
+    subscribed = [one for one in followed if one.state is SubscriptionState.SUBSCRIBED]
+    waiting = () if feed is None else tx.subscriptions.in_state(feed, SubscriptionState.PENDING, limit=LIST_MAX)
+    return Stats(
+        following=len(subscribed),
+        pending=len(followed) - len(subscribed),
+        troubled=sum(1 for one in followed if one.problem),
+        followers=0 if feed is None else tx.subscriptions.count(feed),
+        waiting=len(waiting),
+        posts=0 if feed is None else tx.items.count(feed.key),
+    )

@@ -44,13 +44,14 @@ IDS_PER_REQUEST = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscribe:
-    """§6.1.1: ``actor`` wants ``jid`` to be told."""
+    """§6.1.1: ``actor`` wants ``jid`` to be told. ``public``: whether everybody may know (XEP-0465); None: as it is."""
 
     service: JID
     node: str
     actor: JID
     jid: JID
     options: Options | None = None
+    public: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,12 +200,15 @@ def subscribe(tx: Transaction, request: Subscribe) -> Subscribed:
     old = tx.subscriptions.find(node, request.jid)
     options = (old.options if old else SubscribeOptions()).changed(request.options or {})
     if old is not None:
-        return _subscribe_again(tx, node, old, options, state)
+        again = _subscribe_again(tx, node, old, options, state)
+        if request.public is not None:
+            tx.subscriptions.set_public(node, request.jid, request.public)
+        return again
     _check_number(tx, request)
     subscription = Subscription(
         service=node.service, node=node.name, jid=request.jid, state=state, subid=tx.new_id(), options=options
     )
-    tx.subscriptions.add(node, subscription)
+    tx.subscriptions.add(node, subscription, public=bool(request.public))
     _tell(tx, node, subscription)
     return Subscribed(node=node, subscription=subscription, last=_last(tx, node, subscription), new=True)
 

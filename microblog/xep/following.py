@@ -1,8 +1,8 @@
 """Following people of other services: XEP-0060 from the subscriber's side.
 
 A client subscribes elsewhere by asking the other service itself. On its way out the request becomes one of this node's
-own, so that the answer passes here: what the other side granted is written down before the client hears of it, and by
-that we know whose posts to take in.
+own (``follows``), so that the answer passes here: what the other side granted is written down before the client hears
+of it, and by that we know whose posts to take in.
 
 Notifications that come are stored once and told to their recipient through the database (``notifications``): whoever
 followed but was not there gets them later, and nobody gets them twice. The sender is the domain that its stream was
@@ -19,21 +19,21 @@ from typing import Final
 from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
-from microblog.model.errors import InvalidJID, ItemNotFound, NotSubscribed, Refusal, ResourceConstraint
+from microblog.model.errors import InvalidJID, Refusal, ResourceConstraint
 from microblog.model.item import Proof
 from microblog.model.jid import JID
-from microblog.model.subscription import SubscriptionState
 from microblog.runtime import Clock, Tasks
 from microblog.store.crashpoint import crashpoint
-from microblog.store.database import Database, Transaction
-from microblog.usecases import following, receiving
-from microblog.usecases.following import Follow, Unfollow
-from microblog.usecases.receiving import Receipt, Received, ReceivedItem
-from microblog.wire import atom, notification, ns, pubsub
-from microblog.wire.notification import Notice, NoticedItem
-from microblog.wire.pubsub import Verb
+from microblog.store.database import Database
+from microblog.usecases import receiving, tending
+from microblog.usecases.following import Follow
+from microblog.usecases.receiving import Receipt, Received
+from microblog.usecases.tending import Due
+from microblog.wire import notification, ns, pubsub
+from microblog.wire.notification import Notice
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
+from microblog.xep.follows import Follows, received_item
 from microblog.xep.rates import PersonalRates
 from microblog.xep.readers import Readers
 from microblog.xmpp.dispatch import At, Extension, MessageRoute, PassOn, Route
@@ -66,6 +66,7 @@ class Following(Extension):
         self._rates = rates
         self._clock = clock
         self._tasks = tasks
+        self.follows = Follows(router, database, readers, rates, tasks)
         self._stuck: dict[str, DeferredLock] = {}  # by domain, what waits until something can be stored again
         self._fetching: dict[tuple[JID, str, tuple[str, ...]], list[Stanza]] = {}
         self.dropped = 0
@@ -93,37 +94,12 @@ class Following(Extension):
         if jid != request.from_.bare:
             raise InvalidJID("one subscribes oneself")
         node = pubsub.node_required(asked)
-        if asked.name == "subscribe":
-            return await self._subscribe(request, node, jid)
-        return await self._unsubscribe(request, asked, node, jid)
-
-    async def _subscribe(self, request: Stanza, node: str, account: JID) -> Element | None:
-        self._rates.follow(account)
-        await self._database.read(following.may_follow, account)
-        answer = await self._ask(request)
-        if answer.type == "error":
-            raise pubsub.read_refusal(answer)
-        state, subid = pubsub.read_subscription(answer.payload) or (SubscriptionState.SUBSCRIBED, "")
-        follow = Follow(account=account, service=request.to, node=node, state=state, subid=subid)
-        await self._database.write(following.record_subscribe, follow)
-        self._readers.reload(account)
-        return answer.payload
-
-    async def _unsubscribe(self, request: Stanza, asked: Verb, node: str, account: JID) -> Element | None:
-        answer = await self._ask(request)
-        refusal = pubsub.read_refusal(answer) if answer.type == "error" else None
-        if refusal is None or isinstance(refusal, NotSubscribed | ItemNotFound):
-            unfollow = Unfollow(account=account, service=request.to, node=node)
-            await self._database.write(following.record_unsubscribe, unfollow)
-            self._readers.reload(account)
-        if refusal is not None:
-            raise refusal
-        return answer.payload
-
-    async def _ask(self, request: Stanza) -> Stanza:
         payload = request.payload
         assert payload is not None
-        return await self._router.request(request.type, request.from_, request.to, payload)
+        if asked.name == "subscribe":
+            self._rates.follow(jid)
+            return await self.follows.subscribe(request.from_, request.to, node, payload)
+        return await self.follows.unsubscribe(request.from_, request.to, node, payload)
 
     # what others tell them
 
@@ -157,7 +133,7 @@ class Following(Extension):
             recipient=message.to,
             sender_domain=message.from_.domainpart,
             proof=message.proof,
-            published=tuple(map(_received, notice.items)),
+            published=tuple(map(received_item, notice.items)),
             retracted=notice.retracted,
             purged=notice.purged,
             deleted=notice.deleted,
@@ -200,8 +176,7 @@ class Following(Extension):
         if account != message.to.bare:
             return
         follow = Follow(account=account, service=message.from_, node=notice.node, state=state)
-        if await self._database.write(_change, follow):
-            self._readers.reload(account)
+        await self.follows.changed(follow)
 
     def _fetch(self, message: Stanza, notice: Notice, item_ids: tuple[str, ...]) -> None:
         """Some services tell only that there is something; what it is has to be asked for, once for all followers."""
@@ -220,6 +195,7 @@ class Following(Extension):
         try:
             answer = await self._router.request("get", asker, service, pubsub.items_request(node, item_ids))
             if answer.type != "result":
+                await self._suspect(asker, service)
                 return
             items = pubsub.read_answered_items(answer.payload)
             wanted = tuple(item for item in items if item.id in item_ids and item.payload is not None)
@@ -230,21 +206,6 @@ class Following(Extension):
         finally:
             del self._fetching[key]
 
-
-def _received(item: NoticedItem) -> ReceivedItem:
-    return ReceivedItem(
-        id=item.id,
-        payload=item.payload_text,
-        publisher=item.publisher,
-        entry=None if item.payload is None else atom.read_entry(item.payload),
-    )
-
-
-def _change(tx: Transaction, follow: Follow) -> bool:
-    """Only a subscription that was asked for can change."""
-    node = tx.nodes.find(follow.service, follow.node)
-    known = None if node is None else tx.subscriptions.find(node, follow.account)
-    if known is None or known.state is follow.state:
-        return False
-    following.record_subscribe(tx, follow)
-    return True
+    async def _suspect(self, account: JID, service: JID) -> None:
+        """A service tells of what it then does not show: it may have ended the subscription."""
+        await self._database.write(tending.suspect, Due(account, service))

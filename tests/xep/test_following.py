@@ -53,6 +53,7 @@ def romeo_follows(square: Square) -> Client:
     romeo = square.online("romeo", "orchard")
     answers(square, asks(square, romeo, SUBSCRIBE), subscription("subscribed"))
     romeo.hears()
+    square.world_hears()
     return romeo
 
 
@@ -236,6 +237,7 @@ def test_what_came_without_content_is_fetched_once_for_all(square: Square) -> No
     request = asks(square, benvolio, f"<subscribe node='{FEED}' jid='{jid}'/>")
     answers(square, request, subscription("subscribed").replace(ROMEO, jid))
     benvolio.hears()
+    square.world_hears()
     square.inject(post(payload=False))
     square.inject(post(payload=False, to=jid))
     (question,) = square.world_hears()

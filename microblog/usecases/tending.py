@@ -1,0 +1,89 @@
+"""Follow health: whether our people's subscriptions elsewhere are what we take them for.
+
+A service that was set up anew, or lost an account for a while, has forgotten its subscribers and tells nobody. So each
+is asked once a day what it knows of its followers here (XEP-0060 §5.6), spread over the day; where it was asked last is
+asked first. What it has forgotten is to be subscribed again; why that does not work stands beside the subscription,
+named as its error condition, for the follower to see. Services that could not be reached are asked again in an hour.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+from microblog.model.jid import JID
+from microblog.model.subscription import SubscriptionState
+from microblog.store.transaction import Transaction
+
+EVERY: Final = timedelta(days=1)
+AGAIN: Final = timedelta(hours=1)
+UNREACHABLE: Final = "remote-server-not-found"
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Due(NamedTuple):
+    """Somebody of ours, and a service that is to be asked about their subscriptions there."""
+
+    account: JID
+    service: JID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a service says of an account's subscriptions there: each node with its state. None: it does not say."""
+
+    account: JID
+    service: JID
+    states: dict[str, SubscriptionState] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """``broken``: nodes to subscribe to again, and whether for everybody to know; ``approved``: posts come from now."""
+
+    broken: tuple[tuple[str, bool], ...] = ()
+    approved: tuple[str, ...] = ()
+
+
+def due(tx: Transaction, limit: int) -> tuple[Due, ...]:
+    """Whom to ask about whom now, each pair once."""
+    found = tx.subscriptions.due_again(UNREACHABLE, tx.now - AGAIN, limit)
+    found += tx.subscriptions.due(tx.now - EVERY, limit)
+    return tuple(dict.fromkeys(Due(account, service) for account, service in found))[:limit]
+
+
+def adopt(tx: Transaction) -> None:
+    """Let those subscriptions take part that are older than all this."""
+    tx.subscriptions.adopt(tx.domain)
+
+
+def compare(tx: Transaction, request: Told) -> Verdict:
+    """Hold what a service says beside what we have written down, and write down what it knows better."""
+    broken, approved = [], []
+    for known in tx.subscriptions.follows_at(request.service, request.account):
+        if known.implicit or known.checked is None:
+            continue
+        said = None if request.states is None else request.states.get(known.node.name)
+        tx.subscriptions.set_health(known.node, request.account.bare, tx.now, "" if said else known.problem)
+        if said is None or said is SubscriptionState.NONE:
+            broken.append((known.node.name, known.public))
+        elif said is not known.subscription.state:
+            tx.subscriptions.change(known.node, replace(known.subscription, state=said))
+            if said is SubscriptionState.SUBSCRIBED:
+                approved.append(known.node.name)
+    return Verdict(broken=tuple(broken), approved=tuple(approved))
+
+
+def trouble(tx: Transaction, due: Due, problem: str, nodes: Iterable[str] | None = None) -> None:
+    """Something is wrong with an account's subscriptions at a service, or with those to these nodes."""
+    only = None if nodes is None else frozenset(nodes)
+    for known in tx.subscriptions.follows_at(due.service, due.account):
+        if known.checked is not None and not known.implicit and (only is None or known.node.name in only):
+            tx.subscriptions.set_health(known.node, due.account.bare, tx.now, problem)
+
+
+def suspect(tx: Transaction, due: Due) -> None:
+    """There is reason to ask a service at once."""
+    for known in tx.subscriptions.follows_at(due.service, due.account):
+        if known.checked is not None:
+            tx.subscriptions.set_health(known.node, due.account.bare, _LONG_AGO, known.problem)

@@ -1,0 +1,244 @@
+"""Following, for commands and forms as for clients: one way for feeds here and elsewhere.
+
+Here it is a subscription by ``usecases.subscribing``. Elsewhere the other service is asked in the account's name; what
+it granted is written down before anybody hears of it. Then, in the background, it is asked who may read the feed, so
+that our copy is for nobody else, and for the newest posts, which are stored at their own dates: whoever follows finds
+something to read. What the other side would not show is left out without a word.
+
+Leaving always succeeds. A service that cannot be reached just now is told by the outbox.
+"""
+
+import secrets
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from twisted.internet.defer import DeferredSemaphore
+from twisted.logger import Logger
+
+from microblog.model.errors import (
+    ItemNotFound,
+    NotSubscribed,
+    Refusal,
+    RemoteServerNotFound,
+    RemoteServerTimeout,
+    SubIDRequired,
+    TooManySubscriptions,
+)
+from microblog.model.jid import JID
+from microblog.model.node import MICROBLOG
+from microblog.model.subscription import SubscriptionState
+from microblog.runtime import Tasks
+from microblog.store.database import Database
+from microblog.usecases import following, receiving, subscribing
+from microblog.usecases.following import Described, Follow, Followed, Unfollow
+from microblog.usecases.receiving import Backfill, ReceivedItem
+from microblog.wire import asking, atom, ns, pubsub
+from microblog.wire.asking import Listing
+from microblog.wire.notification import NoticedItem
+from microblog.wire.stanza import Stanza, iq
+from microblog.wire.xml import Element
+from microblog.xep.rates import PersonalRates
+from microblog.xep.readers import Readers
+from microblog.xmpp.router import Router
+
+BACKFILL_ITEMS: Final = 20
+FILLS_MAX: Final = 1000
+FILLS_AT_ONCE: Final = 5
+# Where people tell whom they follow: XEP-0465, and before it XEP-0330.
+_LISTS: Final = (ns.PUBLIC_FOLLOWS, ns.ACTIVITY_LIST)
+
+
+class _Feed(NamedTuple):
+    service: JID
+    node: str
+
+
+class Follows:
+    """What people follow, and the asking that belongs to it."""
+
+    _log = Logger()
+
+    def __init__(
+        self, router: Router, database: Database, readers: Readers, rates: PersonalRates, tasks: Tasks
+    ) -> None:
+        self._router = router
+        self._database = database
+        self._readers = readers
+        self._rates = rates
+        self._tasks = tasks
+        self._filling: set[_Feed] = set()
+        self._filling_at_once = DeferredSemaphore(FILLS_AT_ONCE)
+
+    async def follow(
+        self, account: JID, service: JID, *, node: str = MICROBLOG, public: bool | None = None
+    ) -> Followed:
+        """Follow a feed; again, and nothing changes but ``public``: whether everybody may know (None: as it is).
+
+        Raises the refusals of ``subscribing.subscribe``, or that of the other service.
+        """
+        self._rates.follow(account)
+        if service.domainpart == self._router.domain:
+            wanted = subscribing.Subscribe(service=service, node=node, actor=account, jid=account, public=public)
+            done = await self._database.write(subscribing.subscribe, wanted)
+            return Followed(node=done.node, state=done.subscription.state, subid=done.subscription.subid)
+        known = await self._database.read(following.find, account, service, node)
+        if public is None:
+            public = known is not None and known.public
+        await self.subscribe(account, service, node, asking.subscribe_request(node, account, public=public))
+        followed = await self._database.read(following.find, account, service, node)
+        if followed is None:
+            raise ItemNotFound("the subscription has ended already")
+        return followed
+
+    async def subscribe(self, asker: JID, service: JID, node: str, payload: Element) -> Element | None:
+        """Ask another service to subscribe the asker, and write down what it says; its answer. Raises its refusal."""
+        account = asker.bare
+        await self._database.read(following.may_follow, account, service, node)
+        answer = await self._ask(asker, service, payload)
+        state, subid = pubsub.read_subscription(answer.payload) or (SubscriptionState.SUBSCRIBED, "")
+        follow = Follow(
+            account=account,
+            service=service,
+            node=node,
+            state=state,
+            subid=subid,
+            public=asking.is_public(payload),
+        )
+        await self._record(follow)
+        return answer.payload
+
+    async def _record(self, follow: Follow) -> None:
+        try:
+            await self._database.write(following.record_subscribe, follow)
+        except TooManySubscriptions:
+            # Asked for while others were under way: what we do not take in is not to be sent.
+            request = asking.unsubscribe_request(follow.node, follow.account)
+            self._router.send(iq("set", follow.account, follow.service, secrets.token_urlsafe(12), request))
+            raise
+        self._readers.reload(follow.account)
+        if follow.state is SubscriptionState.SUBSCRIBED:
+            self.fill(follow.account, follow.service, follow.node)
+
+    async def changed(self, follow: Follow) -> bool:
+        """Another service says that it has approved, denied or ended a subscription; False if there is none."""
+        known = await self._database.read(following.find, follow.account, follow.service, follow.node)
+        if known is None or known.state is follow.state:
+            return False
+        await self._record(replace(follow, subid=known.subid))
+        return True
+
+    async def unfollow(self, account: JID, service: JID, *, node: str = MICROBLOG) -> None:
+        """Follow a feed no longer. Raises NotSubscribed; of feeds here the refusals of ``subscribing.unsubscribe``."""
+        if service.domainpart == self._router.domain:
+            wanted = subscribing.Unsubscribe(service=service, node=node, actor=account, jid=account)
+            await self._database.write(subscribing.unsubscribe, wanted)
+            return
+        known = await self._database.read(following.find, account, service, node)
+        if known is None or known.implicit:
+            raise NotSubscribed("you do not follow this")
+        request = asking.unsubscribe_request(node, account)
+        try:
+            try:
+                await self.unsubscribe(account, service, node, request)
+            except SubIDRequired:
+                request = asking.unsubscribe_request(node, account, known.subid)
+                await self.unsubscribe(account, service, node, request)
+        except (NotSubscribed, ItemNotFound):
+            return
+        except Refusal:
+            stanza = iq("set", account, service, secrets.token_urlsafe(12), request)
+            ended = Unfollow(account=account, service=service, node=node, notice=stanza.to_bytes().decode())
+            await self._database.write(following.record_unsubscribe, ended)
+
+    async def unsubscribe(self, asker: JID, service: JID, node: str, payload: Element) -> Element | None:
+        """Ask another service to end a subscription, and write that down; its answer. Raises its refusal."""
+        refusal: Refusal | None = None
+        answer: Element | None = None
+        try:
+            answer = (await self._ask(asker, service, payload)).payload
+        except (NotSubscribed, ItemNotFound) as known:
+            refusal = known
+        ended = Unfollow(account=asker.bare, service=service, node=node)
+        await self._database.write(following.record_unsubscribe, ended)
+        if refusal is not None:
+            raise refusal
+        return answer
+
+    async def listed(self, account: JID, address: JID) -> tuple[Listing, ...]:
+        """The feeds that somebody says they follow, as the account may see them, each once.
+
+        Raises RemoteServerNotFound, RemoteServerTimeout and other refusals, if there is no list to be had.
+        """
+        refusal: Refusal = ItemNotFound("there is no list")
+        found: dict[Listing, None] = {}
+        for node in _LISTS:
+            try:
+                answer = await self._ask(account, address, pubsub.items_request(node, ()), type_="get")
+            except Refusal as failed:
+                refusal = failed
+                continue
+            found.update(dict.fromkeys(asking.read_follow_list(answer.payload)))
+        if not found:
+            raise refusal
+        return tuple(found)
+
+    async def _ask(self, asker: JID, service: JID, payload: Element, *, type_: str = "set") -> Stanza:
+        answer = await self._router.request(type_, asker, service, payload)
+        if answer.type == "error":
+            raise pubsub.read_refusal(answer)
+        return answer
+
+    # what there was before
+
+    def fill(self, account: JID, service: JID, node: str) -> None:
+        """Learn in the background what a feed is and what was posted there lately, as one of its followers."""
+        feed = _Feed(service, node)
+        if feed not in self._filling and len(self._filling) < FILLS_MAX:
+            self._filling.add(feed)
+            self._tasks.spawn(self._fill(account, feed), f"what {service} posted before")
+
+    async def _fill(self, account: JID, feed: _Feed) -> None:
+        try:
+            await self._filling_at_once.acquire()
+            try:
+                await self._describe(account, feed)
+                await self._backfill(account, feed)
+            finally:
+                self._filling_at_once.release()
+        except Refusal as refusal:
+            self._log.debug("The posts of {service} could not be had: {why}", service=feed.service, why=refusal.text)
+        finally:
+            self._filling.discard(feed)
+
+    async def _describe(self, account: JID, feed: _Feed) -> None:
+        try:
+            answer = await self._ask(account, feed.service, asking.metadata_request(feed.node), type_="get")
+        except (RemoteServerNotFound, RemoteServerTimeout):
+            raise
+        except Refusal:
+            return
+        said = asking.read_access_model(answer.payload)
+        described = Described(service=feed.service, node=feed.node, access_model=said)
+        await self._database.write(following.describe, described)
+
+    async def _backfill(self, account: JID, feed: _Feed) -> None:
+        answer = await self._ask(account, feed.service, asking.newest_request(feed.node, BACKFILL_ITEMS), type_="get")
+        items = [received_item(item) for item in pubsub.read_answered_items(answer.payload) if item.payload is not None]
+        newest = sorted(items, key=_date)[-BACKFILL_ITEMS:]
+        found = Backfill(service=feed.service, node=feed.node, proof=answer.proof, items=tuple(newest))
+        await self._database.write(receiving.backfill, found)
+
+
+def received_item(item: NoticedItem) -> ReceivedItem:
+    """An item as ``usecases.receiving`` takes it."""
+    return ReceivedItem(
+        id=item.id,
+        payload=item.payload_text,
+        publisher=item.publisher,
+        entry=None if item.payload is None else atom.read_entry(item.payload),
+    )
+
+
+def _date(item: ReceivedItem) -> float:
+    date = None if item.entry is None else item.entry.published or item.entry.updated
+    return 0.0 if date is None else date.timestamp()
