@@ -46,7 +46,7 @@ class Parameter:
     """One thing a command takes. ``kinds``: more than one if it may be this or that (PERSON or ITEM).
 
     ``newest``: an ITEM that was left out is the newest that was shown. ``form_only``: too much for one line of chat.
-    ``secret``: not to be shown or repeated.
+    ``secret``: not to be shown or repeated. ``many``: several in a form; then the argument is a tuple.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Parameter:
     newest: bool = False
     form_only: bool = False
     secret: bool = False
+    many: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
