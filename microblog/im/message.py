@@ -1,15 +1,16 @@
 """RFC 6121 §8.5: messages that arrive for this domain.
 
-An extension may claim a message by one of its children (a pubsub notification to an account); what is left goes to
+What people say to the node itself, at the domain or at ``post@``, is for the chat (``node``). An extension may claim a message by one of its children (a pubsub notification to an account); what is left goes to
 people. To a full JID it goes to that session. To an account, ``chat`` and ``normal`` go to every available session
-whose priority is not negative; so does a ``headline``, which is dropped when there is none. What cannot be handed over
-is answered with ``service-unavailable``, the same for an account without sessions and for no account at all, so that
-nothing is lost in silence and nobody learns who exists. An error is never answered.
+whose priority is not negative; so does a ``headline``, which is dropped when there is none. When there is no such
+session, ``keep`` may take it until there is one (``held``). What is left is answered with ``service-unavailable``, so
+that nothing is lost in silence; all of it the same for an account without sessions and for no account at all, so that
+nobody learns who exists. An error is never answered.
 
 On the way in, a message loses what only this server may say in it (``microblog.wire.stamps``).
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from microblog.model.errors import Refusal, ServiceUnavailable
 from microblog.wire import ns
@@ -21,13 +22,15 @@ from microblog.xmpp.router import Router
 class Messages:
     """What happens to messages for this domain.
 
-    ``error_listeners`` hear the errors that come back to an account or to the node: bounces of what was sent in their
+    ``node`` is offered what is addressed to the node itself, and says whether it took it. ``error_listeners`` hear the errors that come back to an account or to the node: bounces of what was sent in their
     name.
     """
 
     def __init__(self, router: Router) -> None:
         self._router = router
+        self.node: Callable[[Stanza], Awaitable[bool]] | None = None
         self.error_listeners: list[Callable[[Stanza], None]] = []
+        self.keep: Callable[[Stanza], Awaitable[bool]] | None = None
 
     async def inbound(self, message: Stanza) -> None:
         """Take a message addressed to this domain."""
@@ -38,10 +41,14 @@ class Messages:
         try:
             if await self._router.dispatch.message(message):
                 return
+            if self.node is not None and self._router.is_node(message.to) and await self.node(message):
+                return
         except Refusal as refusal:
             self._router.bounce(message, refusal)
             return
-        if not self._deliver(message) and message.type != "headline":
+        if self._deliver(message) or message.type == "headline":
+            return
+        if self.keep is None or not await self.keep(message):
             self._router.bounce(message, ServiceUnavailable())
 
     def _deliver(self, message: Stanza) -> bool:

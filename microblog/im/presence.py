@@ -143,7 +143,7 @@ class Presence:
                 self._router.send(stanzas.presence("subscribe", account, contact.jid))
             if not contact.is_seen:
                 continue
-            if contact.jid.domainpart != self._router.domain:
+            if contact.jid.domainpart != self._router.domain or self._router.is_node(contact.jid):
                 await self.probe(account, contact.jid)
             elif self._sessions.available(contact.jid):
                 theirs = await self.rosters.contact(contact.jid, account)
@@ -192,6 +192,9 @@ class Presence:
 
     async def inbound(self, stanza: Stanza) -> None:
         """Presence addressed to this domain, from near or far (§8.5)."""
+        if self._router.is_node(stanza.to):
+            await self._to_node(stanza)
+            return
         if not stanza.to.localpart:
             return
         stanza = without_false_stamps(stanza, self._router.domain)
@@ -208,6 +211,16 @@ class Presence:
             # The database has too much to do: whoever wants something of us may try again, others need not know.
             if stanza.type in SUBSCRIPTIONS:
                 self._router.bounce(stanza, refusal)
+
+    async def _to_node(self, stanza: Stanza) -> None:
+        """The node itself is there for everybody, and remembers nobody."""
+        node, jid = stanza.to, stanza.from_.bare
+        if stanza.type == "subscribe":
+            await self._router.route(stanzas.presence("subscribed", node, jid))
+        if stanza.type in ("subscribe", "probe"):
+            await self._router.route(stanzas.presence("available", node, stanza.from_))
+        elif stanza.type == "unsubscribe":
+            await self._router.route(stanzas.presence("unsubscribed", node, jid))
 
     async def probe(self, account: JID, contact: JID) -> None:
         """Ask for a contact's presence in the account's name (§4.3.1), which need not be on line."""
@@ -261,7 +274,7 @@ class Presence:
     async def _move_out(self, account: JID, stanza: Stanza) -> None:
         """One of our people asks, approves, leaves or cancels (§3.1.2, §3.1.5, §3.2.2, §3.3.2)."""
         jid = stanza.to.bare
-        if jid == account or jid == self._router.host:
+        if jid == account:
             return
         change = await self._database.write(rostering.send_subscription, account, jid, stanza.type)
         self._changed(change)

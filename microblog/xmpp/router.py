@@ -27,6 +27,8 @@ from microblog.xmpp.dispatch import At, Dispatch, IqFunction, PassOn
 from microblog.xmpp.sessions import Session, Sessions
 
 OVERLAP_MAX = 200
+# The node's own addresses: the domain, and one for clients that cannot write to a domain.
+NODE_LOCALPARTS = frozenset(("", "post"))
 
 
 class PresenceRules(Protocol):
@@ -73,6 +75,10 @@ class Router:
         self.dispatch = dispatch
         self._tasks = tasks
         self._under_way: dict[str, deque[Deferred[None]]] = {}
+
+    def is_node(self, jid: JID) -> bool:
+        """Is it an address of the node itself?"""
+        return jid.domainpart == self.domain and jid.localpart in NODE_LOCALPARTS and jid.is_bare
 
     # from streams
 

@@ -410,16 +410,40 @@ def test_request_without_answer_is_sent_again_at_the_next_login(town: Town) -> N
 
 
 @pytest.mark.parametrize("type_", ["subscribe", "subscribed", "unsubscribe", "unsubscribed", "probe"])
-@pytest.mark.parametrize("to", [ROMEO, "montague.example", "nobody@montague.example"])
-def test_subscribing_to_oneself_the_server_or_nobody_harms_nothing(town: Town, type_: str, to: str) -> None:
+@pytest.mark.parametrize("to", [ROMEO, "nobody@montague.example"])
+def test_subscribing_to_oneself_or_nobody_harms_nothing(town: Town, type_: str, to: str) -> None:
     """And it changes nobody's roster but the asker's."""
     romeo = town.online("romeo", "orchard")
     romeo.sends(f"<presence type='{type_}' to='{to}'/>")
     assert romeo.line.failed is None
     assert [element.get("type") for element in romeo.hears() if element.name == "iq"] in ([], ["set"])
     assert town.find_contact("romeo", ROMEO) is None
-    assert town.find_contact("romeo", "montague.example") is None
     assert town.find_contact("nobody", ROMEO) is None
+    town.world_receives()
+
+
+@pytest.mark.parametrize("node", ["montague.example", "post@montague.example"])
+def test_the_node_itself_is_a_contact_that_is_always_there(town: Town, node: str) -> None:
+    romeo = town.login("romeo", "orchard").comes_online()
+    romeo.sends(f"<presence type='subscribe' to='{node}'/>")
+    assert [element.get("type") for element in romeo.hears() if element.name == "presence"] == [None]
+    assert str(town.contact("romeo", node).subscription) == "to"
+    later = town.login("romeo", "street")
+    later.sends("<presence/>")
+    assert node in [element.get("from") for element in later.hears()]
+    romeo.hears()
+    romeo.sends(f"<presence type='unsubscribe' to='{node}'/>")
+    assert town.contact("romeo", node).subscription == "none"
+
+
+def test_the_node_itself_is_there_for_strangers_too(town: Town) -> None:
+    town.inject("<presence type='subscribe' from='juliet@capulet.example' to='post@montague.example'/>")
+    town.world_receives(
+        "<presence from='post@montague.example' to='juliet@capulet.example' type='subscribed'/>",
+        "<presence from='post@montague.example' to='juliet@capulet.example'/>",
+    )
+    town.inject("<presence from='juliet@capulet.example/balcony' to='post@montague.example'/>")
+    town.inject("<presence type='unsubscribed' from='juliet@capulet.example' to='post@montague.example'/>")
     town.world_receives()
 
 
