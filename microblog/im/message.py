@@ -1,11 +1,12 @@
 """RFC 6121 §8.5: messages that arrive for this domain.
 
-What people say to the node itself, at the domain or at ``post@``, is for the chat (``node``). An extension may claim a message by one of its children (a pubsub notification to an account); what is left goes to
-people. To a full JID it goes to that session. To an account, ``chat`` and ``normal`` go to every available session
-whose priority is not negative; so does a ``headline``, which is dropped when there is none. When there is no such
-session, ``keep`` may take it until there is one (``held``). What is left is answered with ``service-unavailable``, so
-that nothing is lost in silence; all of it the same for an account without sessions and for no account at all, so that
-nobody learns who exists. An error is never answered.
+What people say to the node itself, at the domain or at ``post@``, is for the chat (``node``). An extension may claim a
+message by one of its children (a pubsub notification to an account); what is left goes to people. To a full JID it goes
+to that session. To an account, ``chat`` and ``normal`` go to every available session whose priority is not negative; so
+does a ``headline``, which is dropped when there is none. When there is no such session, ``keep`` may take it until
+there is one (``held``). What is left is answered with ``service-unavailable``, so that nothing is lost in silence; all
+of it the same for an account without sessions and for no account at all, so that nobody learns who exists. An error is
+never answered.
 
 On the way in, a message loses what only this server may say in it (``microblog.wire.stamps``).
 """
@@ -22,8 +23,8 @@ from microblog.xmpp.router import Router
 class Messages:
     """What happens to messages for this domain.
 
-    ``node`` is offered what is addressed to the node itself, and says whether it took it. ``error_listeners`` hear the errors that come back to an account or to the node: bounces of what was sent in their
-    name.
+    ``node`` is offered what is addressed to the node itself, and says whether it took it. ``error_listeners`` hear
+    the errors that come back to an account or to the node: bounces of what was sent in their name.
     """
 
     def __init__(self, router: Router) -> None:
@@ -48,7 +49,7 @@ class Messages:
             return
         if self._deliver(message) or message.type == "headline":
             return
-        if self.keep is None or not await self.keep(message):
+        if self.keep is None or self._router.is_node(message.to) or not await self.keep(message):
             self._router.bounce(message, ServiceUnavailable())
 
     def _deliver(self, message: Stanza) -> bool:
