@@ -72,7 +72,9 @@ class Entry:
         """The words of it: the content if it says more than the title."""
         if not self.content or self.content == self.title:
             return self.title or self.summary
-        if not self.title or self.content.startswith(self.title.rstrip("…")):
+        # The title may be its beginning, the last words (what is said to a quotation), or what it is warned of.
+        title = self.title.rstrip("…")
+        if self.content.startswith(title) or self.content.endswith(title) or self.title == self.warning:
             return self.content
         return f"{self.title}\n{self.content}"
 

@@ -19,6 +19,8 @@ from microblog.wire._wokkel import Field, Form, is_form, read_form, write_form
 from microblog.wire.xml import Element, to_text
 
 _PREFIX: Final = "pubsub#"
+# Fields of another name in a form: those of ours, which are of the item and not of the node.
+_OTHER_PREFIX: Final = {ns.PUBSUB_PUBLISH_OPTIONS: "microblog#"}
 # Clients repeat themselves: the same options come with every post. Longer forms are not worth remembering.
 _REMEMBERED_MAX_CHARACTERS: Final = 4096
 _UNKNOWN: Final[Mapping[str, type[Refusal]]] = {ns.PUBSUB_PUBLISH_OPTIONS: PreconditionNotMet}
@@ -45,8 +47,9 @@ def read_options(form: Element, form_type: str) -> dict[str, tuple[str, ...]] | 
     # COMPAT: XEP-0068 demands FORM_TYPE, some clients leave it out.
     if found not in ("", form_type):
         raise BadRequest(f"FORM_TYPE is to be {form_type}")
+    other = _OTHER_PREFIX.get(form_type, _PREFIX)
     for name in fields:
-        if not name.startswith(_PREFIX):
+        if not name.startswith((_PREFIX, other)):
             raise _UNKNOWN.get(form_type, NotAcceptable)(f"{name}: unknown field")
     return {name.removeprefix(_PREFIX): values for name, values in fields.items()}
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
+from xml.parsers import expat
 
 from microblog.wire import ns
 
@@ -34,6 +35,8 @@ _ATTRIBUTE_ESCAPES: Final = str.maketrans(
 )
 _ATTRIBUTE_SPECIAL: Final = re.compile("[&<>'\"\t\n\r]")
 _TEXT_SPECIAL: Final = re.compile("[&<>\r]")
+# Not an XML character, so no name has it.
+_SEPARATOR: Final = "\x0c"
 
 
 class Raw(str):
@@ -180,6 +183,49 @@ def _attribute_name(key: str, out: list[str]) -> str:
     prefix = f"a{len(out)}"
     out.append(f" xmlns:{prefix}='{escape_attribute(uri)}'")
     return f"{prefix}:{local}"
+
+
+def parse(text: str) -> Element:
+    """Read self-contained XML that this house wrote, such as a stored payload. Not for what a stranger sends: that is
+    what ``xmpp.parser`` is for. Raises ValueError."""
+    stack: list[Element] = []
+    top = Element("", "")
+    parser = expat.ParserCreate("UTF-8", _SEPARATOR, None)
+    parser.buffer_text = True
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        uri, _, local = name.rpartition(_SEPARATOR)
+        if attributes and _SEPARATOR in "".join(attributes):
+            attributes = {_clark(key): value for key, value in attributes.items()}
+        element = Element(uri, local, attributes)
+        (stack[-1] if stack else top).children.append(element)
+        stack.append(element)
+
+    def end(name: str) -> None:
+        stack.pop()
+
+    def text_(data: str) -> None:
+        stack[-1].children.append(data)
+
+    def forbidden(*_: object) -> None:
+        raise ValueError("a document type")
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = text_
+    parser.StartDoctypeDeclHandler = forbidden
+    try:
+        parser.Parse(text.encode(), True)
+    except expat.ExpatError as error:
+        raise ValueError(f"not XML: {error}") from None
+    only = top.children[0]
+    assert isinstance(only, Element)
+    return only
+
+
+def _clark(name: str) -> str:
+    uri, separator, local = name.rpartition(_SEPARATOR)
+    return f"{{{uri}}}{local}" if separator else name
 
 
 def escape_attribute(text: str) -> str:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from microblog.model.entry import Link
 from microblog.model.errors import InvalidPayload
 from microblog.model.jid import JID
-from microblog.wire import atom, ns
+from microblog.model.uri import item_uri, read_uri
+from microblog.wire import atom, html, ns
 from microblog.wire.xml import Element
 from tests.xmltext import read
 
@@ -102,7 +103,7 @@ def test_only_so_many_links_and_categories_count() -> None:
 
 @given(st.text("<>/!-abscript &;p'\"= ", max_size=200))
 def test_any_markup_becomes_text(markup: str) -> None:
-    text = atom.html_to_text(markup)
+    text = html.html_to_text(markup)
     assert len(text) <= len(markup)
 
 
@@ -124,28 +125,28 @@ def test_the_microblog_node_takes_entries_only() -> None:
     ],
 )
 def test_both_ways_of_writing_an_address_are_read(uri: str) -> None:
-    assert atom.read_item_uri(uri) == (ROMEO, "urn:xmpp:microblog:0", "a b")
+    assert read_uri(uri) == (ROMEO, "urn:xmpp:microblog:0", "a b")
 
 
 @pytest.mark.parametrize(
     "uri", ["http://a", "xmpp:romeo@montague.example", "xmpp:@?;node=a", "xmpp:a b@c?;node=a;item=b"]
 )
 def test_what_is_no_address_of_an_item(uri: str) -> None:
-    assert atom.read_item_uri(uri) is None
+    assert read_uri(uri) is None
 
 
 @given(
     node=st.text(st.characters(codec="utf-8"), min_size=1), item_id=st.text(st.characters(codec="utf-8"), min_size=1)
 )
 def test_addresses_there_and_back_again(node: str, item_id: str) -> None:
-    assert atom.read_item_uri(atom.item_uri(ROMEO, node, item_id)) == (ROMEO, node, item_id)
+    assert read_uri(item_uri(ROMEO, node, item_id)) == (ROMEO, node, item_id)
 
 
 def test_a_link_to_itself_is_added_once() -> None:
-    uri = atom.item_uri(ROMEO, ns.MICROBLOG, "1")
+    uri = item_uri(ROMEO, ns.MICROBLOG, "1")
     assert uri == "xmpp:romeo@montague.example?;node=urn%3Axmpp%3Amicroblog%3A0;item=1"
     plain = entry("<title>a</title>")
-    linked = atom.with_alternate(plain, uri)
+    linked = atom.with_links(plain, own=uri, replies="")
     assert plain == entry("<title>a</title>")
     assert linked == entry(f"<title>a</title><link rel='alternate' href='{uri}'/>")
-    assert atom.with_alternate(linked, uri) is linked
+    assert atom.with_links(linked, own=uri, replies="") is linked

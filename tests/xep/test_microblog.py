@@ -4,7 +4,8 @@ import pytest
 
 from microblog.model.errors import InvalidPayload, PayloadTooBig
 from microblog.model.jid import JID
-from microblog.wire import atom, ns
+from microblog.model.uri import read_uri
+from microblog.wire import ns
 from microblog.wire.pubsub import Publish
 from microblog.wire.xml import Element
 from microblog.xep.microblog import Microblog, prepare
@@ -22,10 +23,14 @@ ENTRY = read(f"<entry xmlns='{ns.ATOM}'><title>Soft!</title><x xmlns='urn:x'/></
 
 def test_a_post_is_stored_as_it_came_and_links_to_itself() -> None:
     ready = prepare(ROMEO, publish(ENTRY), 5000)
-    uri = "xmpp:romeo@montague.example?;node=urn%3Axmpp%3Amicroblog%3A0;item=1"
+    node = "xmpp:romeo@montague.example?;node=urn%3Axmpp%3Amicroblog%3A0"
+    uri, comments = f"{node};item=1", f"{node}%3Acomments%2F1"
     assert read(ready.payload) == read(
-        f"<entry xmlns='{ns.ATOM}'><title>Soft!</title><x xmlns='urn:x'/><link rel='alternate' href='{uri}'/></entry>"
+        f"<entry xmlns='{ns.ATOM}'><title>Soft!</title><x xmlns='urn:x'/><link rel='alternate' href='{uri}'/>"
+        f"<link rel='replies' title='comments' href='{comments}'/></entry>"
     )
+    assert ready.entry is not None
+    assert ready.entry.thread == comments
     assert ready.item_id == "1"
     assert ready.entry is not None
     assert (ready.entry.title, ready.entry.links[0].href) == ("Soft!", uri)
@@ -40,7 +45,7 @@ def test_a_post_without_a_name_gets_one_that_its_link_has() -> None:
     ready = prepare(ROMEO, publish(ENTRY, item_id=None), 5000)
     assert ready.item_id
     assert ready.entry is not None
-    assert atom.read_item_uri(ready.entry.links[0].href) == (ROMEO, ns.MICROBLOG, ready.item_id)
+    assert read_uri(ready.entry.links[0].href) == (ROMEO, ns.MICROBLOG, ready.item_id)
 
 
 def test_comments_are_posts_too() -> None:

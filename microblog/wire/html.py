@@ -1,0 +1,179 @@
+"""RFC 4287 §3.1.1, XEP-0071: markup that came from somebody else, as plain text, and made harmless.
+
+What is allowed is a list of elements, attributes and kinds of address; nh3 reads markup as browsers do and writes what
+is on the list, so that what comes out is read the same by whoever reads it next. XHTML goes the same way: what is
+harmless in XML may be something else to a browser that is given it as HTML.
+"""
+
+import re
+from html import unescape
+from typing import Final
+from urllib.parse import urlsplit
+
+import nh3
+
+from microblog.model.errors import JIDMalformed
+from microblog.model.jid import domain
+from microblog.wire import ns
+from microblog.wire.xml import Element, clean, escape_attribute, escape_text, parse
+
+BLOCKS: Final = frozenset(
+    ("p", "div", "br", "li", "ul", "ol", "blockquote", "pre", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "dd", "dt")
+)
+# Where an address in a post may lead.
+SCHEMES: Final = frozenset(
+    ("http", "https", "xmpp", "mailto", "tel", "sms", "sip", "sips", "geo", "urn", "tag", "cid", "magnet", "aesgcm")
+)
+_TAGS: Final = (
+    "a abbr b blockquote br caption cite code dd del dfn div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 hr i img ins "
+    "kbd li mark ol p pre q s samp small span strike strong sub sup table tbody td tfoot th thead tr tt u ul var"
+)
+_VOID: Final = ("br", "hr", "img")
+_HIDDEN: Final = frozenset(("script", "style", "template", "title", "head", "noscript", "iframe", "svg", "math"))
+_CLEANER: Final = nh3.Cleaner(
+    tags=set(_TAGS.split()),
+    clean_content_tags=set(_HIDDEN),
+    attributes={
+        "a": {"href", "title"},
+        "img": {"src", "alt", "title", "width", "height"},
+        "abbr": {"title"},
+        "ol": {"start"},
+        "blockquote": {"cite"},
+        "td": {"colspan", "rowspan"},
+        "th": {"colspan", "rowspan"},
+        "*": {"lang", "dir"},
+    },
+    url_schemes=set(SCHEMES),
+    url_relative="deny",
+    link_rel="nofollow noopener noreferrer",
+    strip_comments=True,
+)
+_OPEN_VOID: Final = re.compile(r"<(br|hr|img)((?: [a-z]+=\"[^\"<>]*\")*)>")
+_SPACES: Final = re.compile(r"[ \t\r\n]+")
+_TAG: Final = re.compile(r"<(/?)([A-Za-z!][A-Za-z0-9]*)([^<>]*)>")
+_HREF: Final = re.compile(r"""\bhref\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE)
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
+HREF_MAX_CHARACTERS: Final = 8192
+
+
+def is_safe_address(href: str) -> bool:
+    """An address that leads somewhere, and does nothing by itself."""
+    scheme = _SCHEME.match(href)
+    return scheme is not None and len(href) <= HREF_MAX_CHARACTERS and scheme[1].lower() in SCHEMES
+
+
+def sanitised(markup: str) -> Element | None:
+    """HTML as a harmless XHTML ``<div/>``; None if nothing is left."""
+    kept = clean(_CLEANER.clean(markup)).replace("&nbsp;", "&#160;")
+    if not kept.strip():
+        return None
+    closed = _OPEN_VOID.sub(r"<\1\2/>", kept)
+    try:
+        found = parse(f"<div xmlns='{ns.XHTML}'>{closed}</div>")
+    except ValueError:
+        return None
+    only = found.first()
+    # What was a div already need not be one twice.
+    return only if only is not None and only.name == "div" and len(found.children) == 1 else found
+
+
+def sanitised_xhtml(element: Element) -> Element | None:
+    """The same for the content of a text construct of type xhtml."""
+    out: list[str] = []
+    for child in element.elements():
+        _write_html(child, out)
+    return sanitised("".join(out))
+
+
+def _write_html(element: Element, out: list[str]) -> None:
+    if element.uri not in (ns.XHTML, ns.ATOM) or element.name.lower() in _HIDDEN:
+        return
+    attributes = "".join(
+        f' {name}="{escape_attribute(value)}"' for name, value in element.attributes.items() if name.isalpha()
+    )
+    out.append(f"<{element.name}{attributes}>")
+    for child in element.children:
+        if isinstance(child, Element):
+            _write_html(child, out)
+        else:
+            out.append(escape_text(child))
+    if element.name not in _VOID:
+        out.append(f"</{element.name}>")
+
+
+def xhtml_to_text(element: Element) -> str:
+    """The plain text of XHTML; where a link's text hides where it leads, it is said."""
+    return _tidy(_flat(element))
+
+
+def _flat(element: Element) -> str:
+    parts: list[str] = []
+    for child in element.children:
+        if isinstance(child, str):
+            parts.append(_SPACES.sub(" ", child))
+        elif child.name in _HIDDEN:
+            continue
+        elif child.name == "img":
+            parts.append((child.get("alt") or "").strip())
+        else:
+            inner = _flat(child)
+            if child.name == "a":
+                inner += destination(inner, child.get("href") or "")
+            parts.append(f"\n{inner}\n" if child.name in BLOCKS else inner)
+    return "".join(parts)
+
+
+def html_to_text(markup: str) -> str:
+    """The plain text of HTML, without what scripts and styles contain. For reading, not for showing: no sanitiser."""
+    parts: list[str] = []
+    hidden = ""
+    end = 0
+    link: tuple[int, str] | None = None
+    # Not html.parser: it is quadratic for markup made to be so.
+    for tag in _TAG.finditer(markup):
+        if not hidden:
+            parts.append(_SPACES.sub(" ", markup[end : tag.start()]))
+        end = tag.end()
+        closing, name = tag[1], tag[2].lower()
+        if hidden:
+            hidden = "" if closing and name == hidden else hidden
+        elif name in ("script", "style") and not closing:
+            hidden = name
+        elif name == "a":
+            if closing and link is not None:
+                parts.append(destination(unescape("".join(parts[link[0] :])), link[1]))
+            href = None if closing else _HREF.search(tag[3])
+            link = None if href is None else (len(parts), unescape(href[1] or href[2] or href[3] or ""))
+        elif name in BLOCKS:
+            parts.append("\n")
+    if not hidden:
+        parts.append(_SPACES.sub(" ", markup[end:]))
+    return _tidy(unescape("".join(parts)))
+
+
+def destination(text: str, href: str) -> str:
+    """What is put behind a link's text: where it leads, if the text does not say so."""
+    href = href.strip()
+    if not is_safe_address(href):
+        return ""
+    shown = ascii_host(href)
+    if shown in text or (not href.lower().startswith("http") and text.strip()):
+        return ""
+    return f" <{shown}>"
+
+
+def ascii_host(href: str) -> str:
+    """A web address with its host as DNS has it: look-alikes of letters do not look alike there."""
+    if href.isascii():
+        return href
+    try:
+        parts = urlsplit(href)
+        host = parts.hostname or ""
+        return parts._replace(netloc=parts.netloc.replace(host, domain(host), 1)).geturl() if host else href
+    except (ValueError, JIDMalformed):
+        return href
+
+
+def _tidy(text: str) -> str:
+    lines = (line.strip() for line in text.split("\n"))
+    return "\n".join(line for line in lines if line)
