@@ -38,6 +38,9 @@ class Lookup(Protocol):
     async def newest(self, person: Person) -> ItemAddress | None:
         """The item that was shown to somebody last, if that was just now."""
 
+    async def account(self, name: str) -> JID | None:
+        """Somebody here of that name."""
+
     async def people(self, person: Person, command: Command) -> Sequence[JID]:
         """Whom somebody may mean who uses that command."""
 
@@ -220,7 +223,7 @@ class Dialogue:
         if kind is Kind.ITEM:
             return await self._item(parameter, word, person, lookup)
         if kind is Kind.PERSON:
-            return self._person(parameter, word)
+            return await self._person(parameter, word, lookup)
         if kind is Kind.ADDRESS:
             return JID.parse(word).bare
         if kind is Kind.NUMBER:
@@ -240,11 +243,15 @@ class Dialogue:
             raise self._wrong("unknown_item", parameter)
         return found
 
-    def _person(self, parameter: Parameter, word: str) -> JID:
+    async def _person(self, parameter: Parameter, word: str, lookup: Lookup) -> JID:
+        name, at, domain = word.removeprefix("@").partition("@")
         try:
-            return JID.parse(word).bare if "@" in word[1:] else JID(localpart(word.removeprefix("@")), self._domain)
+            jid = JID.parse(f"{name}@{domain}").bare if at else JID(localpart(name), self._domain)
         except JIDMalformed as error:
             raise self._wrong("no_person", parameter) from error
+        if jid.domainpart == self._domain and await lookup.account(jid.localpart) is None:
+            raise self._wrong("nobody", parameter)
+        return jid
 
     def _wrong(self, text: str, parameter: Parameter) -> NotAcceptable:
         return NotAcceptable(say(self.language, f"forms.{text}", field=parameter.name))

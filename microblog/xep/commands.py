@@ -86,8 +86,9 @@ class Commands(Extension):
         self._people = people
         self._lookup = lookup
         self._clock = clock
-        self._commands = {name: command for name, command in table.commands.items()}
-        self._commands |= {f"{ns.ADMIN}#{name}": command for name, command in administration.commands.items()}
+        # The administrator's words for chat are the same things by shorter names.
+        self._commands = {name: command for name, command in table.commands.items() if not command.admin}
+        self._commands |= {_admin_node(name): command for name, command in administration.commands.items()}
         self._sessions: OrderedDict[str, Session] = OrderedDict()  # by the time of their last step
         self._owned: dict[JID | str, OrderedDict[str, Session]] = {}
         self._ended: OrderedDict[str, JID] = OrderedDict()
@@ -171,8 +172,7 @@ class Commands(Extension):
         people: Sequence[JID] = ()
         if Dialogue.asks_for_person(command):
             people = await self._lookup.people(person, command)
-        form_type = ns.ADMIN if node.startswith(ns.ADMIN) else ns.COMMAND_FORM
-        begun = Dialogue(command, form_type, language, people, self._domain)
+        begun = Dialogue(command, _form_type(command), language, people, self._domain)
         owner = person.jid if person.account.key else person.jid.domainpart
         session = Session(node, person.address, owner, begun)
         if begun.is_over:
@@ -299,6 +299,15 @@ class Commands(Extension):
                 del self._owned[session.owner]
 
 
+def _admin_node(name: str) -> str:
+    """XEP-0133 §4; a command of another specification has its whole name already."""
+    return name if ":" in name else f"{ns.ADMIN}#{name}"
+
+
+def _form_type(command: Command) -> str:
+    return ns.ADMIN if command.admin else ns.COMMAND_FORM
+
+
 def _may(command: Command, person: Person | None) -> bool:
     """May they, as they are now? What is for administrators is not done from elsewhere."""
     if person is None:
@@ -349,8 +358,7 @@ def _results(command: Command, answer: Answer, language: str) -> list[Element]:
             )
             for name, value in answer.form
         ]
-        form_type = ns.ADMIN if command.admin else ns.COMMAND_FORM
-        return [dialogue.write("result", fields, form_type=form_type, title=summary(command, language))]
+        return [dialogue.write("result", fields, form_type=_form_type(command), title=summary(command, language))]
     if answer.posts:
         columns = {name: say(language, f"forms.post.{name}") for name in ("author", "text", "published", "address")}
         return [dialogue.write_table(columns, map(_row, answer.posts), title=summary(command, language))]

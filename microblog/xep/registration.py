@@ -182,7 +182,7 @@ class Registration(Extension):
         if query.find(ns.REGISTER, "remove") is not None:
             if sum(1 for _ in query.elements()) != 1:
                 raise BadRequest("to cancel is to send remove and nothing else")
-            await self._cancel(account)
+            await self.cancel(account)
             return
         fields = _read_fields(query)
         username, password = fields.get("username"), fields.get("password")
@@ -198,7 +198,8 @@ class Registration(Extension):
             if session.jid != request.from_:
                 session.stream.fail(StreamError("not-authorized", "the password was changed"))
 
-    async def _cancel(self, account: JID) -> None:
+    async def cancel(self, account: JID) -> None:
+        """End an account (§3.2), its subscriptions and its streams. Raises NotAllowed for the last administrator."""
         contacts = (await self._presence.rosters.of(account)).contacts
         await self._database.write(registering.remove_account, account.localpart, notification, tell_contacts=False)
         await self._presence.account_removed(account, list(contacts.values()))

@@ -130,6 +130,9 @@ class Known:
     async def newest(self, person: Person) -> ItemAddress | None:
         return ItemAddress(ROMEO, FEED, "l13")
 
+    async def account(self, name: str) -> JID | None:
+        return JID(name, DOMAIN) if name in ("romeo", "juliet", "mercutio") else None
+
     async def people(self, person: Person, command: Command) -> Sequence[JID]:
         return self.friends
 
@@ -342,6 +345,9 @@ def test_who_knows_nobody_names_them(street: Street) -> None:
     romeo = street.login("romeo", "a")
     asked = does(romeo, "kiss")
     assert form_of(asked)["who"].get("type") == "text-single"
+    for nobody in ("tybalt", f"tybalt@{DOMAIN}", "ju/liet", "@", "juliet@", "@@x"):
+        answer = does(romeo, "kiss", session=session_of(asked), form=filled(who=nobody))
+        assert error(answer) == ("not-acceptable", None) and error_text(answer).startswith("who")
     assert note(does(romeo, "kiss", session=session_of(asked), form=filled(who="juliet"))) == "kiss!"
 
 
