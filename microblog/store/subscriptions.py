@@ -10,7 +10,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, literal, literal_column, select, update
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    text,
+    update,
+)
 
 from microblog.model.access import Facts
 from microblog.model.jid import JID
@@ -25,6 +37,8 @@ from microblog.store.prepared import Prepared
 if TYPE_CHECKING:
     from microblog.store.transaction import Transaction
 
+IMPLICIT = '{"implicit": true}'
+SILENT = '{"deliver": false}'
 _SUBSCRIPTIONS = tables.subscriptions
 _AFFILIATIONS = tables.affiliations
 _CONTACTS = tables.contacts
@@ -188,7 +202,7 @@ _ADOPT = (
     .where(
         _SUBSCRIPTIONS.c.checked.is_(None),
         _DOMAIN,
-        _SUBSCRIPTIONS.c.options != literal_column("'{\"implicit\": true}'"),
+        _SUBSCRIPTIONS.c.options != literal_column(f"'{IMPLICIT}'"),
         _SUBSCRIPTIONS.c.node_id.in_(
             select(_NODES.c.id).where(
                 _NODES.c.service != bindparam("domain"), _NODES.c.service.not_like(bindparam("here"), escape="\\")
@@ -202,11 +216,28 @@ _SET_PUBLIC = (
     .where(_SUBSCRIPTIONS.c.node_id == bindparam("key"), _SUBSCRIPTIONS.c.subscriber == bindparam("jid"))
     .values(public=bindparam("public_"))
 )
+_SET_ALL_PUBLIC = (
+    update(_SUBSCRIPTIONS)
+    .where(_SUBSCRIPTIONS.c.bare == bindparam("jid"), _SUBSCRIPTIONS.c.options != literal_column(f"'{IMPLICIT}'"))
+    .values(public=bindparam("public_"))
+)
 _SET_HEALTH = (
     update(_SUBSCRIPTIONS)
     .where(_SUBSCRIPTIONS.c.node_id == bindparam("key"), _SUBSCRIPTIONS.c.subscriber == bindparam("jid"))
     .values(checked=bindparam("checked_"), problem=bindparam("problem_"))
 )
+# From one domain one hops to the next in the index: the cost is in domains, not in followers.
+_DOMAINS_OF = text(
+    """
+WITH RECURSIVE follower (domain) AS (
+  SELECT min(domain) FROM subscriptions WHERE node_id = :node_id
+  UNION ALL
+  SELECT (SELECT min(s.domain) FROM subscriptions s WHERE s.node_id = :node_id AND s.domain > follower.domain)
+  FROM follower WHERE follower.domain IS NOT NULL
+)
+SELECT domain FROM follower WHERE domain IS NOT NULL LIMIT :limit
+"""
+).columns(_SUBSCRIPTIONS.c.domain)
 _COUNT_NODE = select(func.count()).where(_NODE, _SUBSCRIBED)
 _COUNT_BARE = select(func.count()).where(_SUBSCRIPTIONS.c.bare == bindparam("bare"))
 _COUNT_DOMAIN = select(func.count()).where(_DOMAIN)
@@ -217,8 +248,6 @@ _UPDATE = (
     .values(state=bindparam("state"), subid=bindparam("subid"), options=bindparam("options"))
 )
 _DELETE = delete(_SUBSCRIPTIONS).where(_NODE, _SUBSCRIPTIONS.c.subscriber == bindparam("subscriber"))
-IMPLICIT = '{"implicit": true}'
-SILENT = '{"deliver": false}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,6 +404,11 @@ class Subscriptions:
         facts = read_facts(node, jid, self._transaction.domain, row[2], row[3], row[4], row[5])
         return Reader(jid=jid, facts=facts, deliver=_read_options(row[1]).deliver, id=key)
 
+    def domains(self, node: Node, limit: int) -> list[str]:
+        """The domains that have subscribers at a node, by name."""
+        rows = self._connection.execute(_DOMAINS_OF, {"node_id": node.key, "limit": limit})
+        return list(rows.scalars())
+
     def elsewhere(self, node: Node, domain: str) -> list[JID]:
         """All subscribers, in whatever state, that are not of a domain."""
         rows = self._connection.execute(_ELSEWHERE, {"node_id": node.key, "domain": domain})
@@ -417,6 +451,10 @@ class Subscriptions:
     def set_public(self, node: Node, jid: JID, public: bool) -> None:
         """May everybody know of it?"""
         self._connection.execute(_SET_PUBLIC, {"key": node.key, "jid": str(jid), "public_": public})
+
+    def set_all_public(self, jid: JID, public: bool) -> None:
+        """May everybody know of all that somebody subscribed to?"""
+        self._connection.execute(_SET_ALL_PUBLIC, {"jid": str(jid.bare), "public_": public})
 
     def set_health(self, node: Node, jid: JID, checked: datetime, problem: str) -> None:
         """How it is with a subscription of ours at a remote node."""

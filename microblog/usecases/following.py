@@ -23,6 +23,7 @@ from microblog.store.transaction import Transaction
 from microblog.usecases.publishing import check_node_name
 
 WIDENED_MAX: Final = 100
+PUBLIC_LISTS: Final = "public-lists"
 LIST_MAX: Final = 1000
 # What an item says that its author meant for fewer people than the feed has.
 _MARKER: Final = "urn:x-microblog:audience:0"
@@ -106,6 +107,13 @@ def find(tx: Transaction, account: JID, service: JID, node: str) -> Followed | N
     return next((_followed(one) for one in known if one.subscription.jid == account.bare), None)
 
 
+def opted_in(tx: Transaction, account: JID, stated: bool | None) -> bool | None:
+    """May everybody know of a subscription? As stated (None: as it was), or because that is set for all of them."""
+    known = tx.accounts.get(account.localpart) if account.domainpart == tx.domain and not stated else None
+    set_for_all = known is not None and tx.preferences.get(known.key, PUBLIC_LISTS) == "on"
+    return stated or set_for_all or stated
+
+
 def record_subscribe(tx: Transaction, request: Follow) -> bool:
     """Write down what a remote service said of a subscription; True if from now on posts are to come.
 
@@ -122,15 +130,16 @@ def record_subscribe(tx: Transaction, request: Follow) -> bool:
     subscription = Subscription(
         service=node.service, node=node.name, jid=account, state=request.state, subid=request.subid
     )
+    public = opted_in(tx, account, request.public)
     known = tx.subscriptions.find(node, account)
     if known is None:
         may_follow(tx, account)
-        tx.subscriptions.add(node, subscription, public=bool(request.public), checked=tx.now)
+        tx.subscriptions.add(node, subscription, public=bool(public), checked=tx.now)
     else:
         tx.subscriptions.change(node, subscription)
         tx.subscriptions.set_health(node, account, tx.now, "")
-        if request.public is not None:
-            tx.subscriptions.set_public(node, account, request.public)
+        if public is not None:
+            tx.subscriptions.set_public(node, account, public)
     subscribed = request.state is SubscriptionState.SUBSCRIBED
     return subscribed and (known is None or known.state is not SubscriptionState.SUBSCRIBED)
 

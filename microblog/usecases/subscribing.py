@@ -35,6 +35,7 @@ from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG, Node, Options, SendLast
 from microblog.model.subscription import SubscribeOptions, Subscription, SubscriptionState
 from microblog.store.transaction import Transaction
+from microblog.usecases import depending, following
 from microblog.usecases.publishing import check_node_name
 
 INTERESTS_PER_RESOURCE = 100
@@ -195,20 +196,23 @@ def subscribe(tx: Transaction, request: Subscribe) -> Subscribed:
     """
     if request.jid.bare != request.actor.bare:
         raise InvalidJID("one subscribes oneself")
-    node = local_node(tx, request.service, request.node)
-    state = subscription_verdict(node.config, tx.affiliations.facts(node, request.actor))
+    node, facts = _standing(tx, request.service, request.node, request.actor)
+    state = subscription_verdict(node.config, facts)
     old = tx.subscriptions.find(node, request.jid)
     options = (old.options if old else SubscribeOptions()).changed(request.options or {})
+    public = following.opted_in(tx, request.jid, request.public)
     if old is not None:
         again = _subscribe_again(tx, node, old, options, state)
-        if request.public is not None:
-            tx.subscriptions.set_public(node, request.jid, request.public)
+        if public is not None:
+            tx.subscriptions.set_public(node, request.jid, public)
         return again
     _check_number(tx, request)
+    if depending.is_dependent(node.name):
+        node = depending.written(tx, node)
     subscription = Subscription(
         service=node.service, node=node.name, jid=request.jid, state=state, subid=tx.new_id(), options=options
     )
-    tx.subscriptions.add(node, subscription, public=bool(request.public))
+    tx.subscriptions.add(node, subscription, public=bool(public))
     _tell(tx, node, subscription)
     return Subscribed(node=node, subscription=subscription, last=_last(tx, node, subscription), new=True)
 
@@ -239,7 +243,7 @@ def _last(tx: Transaction, node: Node, subscription: Subscription) -> Item | Non
     wanted = node.config.send_last_published_item is not SendLast.NEVER and node.config.deliver_notifications
     if not wanted or subscription.state is not SubscriptionState.SUBSCRIBED or not subscription.options.deliver:
         return None
-    facts = replace(tx.affiliations.facts(node, subscription.jid), subscribed=subscription.state)
+    facts = replace(depending.stand(tx, node, subscription.jid)[1], subscribed=subscription.state)
     return _newest(tx, node, facts)
 
 
@@ -281,7 +285,8 @@ def _own_subscription(tx: Transaction, request: Unsubscribe | GetOptions) -> tup
     node = local_node(tx, request.service, request.node)
     subscription = tx.subscriptions.find(node, request.jid)
     if subscription is None:
-        if not visible(node.config, tx.affiliations.facts(node, request.actor)):
+        node, facts = depending.stand(tx, node, request.actor)
+        if not visible(node.config, facts):
             raise ItemNotFound(NO_SUCH_NODE)
         raise NotSubscribed("there is no such subscription")
     if request.subid and request.subid != subscription.subid:
@@ -295,11 +300,8 @@ def retrieve(tx: Transaction, request: Retrieve) -> Retrieved:
     Raises: ItemNotFound for no node, for one that the asker may know nothing of, and for a page that begins at an item
     that is not there; Forbidden (§6.5.9.11), EntityNotSubscribed (§6.5.9.3), InvalidSubID (§6.5.9.2), BadRequest.
     """
-    check_node_name(request.node)
-    node = tx.nodes.find(request.service, request.node) if request.service.domainpart == tx.domain else None
-    facts = tx.affiliations.facts(node, request.actor) if node else Facts()
-    check(Action.RETRIEVE, node.config if node else None, facts)
-    assert node is not None
+    node, facts = _standing(tx, request.service, request.node, request.actor)
+    check(Action.RETRIEVE, node.config, facts)
     if request.subid and not any(
         request.subid == known.subid for known in tx.subscriptions.of_bare(node, request.actor)
     ):
@@ -430,10 +432,13 @@ def local_subscribers(tx: Transaction, request: LocalSubscribers) -> LocalPage:
     if node is None:
         return LocalPage(jids=(), after=None)
     readers = tx.subscriptions.readers_page(node, tx.domain, after=request.after, limit=request.max)
+    hung = depending.dependent(tx, node)
+    config = node.config if hung is None else hung.node.config
     jids = tuple(
         reader.jid
         for reader in readers
-        if reader.deliver and request.audience in audiences_readable(node.config, reader.facts)
+        if reader.deliver
+        and request.audience in audiences_readable(config, reader.facts if hung is None else hung.facts(reader.jid))
     )
     return LocalPage(jids=jids, after=readers[-1].id if len(readers) == request.max else None)
 
@@ -443,6 +448,9 @@ def may_read(tx: Transaction, node_key: int, jids: Iterable[JID]) -> frozenset[J
     node = tx.nodes.get(node_key)
     if node is None:
         return frozenset()
+    hung = depending.dependent(tx, node)
+    if hung is not None:
+        return frozenset(jid for jid in jids if readable(hung.node.config, hung.facts(jid)))
     found = tx.affiliations.facts_of(node, jids)
     return frozenset(jid for jid, facts in found.items() if readable(node.config, facts))
 
@@ -483,7 +491,8 @@ def contact_lost(tx: Transaction, service: JID, jid: JID) -> None:
     tx.interests.lost(service, jid)
     for subscription in tx.subscriptions.at_service(service, jid):
         node = local_node(tx, service, subscription.node)
-        if not readable(node.config, tx.affiliations.facts(node, jid)):
+        now, facts = depending.stand(tx, node, jid)
+        if not readable(now.config, facts):
             tx.subscriptions.remove(node, subscription.jid)
             _tell(tx, node, replace(subscription, state=SubscriptionState.NONE), tell_subscriber=True)
 
@@ -508,10 +517,23 @@ def last_items(tx: Transaction, request: LastItems) -> tuple[tuple[Node, Item], 
 def local_node(tx: Transaction, service: JID, name: str) -> Node:
     """One of our own nodes. Raises ItemNotFound, NodeIDRequired."""
     check_node_name(name)
-    node = tx.nodes.find(service, name) if service.domainpart == tx.domain else None
+    node = tx.nodes.find(service, depending.canonical_name(name)) if service.domainpart == tx.domain else None
     if node is None:
         raise ItemNotFound(NO_SUCH_NODE)
     return node
+
+
+def _standing(tx: Transaction, service: JID, name: str, actor: JID) -> tuple[Node, Facts]:
+    """One of our own nodes, and how somebody stands to it; a node that depends on an item need not be used yet.
+
+    Raises: ItemNotFound, NodeIDRequired.
+    """
+    check_node_name(name)
+    hung = depending.named(tx, service, depending.canonical_name(name)) if depending.is_dependent(name) else None
+    if hung is not None:
+        return hung.node, hung.facts(actor)
+    node = local_node(tx, service, name)
+    return node, tx.affiliations.facts(node, actor)
 
 
 def owned_node(tx: Transaction, service: JID, name: str, actor: JID) -> Node:

@@ -253,11 +253,12 @@ def read_items(asked: Verb) -> Items:
 
 
 class Subscribe(NamedTuple):
-    """§6.1, with options (§6.3.7)."""
+    """§6.1, with options (§6.3.7); ``public``: for everybody to know (XEP-0465)."""
 
     node: str
     jid: JID
     options: Options | None
+    public: bool = False
 
 
 def read_subscribe(asked: Verb) -> Subscribe:
@@ -268,6 +269,7 @@ def read_subscribe(asked: Verb) -> Subscribe:
         node,
         jid_required(asked, InvalidJID),
         None if options is None else _form(options, ns.PUBSUB_SUBSCRIBE_OPTIONS),
+        asked.element.find(ns.PUBLIC_SUBSCRIPTIONS, "public") is not None,
     )
 
 

@@ -28,7 +28,7 @@ from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.model.subscription import SubscriptionState
 from microblog.runtime import Tasks
-from microblog.store.database import Database
+from microblog.store.database import Database, Transaction
 from microblog.usecases import following, receiving, subscribing
 from microblog.usecases.following import Described, Follow, Followed, Unfollow
 from microblog.usecases.receiving import Backfill, ReceivedItem
@@ -81,9 +81,7 @@ class Follows:
             wanted = subscribing.Subscribe(service=service, node=node, actor=account, jid=account, public=public)
             done = await self._database.write(subscribing.subscribe, wanted)
             return Followed(node=done.node, state=done.subscription.state, subid=done.subscription.subid)
-        known = await self._database.read(following.find, account, service, node)
-        if public is None:
-            public = known is not None and known.public
+        public = await self._database.read(_public, account, service, node, public)
         await self.subscribe(account, service, node, asking.subscribe_request(node, account, public=public))
         followed = await self._database.read(following.find, account, service, node)
         if followed is None:
@@ -115,9 +113,13 @@ class Follows:
             request = asking.unsubscribe_request(follow.node, follow.account)
             self._router.send(iq("set", follow.account, follow.service, secrets.token_urlsafe(12), request))
             raise
-        self._readers.reload(follow.account)
         if follow.state is SubscriptionState.SUBSCRIBED:
-            self.fill(follow.account, follow.service, follow.node)
+            self.approved(follow.account, follow.service, follow.node)
+
+    def approved(self, account: JID, service: JID, node: str) -> None:
+        """It is written down that posts of a remote feed come for an account from now on."""
+        self._readers.reload(account)
+        self.fill(account, service, node)
 
     async def changed(self, follow: Follow) -> bool:
         """Another service says that it has approved, denied or ended a subscription; False if there is none."""
@@ -227,6 +229,13 @@ class Follows:
         newest = sorted(items, key=_date)[-BACKFILL_ITEMS:]
         found = Backfill(service=feed.service, node=feed.node, proof=answer.proof, items=tuple(newest))
         await self._database.write(receiving.backfill, found)
+
+
+def _public(tx: Transaction, account: JID, service: JID, node: str, stated: bool | None) -> bool:
+    """May everybody know of a subscription, made anew or again?"""
+    public = following.opted_in(tx, account, stated)
+    known = following.find(tx, account, service, node) if public is None else None
+    return bool(public) or (known is not None and known.public)
 
 
 def received_item(item: NoticedItem) -> ReceivedItem:

@@ -176,10 +176,12 @@ class Pubsub(Extension):
 
     async def subscribe(self, request: Stanza, asked: Verb) -> Element:
         """Subscribe (§6.1); the last item follows the answer, where the node sends it (§6.1.7)."""
-        node, jid, options = pubsub.read_subscribe(asked)
+        node, jid, options, public = pubsub.read_subscribe(asked)
         if request.from_.domainpart == self._router.domain:
             self._rates.follow(request.from_.bare)
-        wanted = subscribing.Subscribe(service=request.to, node=node, actor=request.from_, jid=jid, options=options)
+        wanted = subscribing.Subscribe(
+            service=request.to, node=node, actor=request.from_, jid=jid, options=options, public=public
+        )
         use_case = linking.subscribe if self._may_act(request) else subscribing.subscribe
         done = await self._database.write(use_case, wanted)
         if options:
