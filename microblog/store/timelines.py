@@ -1,0 +1,390 @@
+"""Posts in the order in which people read them, whatever node they are of.
+
+A post stands at a place: a time, and its key where times are the same. Places are compared as pairs, so that pages
+never skip or repeat what stands at the same time. What one reads lies in a span between two places, both excluded.
+
+A home timeline is not kept anywhere. Of each feed that somebody follows one step in an index tells how new its newest
+post in the span is, and only the feeds that can contribute to a page are looked into: the cost grows with the number
+of feeds, not with what they have. The index has everything that decides whether a post may be read; only the posts of
+the page itself are fetched. Which audiences somebody may read at a node is the rules' to say and comes in.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    tuple_,
+    type_coerce,
+)
+
+from microblog.model.access import Facts
+from microblog.model.item import Audience, Item
+from microblog.model.jid import JID
+from microblog.model.node import MICROBLOG, Node
+from microblog.store import tables
+from microblog.store.affiliations import FACT_COLUMNS, read_facts
+from microblog.store.items import ITEM_COLUMNS, read_item
+from microblog.store.nodes import NODE_COLUMNS, read_node
+from microblog.store.prepared import Prepared
+from microblog.store.upsert import insert
+
+if TYPE_CHECKING:
+    from microblog.store.transaction import Transaction
+
+
+class Place(NamedTuple):
+    """Where a post stands: microseconds since 1970, and its key."""
+
+    stands: int
+    item: int
+
+
+class Span(NamedTuple):
+    """What stands between two places. ``descending``: read from the newest on."""
+
+    low: Place
+    high: Place
+    descending: bool = True
+
+
+class Standing(NamedTuple):
+    """A post in a timeline, the node it is of, and whom it is for, where that is not clear already."""
+
+    place: Place
+    node: int
+    audience: Audience | None = None
+
+
+FIRST: Final = Place(-(1 << 62), 0)
+LAST: Final = Place(1 << 62, 0)
+EVERYTHING: Final = Span(FIRST, LAST)
+_BATCH: Final = 20
+
+_I = tables.items.c
+_S = tables.subscriptions
+_M = tables.item_mentions
+_NAMED = _M.alias("named")
+_T = tables.item_tags
+_N = tables.nodes
+_A = tables.affiliations
+_CURSORS = tables.cursors
+
+
+def _number(name: str) -> ColumnElement[int]:
+    return bindparam(name, type_=BigInteger)
+
+
+def _text(name: str) -> ColumnElement[str]:
+    return bindparam(name, type_=_N.c.service.type)
+
+
+def _whole(column: ColumnElement[Any]) -> ColumnElement[int]:
+    """An instant as the number that it is stored as."""
+    return type_coerce(column, BigInteger)
+
+
+def _within(stands: ColumnElement[Any], item: ColumnElement[Any]) -> ColumnElement[bool]:
+    """In the span."""
+    place = tuple_(_whole(stands), item)
+    low, high = (tuple_(_number(f"{end}_stands"), _number(f"{end}_item")) for end in ("low", "high"))
+    return and_(place > low, place < high)
+
+
+def _ordered(statement: Select[Any], stands: ColumnElement[Any], item: ColumnElement[Any]) -> dict[bool, Prepared]:
+    """Both directions, by ``descending``."""
+    limited = statement.where(_within(stands, item)).limit(_number("limit"))
+    return {
+        True: Prepared(limited.order_by(stands.desc(), item.desc())),
+        False: Prepared(limited.order_by(stands, item)),
+    }
+
+
+def _counted(statement: Select[Any]) -> Prepared:
+    return Prepared(select(func.count()).select_from(statement.limit(_number("limit")).subquery()))
+
+
+_READER = _text("reader")
+_DIRECT = Audience.DIRECT.value
+# Four places for the four audiences there are; fewer are repeated.
+_ALLOWED = _I.audience.in_([_text(f"audience_{n}") for n in range(len(Audience))])
+_FOR_READER = and_(
+    _I.audience == literal_column(f"'{_DIRECT}'"),
+    exists().where(_NAMED.c.item == _I.id, _NAMED.c.jid == _READER, _NAMED.c.reader),
+)
+_SUBSCRIBED = _S.c.state == literal_column("'subscribed'")
+
+# home
+
+
+def _edge(descending: bool) -> Prepared:
+    """The feeds somebody follows, each with how far into the span it reaches: one step in the index for each."""
+    column = _whole(_I.stands)
+    edge = (
+        select(column)
+        .where(
+            _I.node_id == _S.c.node_id,
+            column <= _number("high_stands"),
+            column >= _number("low_stands"),
+        )
+        .order_by(_I.stands.desc() if descending else _I.stands)
+        .limit(1)
+        .scalar_subquery()
+    )
+    return Prepared(select(_S.c.node_id, edge).where(_S.c.bare == _READER))
+
+
+_EDGES = {True: _edge(True), False: _edge(False)}
+_IN_FEED = select(_whole(_I.stands), _I.id).where(_I.node_id == _number("node"), or_(_ALLOWED, _FOR_READER))
+_OF_FEED = _ordered(_IN_FEED, _I.stands, _I.id)
+_COUNT_FEED = _counted(_IN_FEED.where(_within(_I.stands, _I.id)))
+# Most feeds are open to everybody and nobody is anything there; these are counted all at once.
+_FOLLOWED = select(_S.c.node_id).where(_S.c.bare == _READER, _SUBSCRIBED).distinct().subquery()
+_PLAIN = and_(
+    exists().where(_N.c.id == _FOLLOWED.c.node_id, _N.c.access_model == literal_column("'open'")),
+    ~exists().where(_A.c.node_id == _FOLLOWED.c.node_id, _A.c.jid == _READER),
+)
+_COUNT_PLAIN = _counted(
+    select(_I.id)
+    .select_from(_FOLLOWED.join(tables.items, _I.node_id == _FOLLOWED.c.node_id))
+    .where(_FOLLOWED.c.node_id != _number("own"), _PLAIN, or_(_ALLOWED, _FOR_READER), _within(_I.stands, _I.id))
+)
+_OTHERS = Prepared(select(_FOLLOWED.c.node_id).where(~_PLAIN))
+
+# local, tags, mentions
+
+_STANDING = _I.stands.is_not(None)
+_LOCAL = select(_whole(_I.stands), _I.id, _I.node_id, _I.audience).where(
+    # In these words, so that the index of such items is found.
+    text("items.proof = 'local' AND items.stands IS NOT NULL"),
+    _ALLOWED,
+)
+_LOCAL_PAGE = _ordered(_LOCAL, _I.stands, _I.id)
+_LOCAL_COUNT = _counted(_LOCAL.with_only_columns(_I.id).where(_within(_I.stands, _I.id)))
+_MAY_SEE = or_(
+    _ALLOWED,
+    _FOR_READER,
+    _I.publisher == _READER,
+    and_(
+        _I.audience == literal_column("'followers'"),
+        exists().where(_S.c.bare == _READER, _S.c.node_id == _I.node_id, _SUBSCRIBED),
+    ),
+)
+_TAGGED = (
+    select(_whole(_T.c.stands), _T.c.item, _I.node_id, _I.audience)
+    .join(tables.items, _I.id == _T.c.item)
+    .where(_T.c.tag == _text("tag"), _MAY_SEE)
+)
+_TAG_PAGE = _ordered(_TAGGED, _T.c.stands, _T.c.item)
+# A reply is in its author's feed and again in the comments of the post: that is one mention.
+_FEED_ITEM = tables.items.alias("feed_item")
+_FEED_MENTION = _M.alias("feed_mention")
+_TWICE = (
+    exists()
+    .where(
+        _N.c.service == _I.publisher,
+        _N.c.name == literal_column(f"'{MICROBLOG}'"),
+        _FEED_ITEM.c.node_id == _N.c.id,
+        _FEED_ITEM.c.item_id == _I.item_id,
+        _FEED_MENTION.c.item == _FEED_ITEM.c.id,
+        _FEED_MENTION.c.jid == _READER,
+    )
+    .correlate(tables.items)
+)
+_MENTIONING = (
+    select(_whole(_M.c.stands), _M.c.item, _I.node_id, _I.audience)
+    .join(tables.items, _I.id == _M.c.item)
+    .where(_M.c.jid == _READER, _MAY_SEE, _I.publisher != _READER, or_(_STANDING, ~_TWICE))
+)
+_MENTIONS_PAGE = _ordered(_MENTIONING, _M.c.stands, _M.c.item)
+
+# threads, items, nodes
+
+_REPLIES = (
+    select(_I.node_id, *ITEM_COLUMNS)
+    # In these words, so that the index of replies is found.
+    .where(_I.thread == _text("thread"), text("answers <> ''"))
+    .order_by(_I.published, _I.id)
+    .limit(_number("limit"))
+)
+_COMMENTS = (
+    select(_I.node_id, *ITEM_COLUMNS)
+    .join(_N, _N.c.id == _I.node_id)
+    .where(_N.c.service == _text("service"), _N.c.name == _text("name"))
+    .order_by(_I.position)
+    .limit(_number("limit"))
+)
+_ITEMS = Prepared(select(_I.node_id, *ITEM_COLUMNS).where(_I.id.in_([_number(f"key_{n}") for n in range(_BATCH)])))
+_ACCOUNTS = tables.accounts.c
+_CONTACTS = tables.contacts
+_STATE = (
+    select(func.max(_S.c.state)).where(_S.c.node_id == _N.c.id, _S.c.bare == _READER).correlate(_N).scalar_subquery()
+)
+_AT_NODE = Prepared(
+    select(*NODE_COLUMNS, _STATE, *FACT_COLUMNS)
+    .select_from(_N)
+    .outerjoin(_A, and_(_A.c.node_id == _N.c.id, _A.c.jid == _READER))
+    # The owner's account, if it is one of ours: no localpart has an @ in it.
+    .outerjoin(tables.accounts, _ACCOUNTS.localpart == func.replace(_N.c.service, _text("at_domain"), ""))
+    .outerjoin(_CONTACTS, and_(_CONTACTS.c.account_id == _ACCOUNTS.id, _CONTACTS.c.jid == _READER))
+    .where(_N.c.id == _number("node"))
+)
+_TAGS = select(_T.c.tag).where(_T.c.item == _number("item"))
+_CURSOR = Prepared(
+    select(_whole(_CURSORS.c.stands), _CURSORS.c.item).where(
+        _CURSORS.c.account_id == _number("account"), _CURSORS.c.timeline == _text("timeline")
+    )
+)
+
+
+def _span(span: Span) -> dict[str, Any]:
+    return {
+        "low_stands": span.low.stands,
+        "low_item": span.low.item,
+        "high_stands": span.high.stands,
+        "high_item": span.high.item,
+    }
+
+
+def _audiences(audiences: Iterable[Audience]) -> dict[str, str]:
+    # None at all: a word that no item has.
+    names = [audience.value for audience in audiences] or [""]
+    return {f"audience_{n}": names[n % len(names)] for n in range(len(Audience))}
+
+
+class Timelines:
+    """``reader``: the bare JID of whoever reads. Audiences are those of which everything may be read."""
+
+    def __init__(self, transaction: "Transaction") -> None:
+        self._connection = transaction.connection
+        self._domain = transaction.domain
+
+    def followed(self, reader: JID, span: Span) -> list[tuple[int, int]]:
+        """The feeds somebody follows that have posts in a span, those that reach furthest towards its beginning first.
+
+        Each with its node's key and the time of the post that stands there. Pending ones are among them.
+        """
+        parameters = {
+            "reader": str(reader),
+            "low_stands": span.low.stands,
+            "high_stands": span.high.stands,
+        }
+        rows = _EDGES[span.descending].rows(self._connection, parameters)
+        found = {row[0]: row[1] for row in rows if row[1] is not None}
+        return sorted(found.items(), key=lambda feed: feed[1], reverse=span.descending)
+
+    def of_feed(
+        self, node_key: int, reader: JID, span: Span, limit: int, audiences: Iterable[Audience]
+    ) -> list[Standing]:
+        """The posts of a feed, and those direct ones that are for the reader."""
+        parameters = {"node": node_key, "reader": str(reader), "limit": limit, **_span(span), **_audiences(audiences)}
+        rows = _OF_FEED[span.descending].rows(self._connection, parameters)
+        return [Standing(Place(row[0], row[1]), node_key) for row in rows]
+
+    def count_feed(self, node_key: int, reader: JID, span: Span, limit: int, audiences: Iterable[Audience]) -> int:
+        """How many these are, counted up to a limit."""
+        parameters = {"node": node_key, "reader": str(reader), "limit": limit, **_span(span), **_audiences(audiences)}
+        return int(_COUNT_FEED.scalar(self._connection, parameters))
+
+    def count_plain(self, reader: JID, own: int, span: Span, limit: int, audiences: Iterable[Audience]) -> int:
+        """How many posts there are in the feeds that somebody follows and that are open to all, up to a limit.
+
+        ``own``: the feed that is not to be counted.
+        """
+        parameters = {"reader": str(reader), "own": own, "limit": limit, **_span(span), **_audiences(audiences)}
+        return int(_COUNT_PLAIN.scalar(self._connection, parameters))
+
+    def followed_others(self, reader: JID) -> list[int]:
+        """The other nodes that somebody is subscribed to."""
+        return [row[0] for row in _OTHERS.rows(self._connection, {"reader": str(reader)})]
+
+    def local(self, span: Span, limit: int, audiences: Iterable[Audience]) -> list[Standing]:
+        """Posts of our own people."""
+        parameters = {"limit": limit, **_span(span), **_audiences(audiences)}
+        return _standing(_LOCAL_PAGE[span.descending].rows(self._connection, parameters))
+
+    def count_local(self, span: Span, limit: int, audiences: Iterable[Audience]) -> int:
+        """How many these are, counted up to a limit."""
+        return int(_LOCAL_COUNT.scalar(self._connection, {"limit": limit, **_span(span), **_audiences(audiences)}))
+
+    def tagged(self, tag: str, reader: JID, span: Span, limit: int, audiences: Iterable[Audience]) -> list[Standing]:
+        """Posts under a tag; also of those the reader follows, the reader's own, and direct ones for the reader."""
+        parameters = {"tag": tag, "reader": str(reader), "limit": limit, **_span(span), **_audiences(audiences)}
+        return _standing(_TAG_PAGE[span.descending].rows(self._connection, parameters))
+
+    def mentioning(self, reader: JID, span: Span, limit: int, audiences: Iterable[Audience]) -> list[Standing]:
+        """What names somebody: posts of others, comments, and direct ones for them."""
+        parameters = {"reader": str(reader), "limit": limit, **_span(span), **_audiences(audiences)}
+        return _standing(_MENTIONS_PAGE[span.descending].rows(self._connection, parameters))
+
+    def replies(self, thread: str, limit: int) -> list[tuple[int, Item]]:
+        """The replies of a thread, wherever they are, oldest first, each with its node's key."""
+        rows = self._connection.execute(_REPLIES, {"thread": thread, "limit": limit})
+        return [(row[0], read_item(row, 1)) for row in rows]
+
+    def comments(self, service: JID, node: str, limit: int) -> list[tuple[int, Item]]:
+        """The items of a node, oldest first, each with the node's key."""
+        rows = self._connection.execute(_COMMENTS, {"service": str(service), "name": node, "limit": limit})
+        return [(row[0], read_item(row, 1)) for row in rows]
+
+    def items(self, keys: Sequence[int]) -> Mapping[int, tuple[int, Item]]:
+        """Items by key, each with its node's key."""
+        found = {}
+        for start in range(0, len(keys), _BATCH):
+            batch = keys[start : start + _BATCH]
+            parameters = {f"key_{n}": batch[n % len(batch)] for n in range(_BATCH)}
+            for row in _ITEMS.rows(self._connection, parameters):
+                item = read_item(row, 1)
+                found[item.key] = (row[0], item)
+        return found
+
+    def at_node(self, node_key: int, reader: JID) -> tuple[Node, Facts] | None:
+        """A node, and what the access rules have to know of somebody there."""
+        parameters = {"node": node_key, "reader": str(reader.bare), "at_domain": f"@{self._domain}"}
+        row = _AT_NODE.first(self._connection, parameters)
+        if row is None:
+            return None
+        node, at = read_node(row), len(NODE_COLUMNS)
+        return node, read_facts(node, reader, self._domain, row[at], row[at + 1], row[at + 2], row[at + 3])
+
+    def tags(self, item_key: int) -> tuple[str, ...]:
+        """The tags that an item is found under."""
+        return tuple(self._connection.execute(_TAGS, {"item": item_key}).scalars())
+
+    def cursor(self, account: int, timeline: str) -> Place | None:
+        """How far somebody has read a timeline."""
+        row = _CURSOR.first(self._connection, {"account": account, "timeline": timeline})
+        return None if row is None else Place(row[0], row[1])
+
+    def move_cursor(self, account: int, timeline: str, place: Place) -> None:
+        """Somebody has read a timeline up to and with a place. A cursor never goes back."""
+        known = self.cursor(account, timeline)
+        if known is not None and known >= place:
+            return
+        statement = insert(self._connection, _CURSORS).values(
+            account_id=bindparam("account_id"),
+            timeline=bindparam("timeline"),
+            stands=bindparam("stands", type_=BigInteger),
+            item=bindparam("item"),
+        )
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["account_id", "timeline"],
+                set_={"stands": statement.excluded.stands, "item": statement.excluded.item},
+            ),
+            {"account_id": account, "timeline": timeline, "stands": place.stands, "item": place.item},
+        )
+
+
+def _standing(rows: Iterable[Sequence[Any]]) -> list[Standing]:
+    return [Standing(Place(row[0], row[1]), row[2], Audience(row[3])) for row in rows]

@@ -1,0 +1,568 @@
+"""Timelines: posts of many feeds in one order, newest first, as far as their reader may see them.
+
+What an audience means to a reader is said by the rules of the node that the post is in, for each node once
+(``_Sight``), whatever timeline it is read in. A post for named readers is read by those, and by its author.
+
+Pages are those of XEP-0059, both ways. A page begins at a place and not at an item: the item may be gone, the page
+goes on. How many there are in all is said if it is at most ``COUNT_MAX``; counting more would cost more than reading.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
+
+from microblog.model.access import NO_SUCH_NODE, Action, audiences_readable, check
+from microblog.model.account import Account
+from microblog.model.entry import fold_tag
+from microblog.model.errors import BadRequest, FeatureNotImplemented, ItemNotFound
+from microblog.model.item import Audience, Item, PageRequest
+from microblog.model.jid import JID
+from microblog.model.node import COMMENTS_PREFIX, MICROBLOG, AccessModel, Node, NodeConfig, SendLast
+from microblog.model.subscription import SubscriptionState
+from microblog.model.uri import ItemAddress, node_uri, read_uri
+from microblog.store.timelines import FIRST, LAST, Place, Span, Standing
+from microblog.store.transaction import Transaction
+
+HOME: Final = "urn:x-microblog:home:0"
+MENTIONS: Final = "urn:x-microblog:mentions:0"
+LOCAL: Final = "urn:x-microblog:local:0"
+TAG_PREFIX: Final = "urn:x-microblog:tag:0:"
+COUNT_MAX: Final = 1000
+# How many posts are looked at, for one page, that the reader may not see.
+SCAN_MAX: Final = 2000
+THREAD_MAX: Final = 200
+TAG_MAX_CHARACTERS: Final = 100
+# One's own are for oneself, those of the domain for its people; nobody else subscribes to either.
+_OWN_CONFIG: Final = NodeConfig(
+    access_model=AccessModel.WHITELIST, send_last_published_item=SendLast.NEVER, max_items=None, type=MICROBLOG
+)
+_DOMAIN_CONFIG: Final = NodeConfig(
+    access_model=AccessModel.OPEN,
+    audience=Audience.LOCAL,
+    send_last_published_item=SendLast.NEVER,
+    max_items=None,
+    type=MICROBLOG,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A page of a timeline for somebody. ``abroad``: at an address of theirs elsewhere, where nothing local may go.
+
+    ``own``: with what they wrote themselves. ``counted``: with how many there are.
+    """
+
+    reader: JID
+    page: PageRequest = field(default_factory=PageRequest)
+    abroad: bool = False
+    own: bool = True
+    counted: bool = True
+
+
+class Placed(NamedTuple):
+    """A post, the node it is of, and where it stands in the timeline."""
+
+    node: Node
+    item: Item
+    place: Place
+
+    @property
+    def anchor(self) -> str:
+        """The place as a text, to go on from."""
+        return f"{self.place.stands}.{self.place.item}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelinePage:
+    """Posts, newest first. ``count``: None if they are more than ``COUNT_MAX``; ``index``: of the first of the page.
+
+    ``more``: there are others behind the page, in the direction in which it was asked for.
+    """
+
+    posts: tuple[Placed, ...]
+    count: int | None = None
+    index: int | None = None
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thread:
+    """Everything that answers a post. ``thread``: the URI of its thread, if the post itself is not kept here."""
+
+    address: ItemAddress
+    reader: JID
+    thread: str = ""
+    abroad: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadPage:
+    """What is here of a thread: its beginning, if that is known, and then the oldest first.
+
+    ``root``: where it begins. ``comments``: the node in which its author's service keeps all of it.
+    """
+
+    posts: tuple[Placed, ...]
+    root: ItemAddress | None
+    comments: ItemAddress | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """An item, and who wants to hear of it in which timeline, by the timeline's name."""
+
+    node: Node
+    item: Item
+    readers: Mapping[str, frozenset[JID]]
+
+
+def tag_node(tag: str) -> str:
+    """The name of a tag's timeline."""
+    return TAG_PREFIX + fold_tag(tag)
+
+
+def tag_of(node: str) -> str | None:
+    """The tag of a timeline, if it is one; folded."""
+    tag = fold_tag(node.removeprefix(TAG_PREFIX)) if node.startswith(TAG_PREFIX) else ""
+    return tag if 0 < len(tag) <= TAG_MAX_CHARACTERS else None
+
+
+def is_timeline(service: JID, node: str) -> bool:
+    """Is that a node which is computed: one's own home and mentions, the domain's local timeline and tags?"""
+    if service.localpart:
+        return node in (HOME, MENTIONS)
+    return node == LOCAL or tag_of(node) is not None
+
+
+def read_timeline(tx: Transaction, service: JID, node: str, request: Reading) -> TimelinePage:
+    """A page of a timeline by its node. Raises ItemNotFound for somebody else's, and as the timelines themselves."""
+    mine = not service.localpart or service == request.reader.bare
+    if service.domainpart != tx.domain or not is_timeline(service, node) or not mine:
+        raise ItemNotFound(NO_SUCH_NODE)
+    sight = _Sight(tx, request.reader, abroad=request.abroad)
+    return _page(tx, _source(tx, node, request, sight), request, sight)
+
+
+def home(tx: Transaction, request: Reading) -> TimelinePage:
+    """What those wrote whom somebody follows, and oneself.
+
+    Raises: ItemNotFound for a page that begins nowhere, BadRequest, FeatureNotImplemented for too high an index.
+    """
+    return read_timeline(tx, request.reader.bare, HOME, request)
+
+
+def mentions(tx: Transaction, request: Reading) -> TimelinePage:
+    """What names somebody, and comments on what they wrote. Raises as ``home``."""
+    return read_timeline(tx, request.reader.bare, MENTIONS, request)
+
+
+def local(tx: Transaction, request: Reading) -> TimelinePage:
+    """What our own people wrote for all, or for this domain. Raises as ``home``."""
+    return read_timeline(tx, JID("", tx.domain), LOCAL, request)
+
+
+def tag(tx: Transaction, word: str, request: Reading) -> TimelinePage:
+    """What has a tag, of all we know. Who is not of this domain reads what is public. Raises as ``home``."""
+    return read_timeline(tx, JID("", tx.domain), tag_node(word), request)
+
+
+def author(tx: Transaction, service: JID, request: Reading) -> TimelinePage:
+    """What somebody wrote, or our copy of it.
+
+    Raises: as ``home``, and the refusals of XEP-0060 §6.5.9 for a feed that the reader may not read.
+    """
+    node = tx.nodes.find(service, MICROBLOG)
+    if node is None:
+        raise ItemNotFound(NO_SUCH_NODE)
+    if service.domainpart == tx.domain:
+        check(Action.RETRIEVE, node.config, tx.affiliations.facts(node, request.reader))
+    sight = _Sight(tx, request.reader, abroad=request.abroad)
+    return _page(tx, _Feed(tx, node.key, request.reader, sight), request, sight)
+
+
+def is_followed(tx: Transaction, service: JID) -> bool:
+    """Is a feed of somewhere else sent to us, so that our copy of it is complete?"""
+    node = tx.nodes.find(service, MICROBLOG)
+    return node is not None and tx.subscriptions.count(node) > 0
+
+
+def thread(tx: Transaction, request: Thread) -> ThreadPage:
+    """What is here of a thread that a post belongs to, as far as the reader may see it.
+
+    A reply is in its author's feed, and again in the comments of the post that began the thread: it comes once.
+
+    Raises: ItemNotFound if nothing is known of the post.
+    """
+    found = tx.nodes.look_up(*request.address[:2], request.address.item_id or "")
+    item = found.item if found else None
+    uri = request.thread
+    if item is not None:
+        uri = item.thread or request.address.uri
+    elif request.address.node.startswith(COMMENTS_PREFIX):
+        uri = node_uri(request.address.service, request.address.node)
+    address = read_uri(uri)
+    if address is None:
+        raise ItemNotFound("nothing is known of this post")
+    comments = address if address.node.startswith(COMMENTS_PREFIX) else None
+    root = ItemAddress(address.service, MICROBLOG, address.node.removeprefix(COMMENTS_PREFIX)) if comments else address
+    candidates = tx.timelines.replies(uri, THREAD_MAX)
+    if comments is not None:
+        candidates += tx.timelines.comments(comments.service, comments.node, THREAD_MAX)
+    candidates.sort(key=lambda one: (one[1].published, one[1].key))
+    first = tx.nodes.look_up(root.service, root.node, root.item_id or "")
+    if first is not None and first.item is not None:
+        candidates.insert(0, (first.node.key, first.item))
+    sight = _Sight(tx, request.reader, abroad=request.abroad)
+    posts: dict[tuple[JID, str], Placed] = {}
+    for node_key, candidate in candidates:
+        key = candidate.publisher, candidate.id
+        known = posts.get(key)
+        if known is not None and known.node.name == MICROBLOG:
+            continue
+        node = sight.readable(node_key, candidate)
+        if node is not None:
+            posts[key] = Placed(node, candidate, Place(0, candidate.key))
+    return ThreadPage(posts=tuple(posts.values())[:THREAD_MAX], root=root, comments=comments)
+
+
+# how far somebody has read
+
+
+def cursor(tx: Transaction, account: Account, timeline: str) -> Place | None:
+    """How far somebody has read a timeline; None if they never did."""
+    return tx.timelines.cursor(account.key, timeline)
+
+
+def read_to(tx: Transaction, account: Account, timeline: str, place: Place) -> None:
+    """Somebody has read a timeline up to and with a place; never goes back."""
+    tx.timelines.move_cursor(account.key, timeline, place)
+
+
+def read_all(tx: Transaction, account: Account, timeline: str) -> None:
+    """Somebody wants to see nothing again of what stands in a timeline now. Raises as ``read_timeline``."""
+    reader = account.jid(tx.domain)
+    service = reader if timeline in (HOME, MENTIONS) else JID("", tx.domain)
+    newest = read_timeline(tx, service, timeline, Reading(reader=reader, page=PageRequest(max=1), counted=False))
+    if newest.posts:
+        read_to(tx, account, timeline, newest.posts[0].place)
+
+
+def unread(tx: Transaction, account: Account, timeline: str = HOME) -> int | None:
+    """How many posts of others stand in a timeline that somebody has not read; None for more than ``COUNT_MAX``.
+
+    Who never read has everything before them.
+    """
+    request = Reading(reader=account.jid(tx.domain), own=False)
+    source = _source(tx, timeline, request, _Sight(tx, request.reader))
+    after = tx.timelines.cursor(account.key, timeline) or FIRST
+    count = source.count(Span(after, LAST), COUNT_MAX + 1)
+    return None if count > COUNT_MAX else count
+
+
+# telling
+
+
+def timeline_node(tx: Transaction, service: JID, name: str) -> Node:
+    """The node that subscriptions to a timeline hang on, made if need be. Raises ItemNotFound."""
+    if service.domainpart != tx.domain or not is_timeline(service, name) or name != _canonical(name):
+        raise ItemNotFound(NO_SUCH_NODE)
+    if service.localpart and not tx.accounts.exists(service.localpart):
+        raise ItemNotFound(NO_SUCH_NODE)
+    known = tx.nodes.find(service, name)
+    return known or tx.nodes.create(service, name, timeline_config(service))
+
+
+def timeline_config(service: JID) -> NodeConfig:
+    """What a timeline's node is like."""
+    return _OWN_CONFIG if service.localpart else _DOMAIN_CONFIG
+
+
+def _canonical(name: str) -> str:
+    tag_ = tag_of(name)
+    return name if tag_ is None else tag_node(tag_)
+
+
+def told(tx: Transaction, request: Telling) -> dict[str, frozenset[JID]]:
+    """Who of them is told of an item in which timeline, by the timeline's name."""
+    node, item = request.node, request.item
+    mentioned = tx.items.mentioned(item.key)
+    wanted = dict(request.readers)
+    if MENTIONS in wanted:
+        wanted[MENTIONS] &= mentioned.keys() - {item.publisher}
+    tagged = {name for name in wanted if name.startswith(TAG_PREFIX)}
+    if tagged:
+        kept = {tag_node(one) for one in tx.timelines.tags(item.key)} & tagged
+        wanted = {name: readers for name, readers in wanted.items() if name not in tagged or name in kept}
+    readers = frozenset().union(*wanted.values()) if wanted else frozenset()
+    if not _for_all_here(tx, node, item):
+        readers = frozenset(
+            reader for reader in readers if _Sight(tx, reader).readable(node.key, item, mentioned) is not None
+        )
+    found = {name: some & readers for name, some in wanted.items()}
+    return {name: some for name, some in found.items() if some}
+
+
+def _for_all_here(tx: Transaction, node: Node, item: Item) -> bool:
+    """Nobody needs to be looked up: everybody of this domain may read it."""
+    if item.audience not in (Audience.PUBLIC, Audience.LOCAL) or node.config.access_model is not AccessModel.OPEN:
+        return False
+    return node.service.domainpart != tx.domain or tx.affiliations.count(node) == 0
+
+
+# how pages are made
+
+
+class _Sight:
+    """What a reader may see at which node. ``everybodys``: the audiences of what is not for some only."""
+
+    def __init__(self, tx: Transaction, reader: JID, *, abroad: bool = False) -> None:
+        self._tx = tx
+        self._reader = reader.bare
+        self.here = self._reader.domainpart == tx.domain
+        self._local = self.here and not abroad
+        self.everybodys = (Audience.PUBLIC, Audience.LOCAL) if self._local else (Audience.PUBLIC,)
+        self._nodes: dict[int, tuple[Node, frozenset[Audience] | None] | None] = {}
+
+    def at(self, node_key: int) -> tuple[Node, frozenset[Audience] | None] | None:
+        """A node with the audiences of which everything there may be read; None in their place: nothing at all."""
+        if node_key not in self._nodes:
+            self._nodes[node_key] = self._look(node_key)
+        return self._nodes[node_key]
+
+    def node(self, node_key: int) -> Node | None:
+        """The node of a key."""
+        found = self.at(node_key)
+        return found[0] if found else None
+
+    def _look(self, node_key: int) -> tuple[Node, frozenset[Audience] | None] | None:
+        found = self._tx.timelines.at_node(node_key, self._reader)
+        if found is None:
+            return None
+        node, facts = found
+        if not facts.capability.retrieve:
+            return node, None
+        if node.service.domainpart != self._tx.domain:
+            follows = facts.subscribed is SubscriptionState.SUBSCRIBED
+            allowed = frozenset((Audience.PUBLIC, Audience.FOLLOWERS) if follows else (Audience.PUBLIC,))
+        else:
+            allowed = audiences_readable(node.config, facts)
+        if not self.here:
+            allowed &= {Audience.PUBLIC}
+        elif not self._local:
+            allowed -= {Audience.LOCAL}
+        return node, allowed
+
+    def admits(self, standing: Standing) -> bool:
+        """May it be read, given that a direct one is for this reader?"""
+        found = self.at(standing.node)
+        if found is None or found[1] is None:
+            return False
+        return standing.audience in found[1] or (standing.audience is Audience.DIRECT and self.here)
+
+    def readable(self, node_key: int, item: Item, mentioned: Mapping[JID, bool] | None = None) -> Node | None:
+        """The node of an item that may be read."""
+        found = self.at(node_key)
+        if found is None or found[1] is None:
+            return None
+        if item.audience in found[1]:
+            return found[0]
+        if item.audience is not Audience.DIRECT or not self.here:
+            return None
+        readers = self._tx.items.mentioned(item.key) if mentioned is None else mentioned
+        return found[0] if readers.get(self._reader) else None
+
+
+class _Source(Protocol):
+    """A timeline without its pages."""
+
+    def scan(self, span: Span, limit: int) -> list[Standing]:
+        """What may be read of a span, in its direction."""
+
+    def count(self, span: Span, limit: int) -> int:
+        """How much that is, counted up to a limit."""
+
+
+class _Feed:
+    """One feed."""
+
+    def __init__(self, tx: Transaction, node_key: int, reader: JID, sight: "_Sight") -> None:
+        self._tx = tx
+        self._key = node_key
+        self._reader = reader.bare
+        found = sight.at(node_key)
+        self._allowed = found[1] if found else None
+
+    def scan(self, span: Span, limit: int) -> list[Standing]:
+        if self._allowed is None:
+            return []
+        return self._tx.timelines.of_feed(self._key, self._reader, span, limit, self._allowed)
+
+    def count(self, span: Span, limit: int) -> int:
+        if self._allowed is None:
+            return 0
+        return self._tx.timelines.count_feed(self._key, self._reader, span, limit, self._allowed)
+
+
+class _Home:
+    """The feeds somebody follows, and their own.
+
+    The feeds come in the order in which they reach into the span. Once a page is full, no feed that begins behind its
+    last post can change it, nor any feed after that one.
+    """
+
+    def __init__(self, tx: Transaction, request: Reading, sight: _Sight) -> None:
+        self._tx = tx
+        self._request = request
+        self._reader = request.reader.bare
+        self._sight = sight
+        node = tx.nodes.find(self._reader, MICROBLOG)
+        self._own = node.key if node else 0
+
+    def scan(self, span: Span, limit: int) -> list[Standing]:
+        best: list[Standing] = []
+        if self._own and self._request.own:
+            self._take(best, self._own, span, limit)
+        for node_key, edge in self._tx.timelines.followed(self._reader, span):
+            if len(best) == limit and _behind(edge, best[-1], span.descending):
+                break
+            if node_key != self._own:
+                self._take(best, node_key, span, limit)
+        return best
+
+    def _take(self, best: list[Standing], node_key: int, span: Span, limit: int) -> None:
+        found = self._sight.at(node_key)
+        if found is None or found[1] is None:
+            return
+        if len(best) == limit:
+            last = best[-1].place
+            span = span._replace(low=last) if span.descending else span._replace(high=last)
+        best += self._tx.timelines.of_feed(node_key, self._reader, span, limit, found[1])
+        best.sort(key=_place, reverse=span.descending)
+        del best[limit:]
+
+    def count(self, span: Span, limit: int) -> int:
+        timelines = self._tx.timelines
+        everybodys = (*self._sight.everybodys, Audience.FOLLOWERS)
+        count = timelines.count_plain(self._reader, self._own, span, limit, everybodys)
+        keys = [self._own] if self._own and self._request.own else []
+        if count < limit:
+            keys += [key for key in timelines.followed_others(self._reader) if key != self._own]
+        for key in keys:
+            if count >= limit:
+                break
+            found = self._sight.at(key)
+            if found is not None and found[1] is not None:
+                count += timelines.count_feed(key, self._reader, span, limit - count, found[1])
+        return count
+
+
+def _behind(edge: int, last: Standing, descending: bool) -> bool:
+    return edge < last.place.stands if descending else edge > last.place.stands
+
+
+def _place(standing: Standing) -> Place:
+    return standing.place
+
+
+class _Filtered:
+    """Posts of all kinds of nodes, of which what the reader may not see is left out.
+
+    ``at_most``: what there is at most, where that is known for less.
+    """
+
+    def __init__(
+        self,
+        sight: _Sight,
+        rows: Callable[[Span, int], list[Standing]],
+        at_most: Callable[[Span, int], int] | None = None,
+    ) -> None:
+        self._sight = sight
+        self._rows = rows
+        self._at_most = at_most
+
+    def scan(self, span: Span, limit: int) -> list[Standing]:
+        found: list[Standing] = []
+        scanned = 0
+        while len(found) < limit and scanned < SCAN_MAX:
+            wanted = limit - len(found)
+            rows = self._rows(span, wanted)
+            found += filter(self._sight.admits, rows)
+            scanned += len(rows)
+            if len(rows) < wanted:
+                break
+            last = rows[-1].place
+            span = span._replace(high=last) if span.descending else span._replace(low=last)
+        return found
+
+    def count(self, span: Span, limit: int) -> int:
+        if self._at_most is not None and self._at_most(span, limit) >= limit:
+            return limit
+        rows = self._rows(span, limit)
+        return limit if len(rows) >= limit else sum(map(self._sight.admits, rows))
+
+
+def _source(tx: Transaction, timeline: str, request: Reading, sight: _Sight) -> _Source:
+    """A timeline by its name."""
+    timelines, reader, everybodys = tx.timelines, request.reader.bare, sight.everybodys
+    if timeline == HOME:
+        return _Home(tx, request, sight)
+    if timeline == MENTIONS:
+        return _Filtered(sight, lambda span, n: timelines.mentioning(reader, span, n, everybodys))
+    if timeline == LOCAL:
+        return _Filtered(
+            sight,
+            lambda span, n: timelines.local(span, n, everybodys),
+            lambda span, n: timelines.count_local(span, n, everybodys),
+        )
+    word = tag_of(timeline) or ""
+    if not sight.here:
+        # Whom somebody from elsewhere follows does not matter.
+        reader = JID("", tx.domain)
+    return _Filtered(sight, lambda span, n: timelines.tagged(word, reader, span, n, everybodys))
+
+
+def _page(tx: Transaction, source: _Source, request: Reading, sight: _Sight) -> TimelinePage:
+    page = request.page
+    if sum((page.after is not None, page.before is not None, page.last_page, page.index is not None)) > 1:
+        raise BadRequest("after, before or index: one of them")
+    if (page.max is not None and page.max < 0) or (page.index is not None and page.index < 0):
+        raise BadRequest("no negative numbers")
+    limit = min(tx.limits.rsm_page_items if page.max is None else page.max, tx.limits.rsm_page_max_items)
+    span = Span(FIRST, LAST)
+    count = source.count(span, COUNT_MAX + 1) if request.counted else COUNT_MAX + 1
+    known = count if count <= COUNT_MAX else None
+    if limit == 0:
+        return TimelinePage(posts=(), count=known, more=count > 0)
+    skip = page.index or 0
+    if skip > COUNT_MAX:
+        raise FeatureNotImplemented(f"no pages by index beyond {COUNT_MAX}")
+    if page.after is not None:
+        span = Span(FIRST, read_anchor(page.after))
+    elif page.before is not None:
+        span = Span(read_anchor(page.before), LAST, descending=False)
+    elif page.last_page:
+        span = Span(FIRST, LAST, descending=False)
+    found = source.scan(span, skip + limit + 1)[skip:]
+    standing, more = found[:limit], len(found) > limit
+    standing.sort(key=_place, reverse=True)
+    index = None
+    if standing and known is not None:
+        # The first page's needs no counting.
+        first = page.after is None and span.descending
+        index = skip if first else source.count(Span(standing[0].place, LAST), COUNT_MAX + 1)
+    items = tx.timelines.items([one.place.item for one in standing])
+    posts = (
+        Placed(node, items[one.place.item][1], one.place)
+        for one in standing
+        if one.place.item in items and (node := sight.node(items[one.place.item][0])) is not None
+    )
+    return TimelinePage(posts=tuple(posts), count=known, index=index, more=more)
+
+
+def read_anchor(text: str) -> Place:
+    """A place from the text that ``Placed.anchor`` gave out. Raises ItemNotFound for any other."""
+    stands, _, item = text.partition(".")
+    digits = stands.removeprefix("-"), item
+    if not all(part.isascii() and part.isdigit() and len(part) <= 18 for part in digits):
+        raise ItemNotFound("no such place to go on from")
+    return Place(int(stands), int(item))
