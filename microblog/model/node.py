@@ -21,6 +21,8 @@ from microblog.model.jid import JID
 
 MICROBLOG: Final = "urn:xmpp:microblog:0"
 COMMENTS_PREFIX: Final = MICROBLOG + ":comments/"
+ATTACHMENTS: Final = "urn:xmpp:pubsub-attachments:1"
+ATTACHMENTS_PREFIX: Final = ATTACHMENTS + "/"
 NODE_NAME_MAX_BYTES: Final = 1023
 TEXT_MAX_CHARACTERS: Final = 3071
 
@@ -111,6 +113,7 @@ COMMENTS_PROFILE: Final = NodeConfig(
     send_last_published_item=SendLast.NEVER,
     type=MICROBLOG,
 )
+ATTACHMENTS_PROFILE: Final = replace(COMMENTS_PROFILE, type=ATTACHMENTS)
 
 
 def profile(name: str) -> NodeConfig:
@@ -119,6 +122,8 @@ def profile(name: str) -> NodeConfig:
         return MICROBLOG_PROFILE
     if name.startswith(COMMENTS_PREFIX):
         return COMMENTS_PROFILE
+    if name.startswith(ATTACHMENTS_PREFIX):
+        return ATTACHMENTS_PROFILE
     return PLAIN_PEP
 
 

@@ -3,11 +3,19 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, or_, select, update
 
 from microblog.model.item import Audience, Item
 from microblog.model.jid import JID
-from microblog.model.node import Node, NodeConfig, for_audience, profile, stored_config
+from microblog.model.node import (
+    ATTACHMENTS_PREFIX,
+    COMMENTS_PREFIX,
+    Node,
+    NodeConfig,
+    for_audience,
+    profile,
+    stored_config,
+)
 from microblog.store import tables
 from microblog.store.items import ITEM_COLUMNS, read_item
 from microblog.store.prepared import Prepared
@@ -33,7 +41,15 @@ _FIND = Prepared(
 )
 _GET = Prepared(select(*NODE_COLUMNS).where(_NODES.c.id == bindparam("key")))
 _OF = select(*NODE_COLUMNS).where(_NODES.c.service == bindparam("service")).order_by(_NODES.c.name)
+# Nodes that depend on items are as many as others make them: they are found by their names.
+_INDEPENDENT = ~or_(_NODES.c.name.startswith(COMMENTS_PREFIX), _NODES.c.name.startswith(ATTACHMENTS_PREFIX))
+_OWN = _OF.where(_INDEPENDENT)
+_NAMES = select(_NODES.c.name).where(
+    _NODES.c.service == bindparam("service"),
+    func.substr(_NODES.c.name, 1, bindparam("length")) == bindparam("prefix"),
+)
 _COUNT = select(func.count()).where(_NODES.c.service == bindparam("service"))
+_COUNT_OWN = _COUNT.where(_INDEPENDENT)
 _CREATED = select(_NODES.c.created).where(_NODES.c.id == bindparam("key"))
 _LOOK_UP = Prepared(
     select(*NODE_COLUMNS, _TOMBSTONES.c.retracted, *ITEM_COLUMNS)
@@ -95,13 +111,20 @@ class Nodes:
         item = None if row[width + 1] is None else read_item(row, width + 1)
         return LookUp(read_node(row), item, row[width] is not None)
 
-    def of(self, service: JID) -> list[Node]:
-        """All nodes of a service, by name."""
-        return [read_node(row) for row in self._connection.execute(_OF, {"service": str(service)})]
+    def of(self, service: JID, *, dependent: bool = False) -> list[Node]:
+        """All nodes of a service, by name; those that depend on items only if they are wanted."""
+        statement = _OF if dependent else _OWN
+        return [read_node(row) for row in self._connection.execute(statement, {"service": str(service)})]
 
-    def count(self, service: JID) -> int:
-        """How many nodes a service has."""
-        return int(self._connection.execute(_COUNT, {"service": str(service)}).scalar_one())
+    def count(self, service: JID, *, dependent: bool = False) -> int:
+        """How many nodes a service has; those that depend on items only if they are to be counted."""
+        statement = _COUNT if dependent else _COUNT_OWN
+        return int(self._connection.execute(statement, {"service": str(service)}).scalar_one())
+
+    def names(self, service: JID, prefix: str) -> list[str]:
+        """The names of a service's nodes that begin so."""
+        where = {"service": str(service), "prefix": prefix, "length": len(prefix)}
+        return list(self._connection.execute(_NAMES, where).scalars())
 
     def created(self, node: Node) -> "datetime":
         """When the node was made."""

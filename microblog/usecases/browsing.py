@@ -12,6 +12,7 @@ from microblog.model.jid import JID
 from microblog.model.node import Node
 from microblog.model.subscription import Affiliated, Affiliation, Subscription
 from microblog.store.transaction import Transaction
+from microblog.usecases import depending
 from microblog.usecases.subscribing import local_node
 
 
@@ -74,8 +75,7 @@ def nodes(tx: Transaction, request: Nodes) -> tuple[Node, ...]:
 
 def metadata(tx: Transaction, request: Metadata) -> NodeMetadata:
     """What a node is. Raises ItemNotFound."""
-    node = local_node(tx, request.service, request.node)
-    facts = tx.affiliations.facts(node, request.asker)
+    node, facts = depending.stand(tx, local_node(tx, request.service, request.node), request.asker)
     if not visible(node.config, facts):
         raise ItemNotFound(NO_SUCH_NODE)
     audiences = audiences_readable(node.config, facts)
@@ -93,7 +93,8 @@ def subscriptions(tx: Transaction, request: MySubscriptions) -> tuple[Subscripti
     if request.node is not None:
         node = local_node(tx, request.service, request.node)
         found = tx.subscriptions.of_bare(node, request.actor)
-        if not found and not visible(node.config, tx.affiliations.facts(node, request.actor)):
+        node, facts = depending.stand(tx, node, request.actor)
+        if not found and not visible(node.config, facts):
             raise ItemNotFound(NO_SUCH_NODE)
         return tuple(found)
     if request.service.domainpart != tx.domain:
@@ -106,8 +107,7 @@ def affiliations(tx: Transaction, request: MyAffiliations) -> tuple[Affiliated, 
     if request.service.domainpart != tx.domain:
         return ()
     if request.node is not None:
-        node = local_node(tx, request.service, request.node)
-        facts = tx.affiliations.facts(node, request.actor)
+        node, facts = depending.stand(tx, local_node(tx, request.service, request.node), request.actor)
         if not visible(node.config, facts):
             raise ItemNotFound(NO_SUCH_NODE)
         return _affiliated(node, request.actor, facts.affiliation)

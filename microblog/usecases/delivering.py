@@ -27,6 +27,8 @@ from microblog.store.domains import DomainState
 from microblog.store.outbox import Owed
 from microblog.store.subscriptions import Reader
 from microblog.store.transaction import Transaction
+from microblog.usecases import depending
+from microblog.usecases.depending import Dependent
 
 PAGES_MAX = 20
 REFUSALS_MAX = 200
@@ -159,13 +161,19 @@ def _delivery(
     event = _event(row)
     if event is None:
         return Delivery(ids=settled), None
-    audience = narrower(row.audience, audience_of(event.node.config))
+    hung = recipients.dependent(event.node)
+    config = event.node.config if hung is None else hung.node.config
+    audience = narrower(row.audience, audience_of(config))
     if row.item is not None:
         audience = narrower(audience, row.item.audience)
     if audience not in audiences:
         return (Delivery(ids=settled) if audience is Audience.LOCAL else None), None
     readers, more = recipients.page(event, start)
-    told = [reader.jid for reader in readers if audience in audiences_readable(event.node.config, reader.facts)]
+    told = [
+        reader.jid
+        for reader in readers
+        if audience in audiences_readable(config, reader.facts if hung is None else hung.facts(reader.jid))
+    ]
     if not told and more is None and isinstance(event, ItemRetracted | NodePurged):
         told = recipients.witness(event)
     return Delivery(ids=settled if more is None else (), event=event, recipients=tuple(told)), more
@@ -204,6 +212,10 @@ class _Recipients:
         self._limit_stanzas = limit_stanzas
         self._limit_bytes = limit_bytes
         self._first: dict[tuple[int, int], tuple[list[Reader], After | None]] = {}
+
+    def dependent(self, node: Node) -> Dependent | None:
+        """The node with the item on which it depends, if it does."""
+        return depending.dependent(self._tx, node)
 
     def page(self, event: NodeEvent, start: After) -> tuple[list[Reader], After | None]:
         """The next of them, and where the page after that begins."""

@@ -14,6 +14,7 @@ from microblog.model.errors import (
     Forbidden,
     MaxNodesExceeded,
     NotAcceptable,
+    NotAllowed,
     PersistentItemsUnsupported,
     ResourceConstraint,
 )
@@ -24,6 +25,7 @@ from microblog.model.node import MICROBLOG, Node, NodeConfig, Options, configure
 from microblog.model.subscription import Affiliated, Affiliation, Subscription, SubscriptionState
 from microblog.store import events
 from microblog.store.transaction import Transaction
+from microblog.usecases import depending
 from microblog.usecases.publishing import check_node_name
 from microblog.usecases.subscribing import change_state, owned_node
 
@@ -119,12 +121,14 @@ def create(tx: Transaction, request: Create) -> Node:
     """
     name = tx.new_id() if request.node is None else request.node
     check_node_name(name)
+    if depending.is_attachments(name) or name.startswith(depending.SUMMARY_PREFIX):
+        raise NotAllowed("what is attached to items has its nodes by itself")
     if request.actor.bare != request.service or request.service.domainpart != tx.domain:
         raise Forbidden("you may not make nodes here")
     if tx.nodes.find(request.service, name) is not None:
         raise Conflict("the node is there already")
     config = configured(tx.nodes.defaults(request.service, name), request.options or {})
-    if tx.nodes.count(request.service) >= tx.limits.nodes_per_account:
+    if tx.nodes.count(request.service, dependent=depending.is_dependent(name)) >= tx.limits.nodes_per_account:
         raise MaxNodesExceeded("this account has as many nodes as it may have")
     return tx.nodes.create(request.service, name, config)
 
@@ -183,6 +187,7 @@ def delete(tx: Transaction, request: Delete) -> Node:
         domains.update(jid.domainpart for jid in told_elsewhere)
     subscribers = tuple(tx.subscriptions.here(node, tx.domain)) if told else ()
     seq = tx.events.record(node.key, events.PURGED)
+    depending.end_all(tx, node)
     tx.nodes.delete(node)
     tx.emit(
         NodeDeleted(
@@ -208,6 +213,7 @@ def purge(tx: Transaction, request: Purge) -> Node:
     if node.config.deliver_notifications and is_feed(node.name):
         domains += tx.holders.owe_all(node.key, seq)
     tx.emit(NodePurged(seq=seq, node=node, domains=domains))
+    depending.end_all(tx, node)
     return node
 
 

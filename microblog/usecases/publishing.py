@@ -8,14 +8,27 @@ saw our answer, and succeeds without telling anybody twice; so does an edit olde
 
 Whom a post is for is decided once, when it is first published: what was asked for, or the node's default, but never
 more than the node allows, or the post that it answers. An edit changes nothing of that.
+
+An answer is a post of its author's, and under the same id a comment in the thread that it belongs to; they are edited
+and deleted together.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from microblog.model.access import NO_SUCH_NODE, WIDTH, Action, Facts, audience_of, check, publishable, visible
-from microblog.model.entry import Entry
+from microblog.model.access import (
+    NO_SUCH_NODE,
+    WIDTH,
+    Action,
+    Facts,
+    audience_of,
+    check,
+    publishable,
+    readable,
+    visible,
+)
+from microblog.model.entry import HEART, Entry
 from microblog.model.errors import (
     BadRequest,
     Conflict,
@@ -47,11 +60,14 @@ from microblog.model.node import (
     read_options,
 )
 from microblog.model.subscription import Affiliation, SubscriptionState
-from microblog.model.uri import item_uri, read_uri
+from microblog.model.uri import ItemAddress, item_uri, read_uri
 from microblog.store import events
 from microblog.store.crashpoint import crashpoint
 from microblog.store.nodes import LookUp
+from microblog.store.reactions import Reactions
 from microblog.store.transaction import Transaction
+from microblog.usecases import depending
+from microblog.usecases.depending import Dependent
 from microblog.usecases.placing import FEED_ITEM, MENTIONS_MAX, NOWHERE, place, write_down
 
 ITEM_ID_MAX_BYTES = 1023
@@ -64,7 +80,8 @@ class Publish:
     ``proof``: how a remote publisher's stream was authenticated. ``audience``: whom it shall be for, ``ceiling``: the
     widest that it may be for, ``readers``: those it is for if it is direct. ``mark`` writes an audience that is not
     public into a payload; ``mention`` makes the stanza that tells somebody elsewhere, who would not hear of it
-    otherwise, that the item names them: their address, and the item.
+    otherwise, that the item names them: their address, and the item. ``copy`` makes the stanza that puts a copy of the
+    item into a thread elsewhere: the thread's service and node, and the item. ``reactions``: what an attachment says.
     """
 
     service: JID
@@ -81,6 +98,8 @@ class Publish:
     readers: tuple[JID, ...] = ()
     mark: Callable[[str, Audience], str] | None = None
     mention: Callable[[JID, Node, Item], str] | None = None
+    copy: Callable[[JID, str, Item], str] | None = None
+    reactions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +113,14 @@ class Published:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retract:
-    """§7.2.1."""
+    """§7.2.1. ``withdraw`` makes the stanza that takes what ``copy`` put there out of a thread elsewhere."""
 
     service: JID
     node: str
     actor: JID
     item_id: str
     notify: bool = False
+    withdraw: Callable[[JID, str, Item], str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +139,13 @@ def publish(tx: Transaction, request: Publish) -> Published:
     ResourceConstraint, NotAcceptable for a direct post without readers, NotAllowed to repeat what is not public.
     """
     check_node_name(request.node)
+    if depending.is_dependent(request.node):
+        request = replace(request, node=depending.canonical_name(request.node))
+        there = depending.named(tx, request.service, request.node)
+        if there is not None:
+            return _publish_dependent(tx, request, there)
+        if depending.is_attachments(request.node):
+            raise ItemNotFound(NO_SUCH_NODE)
     owner = request.actor.bare == request.service and request.service.domainpart == tx.domain
     item_id = _item_id(tx, request)
     found = tx.nodes.look_up(request.service, request.node, item_id)
@@ -127,7 +154,9 @@ def publish(tx: Transaction, request: Publish) -> Published:
             raise Forbidden("you may not publish here")
         config = _new_config(tx, request)
         _check_content(tx, request, config)
-        if tx.nodes.count(request.service) >= tx.limits.nodes_per_account:
+        if tx.nodes.count(request.service, dependent=depending.is_dependent(request.node)) >= (
+            tx.limits.nodes_per_account
+        ):
             raise MaxNodesExceeded("this account has as many nodes as it may have")
         _check_disk(tx)
         found = LookUp(tx.nodes.create(request.service, request.node, config), None, False)
@@ -146,10 +175,39 @@ def publish(tx: Transaction, request: Publish) -> Published:
     return _write(tx, request, found, item_id)
 
 
+def _publish_dependent(tx: Transaction, request: Publish, there: Dependent) -> Published:
+    """Publish where others' comments and attachments are; the node is made, if it was not used before."""
+    item_id = _item_id(tx, request)
+    node, facts = there.node, there.facts(request.actor)
+    if depending.is_attachments(node.name):
+        if not readable(node.config, facts):
+            raise ItemNotFound(NO_SUCH_NODE)
+        # XEP-0470 §4.2.3; by §4.2.1 options are passed over.
+        if item_id != str(request.actor.bare):
+            raise BadRequest("the id of what is attached is the address of who attaches it")
+        request = replace(request, options=None)
+    check(Action.PUBLISH, node.config, facts)
+    found = tx.nodes.look_up(request.service, request.node, item_id)
+    old, retracted = (found.item, found.retracted) if found else (None, False)
+    if found is not None:
+        _check_preconditions(node.config, request.options)
+    _check_content(tx, request, node.config)
+    _check_rewrite(old, request, facts)
+    if _nothing_new(old, request):
+        assert old is not None
+        return Published(node=node, item=old, new=False)
+    if retracted and request.actor.domainpart != tx.domain and not depending.is_attachments(node.name):
+        raise Conflict("an item of this id was retracted")
+    _check_disk(tx)
+    return _write(tx, replace(request, readers=there.readers()), LookUp(node, old, retracted), item_id)
+
+
 def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Published:
     node, old, retracted = found
     entry = request.entry
     audience, readers = (old.audience, ()) if old else _audience(tx, node, request)
+    if depending.is_dependent(node.name):
+        node = depending.written(tx, node)
     seq = tx.events.record(node.key, events.PUBLISHED, item_id=item_id, audience=audience)
     published = old.published if old else clamp_instant(tx, entry.published if entry else None)
     where = place(tx, node, item_id, published, entry)
@@ -174,6 +232,9 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
         if old is not None and audience is Audience.DIRECT:
             readers = tuple(jid for jid, reader in tx.items.mentioned(old.key).items() if reader)
         write_down(tx, node, item, entry, readers=readers, again=old is not None)
+    if depending.is_dependent(node.name):
+        said = (HEART,) if entry is not None and entry.is_heart else request.reactions
+        Reactions(tx).set(item.key, said, again=old is not None)
     if retracted:
         tx.items.unbury(node.key, item_id)
     keep = node.config.max_items if node.config.persist_items else 1
@@ -183,11 +244,38 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
     domains = tx.outbox.fan_out(node, seq, audience) if node.config.deliver_notifications else ()
     if request.mention is not None and old is None:
         domains += _tell_mentioned(tx, request, node, item, readers)
+    thread = depending.thread_of(tx, node, item)
+    if thread is not None and request.copy is not None and thread.service.domainpart != tx.domain:
+        tx.outbox.add_stanza(thread.service.domainpart, request.copy(thread.service, thread.node, item), item.audience)
+        domains += (thread.service.domainpart,)
     recipients = None
     if audience is Audience.DIRECT:
         recipients = (node.service, *(jid for jid in readers if jid.domainpart == tx.domain))
     tx.emit(ItemPublished(seq=seq, node=node, domains=domains, item=item, recipients=recipients))
+    if thread is not None and thread.service.domainpart == tx.domain:
+        _copy(tx, request, item, thread)
     return Published(node=node, item=item, new=True)
+
+
+def _copy(tx: Transaction, request: Publish, item: Item, thread: ItemAddress) -> None:
+    """Put an answer into its thread here, if its author may write there; nothing is refused any more."""
+    there = depending.named(tx, thread.service, thread.node)
+    if there is None or not publishable(there.node.config, there.facts(item.publisher)):
+        return
+    found = tx.nodes.look_up(thread.service, thread.node, item.id) or LookUp(there.node, None, False)
+    # What the thread's owner removed stays removed.
+    if found.retracted or (found.item is not None and found.item.publisher != item.publisher):
+        return
+    copied = replace(
+        request,
+        service=thread.service,
+        node=thread.node,
+        audience=item.audience,
+        ceiling=there.parent.item.audience,
+        mention=None,
+        copy=None,
+    )
+    _write(tx, copied, LookUp(there.node, found.item, False), item.id)
 
 
 def _audience(tx: Transaction, node: Node, request: Publish) -> tuple[Audience, tuple[JID, ...]]:
@@ -277,15 +365,17 @@ def retract(tx: Transaction, request: Retract) -> Retracted:
     check_node_name(request.node)
     if not request.item_id:
         raise ItemRequired("which item?")
-    found = tx.nodes.look_up(request.service, request.node, request.item_id)
+    found = tx.nodes.look_up(request.service, depending.canonical_name(request.node), request.item_id)
     if found is None or request.service.domainpart != tx.domain:
         raise ItemNotFound(NO_SUCH_NODE)
-    node = found.node
-    facts = tx.affiliations.facts(node, request.actor)
-    if not visible(node.config, facts):
-        raise ItemNotFound(NO_SUCH_NODE)
-    if not publishable(node.config, facts):
-        raise Forbidden("you may not delete items here")
+    node, facts = depending.stand(tx, found.node, request.actor)
+    own = found.item is not None and found.item.publisher == request.actor.bare
+    # What one said of others' posts one may take back even when one may not read them any more.
+    if not (own and depending.is_dependent(node.name)):
+        if not visible(node.config, facts):
+            raise ItemNotFound(NO_SUCH_NODE)
+        if not publishable(node.config, facts):
+            raise Forbidden("you may not delete items here")
     if not node.config.persist_items:
         raise PersistentItemsUnsupported("this node keeps no items")
     if found.item is None:
@@ -300,13 +390,30 @@ def retract(tx: Transaction, request: Retract) -> Retracted:
     domains = tx.outbox.fan_out(node, seq, audience) if told else ()
     if told and is_feed(node.name):
         domains += tx.holders.owe(node.key, request.item_id, seq)
+    thread = depending.thread_of(tx, node, found.item)
+    if thread is not None and request.withdraw is not None and thread.service.domainpart != tx.domain:
+        stanza = request.withdraw(thread.service, thread.node, found.item)
+        tx.outbox.add_stanza(thread.service.domainpart, stanza, audience)
+        domains += (thread.service.domainpart,)
     recipients = (node.service,) if audience is Audience.DIRECT else None
     tx.emit(
         ItemRetracted(seq=seq, node=node, domains=domains, item_id=request.item_id, notify=told, recipients=recipients)
     )
+    if thread is not None and thread.service.domainpart == tx.domain:
+        _withdraw(tx, found.item, thread)
+    depending.end(tx, node, request.item_id)
     if is_feed(node.name):
         retract_repeats(tx, item_uri(node.service, node.name, request.item_id))
     return Retracted(node=node, item_id=request.item_id)
+
+
+def _withdraw(tx: Transaction, item: Item, thread: ItemAddress) -> None:
+    """An answer was deleted: so is its copy in the thread, if it is there."""
+    found = tx.nodes.look_up(thread.service, thread.node, item.id)
+    if found is not None and found.item is not None and found.item.publisher == item.publisher:
+        retract(
+            tx, Retract(service=thread.service, node=thread.node, actor=item.publisher, item_id=item.id, notify=True)
+        )
 
 
 def retract_repeats(tx: Transaction, uri: str) -> None:

@@ -27,6 +27,7 @@ from microblog.store import events
 from microblog.store.nodes import LookUp
 from microblog.store.subscriptions import Marks
 from microblog.store.transaction import Transaction
+from microblog.usecases import depending
 from microblog.usecases.following import remote_node
 from microblog.usecases.placing import place, write_down
 from microblog.usecases.publishing import check_item_id, check_node_name, clamp_instant, retract_repeats
@@ -143,6 +144,7 @@ def _gone(tx: Transaction, request: Received) -> Receipt:
             tx.events.record(node.key, events.RETRACTED, item_id=item_id, audience=item.audience)
             tx.items.retract(node.key, item_id)
             retract_repeats(tx, item_uri(node.service, node.name, item_id))
+            depending.end(tx, node, item_id)
     return Receipt()
 
 
@@ -289,6 +291,7 @@ class _Reader:
             seq = tx.events.record(node.key, events.RETRACTED, item_id=item_id, audience=found.item.audience)
             tx.items.retract(node.key, item_id)
             retract_repeats(tx, item_uri(node.service, node.name, item_id))
+            depending.end(tx, node, item_id)
         elif found.retracted:
             known = tx.events.retracted_since(node.key, item_id, self._marks.received)
             if known is None:

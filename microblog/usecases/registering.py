@@ -230,7 +230,9 @@ def remove_account(
     account = get_account(tx, name)
     _check_admin_left(tx, account)
     address = account.jid(tx.domain)
-    for node in tx.nodes.of(address):
+    for node in tx.nodes.of(address, dependent=True):
+        if tx.nodes.get(node.key) is None:
+            continue  # it went with what it depended on
         notice = notices.deletion(address, node.name)
         owning.delete(tx, owning.Delete(service=address, node=node.name, actor=address, notice=notice))
     if tell_contacts:
