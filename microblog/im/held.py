@@ -1,8 +1,8 @@
 """XEP-0160: Best Practices for Handling Offline Messages.
 
 What people say (type ``chat`` or ``normal``, with a body, or with the hint to store it) to an account is kept when none
-of its sessions can take it, stamped with the time at which it came (XEP-0203), and handed over to the first session that
-says that it is there, with a priority that is not negative. It is removed once it was written; if the server ends in
+of its sessions can take it, stamped with the time at which it came (XEP-0203), and handed over to the first session
+that says it is there, with a priority that is not negative. It is removed once it was written; if the server ends in
 between, it comes again. The hint ``no-store`` (XEP-0334) is respected.
 
 Of an address without account nothing can be told from this: what is said to it is taken like what is said to somebody

@@ -44,10 +44,23 @@ def test_message_to_an_account_goes_to_all_sessions_of_priority_not_negative(tow
     town.world_receives()
 
 
-@pytest.mark.parametrize("to", ["romeo@montague.example", "romeo@montague.example/gone", "nobody@montague.example"])
-@pytest.mark.parametrize("type_", ["normal", "chat", "groupchat"])
-def test_message_that_nobody_can_get_is_refused_alike_with_and_without_account(town: Town, to: str, type_: str) -> None:
-    town.inject(f"<message {FROM_JULIET} to='{to}' type='{type_}' id='m1'><body>Romeo!</body></message>")
+@pytest.mark.parametrize("name", ["romeo", "nobody"])
+@pytest.mark.parametrize(
+    ("resource", "type_", "content"),
+    [
+        ("", "groupchat", "<body>Romeo!</body>"),
+        ("/gone", "groupchat", "<body>Romeo!</body>"),
+        ("/gone", "normal", "<body>Romeo!</body>"),
+        ("", "chat", "<composing xmlns='http://jabber.org/protocol/chatstates'/>"),
+        ("", "normal", "<body>Romeo!</body><no-store xmlns='urn:xmpp:hints'/>"),
+        ("", "chat", f"<body>{'Romeo! ' * 50_000}</body>"),
+    ],
+)
+def test_message_that_nobody_can_get_is_refused_alike_with_and_without_account(
+    town: Town, name: str, resource: str, type_: str, content: str
+) -> None:
+    to = f"{name}@montague.example{resource}"
+    town.inject(f"<message {FROM_JULIET} to='{to}' type='{type_}' id='m1'>{content}</message>")
     town.world_receives(
         f"<message from='{to}' to='juliet@capulet.example/balcony' type='error' id='m1'>{UNAVAILABLE}</message>"
     )
@@ -110,9 +123,9 @@ def test_message_between_our_people(town: Town) -> None:
         "<body>Good morrow.</body></message>"
     )
     benvolio.leaves()
-    romeo.sends("<message to='benvolio@montague.example' type='chat' id='2'><body>Cousin?</body></message>")
+    romeo.sends("<message to='benvolio@montague.example/square' id='2'><body>Cousin?</body></message>")
     romeo.receives(
-        "<message from='benvolio@montague.example' to='romeo@montague.example/orchard' type='error' id='2'>"
+        "<message from='benvolio@montague.example/square' to='romeo@montague.example/orchard' type='error' id='2'>"
         f"{UNAVAILABLE}</message>"
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from microblog.im.held import HeldMessages
 from microblog.im.message import Messages
 from microblog.im.presence import Presence
 from microblog.im.roster import Roster, Rosters
@@ -95,6 +96,9 @@ class Town:
         self.presence = Presence(self.router, database, self.rosters)
         self.messages = Messages(self.router)
         self.roster = Roster(database, self.sessions, self.rosters, self.presence)
+        self.held = HeldMessages(self.router, database, clock, Tasks())
+        self.messages.keep = self.held.keep
+        self.presence.listeners.append(self.held)
         self.router.presence = self.presence
         self.router.messages = self.messages
         self.router.servers = self
