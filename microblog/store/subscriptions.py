@@ -201,11 +201,11 @@ _ADOPT = (
     update(_SUBSCRIPTIONS)
     .where(
         _SUBSCRIPTIONS.c.checked.is_(None),
-        _DOMAIN,
+        _SUBSCRIPTIONS.c.domain == bindparam("ours"),
         _SUBSCRIPTIONS.c.options != literal_column(f"'{IMPLICIT}'"),
         _SUBSCRIPTIONS.c.node_id.in_(
             select(_NODES.c.id).where(
-                _NODES.c.service != bindparam("domain"), _NODES.c.service.not_like(bindparam("here"), escape="\\")
+                _NODES.c.service != bindparam("ours"), _NODES.c.service.not_like(bindparam("here"), escape="\\")
             )
         ),
     )
@@ -446,7 +446,7 @@ class Subscriptions:
     def adopt(self, domain: str) -> None:
         """Take those of a domain's subscriptions elsewhere that were never checked for checked when they were made."""
         here = domain.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")
-        self._connection.execute(_ADOPT, {"domain": domain, "here": f"%@{here}"})
+        self._connection.execute(_ADOPT, {"ours": domain, "here": f"%@{here}"})
 
     def set_public(self, node: Node, jid: JID, public: bool) -> None:
         """May everybody know of it?"""

@@ -24,25 +24,29 @@ from microblog.model.errors import (
     SubIDRequired,
     TooManySubscriptions,
 )
+from microblog.model.item import PageRequest
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.model.subscription import SubscriptionState
 from microblog.runtime import Tasks
 from microblog.store.database import Database, Transaction
-from microblog.usecases import following, receiving, subscribing
+from microblog.usecases import following, listing, receiving, subscribing
 from microblog.usecases.following import Described, Follow, Followed, Unfollow
+from microblog.usecases.listing import PublicFollows
 from microblog.usecases.receiving import Backfill, ReceivedItem
 from microblog.wire import asking, atom, ns, pubsub
 from microblog.wire.asking import Listing
 from microblog.wire.notification import NoticedItem
 from microblog.wire.stanza import Stanza, iq
-from microblog.wire.xml import Element
+from microblog.wire.xml import Element, parse
 from microblog.xep.rates import PersonalRates
 from microblog.xep.readers import Readers
 from microblog.xmpp.router import Router
 
 BACKFILL_ITEMS: Final = 20
 FILLS_MAX: Final = 1000
+LIST_PAGE: Final = 100
+LIST_PAGES_MAX: Final = 10
 FILLS_AT_ONCE: Final = 5
 # Where people tell whom they follow: XEP-0465, and before it XEP-0330.
 _LISTS: Final = (ns.PUBLIC_FOLLOWS, ns.ACTIVITY_LIST)
@@ -171,6 +175,8 @@ class Follows:
 
         Raises RemoteServerNotFound, RemoteServerTimeout and other refusals, if there is no list to be had.
         """
+        if address.domainpart == self._router.domain:
+            return await self._listed_here(account, address)
         refusal: Refusal = ItemNotFound("there is no list")
         found: dict[Listing, None] = {}
         for node in _LISTS:
@@ -182,6 +188,23 @@ class Follows:
             found.update(dict.fromkeys(asking.read_follow_list(answer.payload)))
         if not found:
             raise refusal
+        return tuple(found)
+
+    async def _listed_here(self, account: JID, address: JID) -> tuple[Listing, ...]:
+        found: dict[Listing, None] = {}
+        refusal: Refusal | None = None
+        try:
+            nodes = await self._database.read(listing.public_follows, PublicFollows(account=address, asker=account))
+            found.update(dict.fromkeys(Listing(node.service, node.name) for node in nodes))
+        except Refusal as failed:
+            refusal = failed
+        try:
+            payloads = await self._database.read(_list_here, account, address)
+            found.update(dict.fromkeys(filter(None, map(asking.read_listing, map(parse, payloads)))))
+        except Refusal as failed:
+            refusal = failed
+        if not found:
+            raise refusal or ItemNotFound("there is no list")
         return tuple(found)
 
     async def _ask(self, asker: JID, service: JID, payload: Element, *, type_: str = "set") -> Stanza:
@@ -229,6 +252,21 @@ class Follows:
         newest = sorted(items, key=_date)[-BACKFILL_ITEMS:]
         found = Backfill(service=feed.service, node=feed.node, proof=answer.proof, items=tuple(newest))
         await self._database.write(receiving.backfill, found)
+
+
+def _list_here(tx: Transaction, account: JID, address: JID) -> list[str]:
+    """The payloads of the list that somebody here keeps by XEP-0330, as far as an account may read it."""
+    payloads: list[str] = []
+    after: str | None = None
+    for _ in range(LIST_PAGES_MAX):
+        page = PageRequest(max=LIST_PAGE, after=after)
+        wanted = subscribing.Retrieve(service=address, node=ns.ACTIVITY_LIST, actor=account, page=page)
+        items = subscribing.retrieve(tx, wanted).page.items
+        payloads += [item.payload for item in items if item.payload]
+        if len(items) < LIST_PAGE:
+            break
+        after = items[-1].id
+    return payloads
 
 
 def _public(tx: Transaction, account: JID, service: JID, node: str, stated: bool | None) -> bool:
