@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from microblog.model.account import SHA_256, Account
 from microblog.model.errors import Conflict, ItemNotFound, NotAcceptable, NotAllowed
+from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.model.link import Link
 from microblog.model.subscription import Affiliation, Subscription
@@ -240,10 +241,16 @@ def _language(tx: Transaction, account: Account) -> str:
 
 
 def acting(tx: Transaction, use_case: Callable[[Transaction, Any], T], request: Acts) -> T:
-    """The use case, done by the account whose address the actor's is, if it is anybody's."""
+    """The use case, done by the account whose address the actor's is, if it is anybody's.
+
+    What it publishes is as good as written here: whoever it is was proven before this was called.
+    """
     account = tx.linked.account_of(request.actor)
     if account is not None and not account.disabled:
-        request = replace(request, actor=account.jid(tx.domain))  # type: ignore[type-var]  # every request is a dataclass
+        acts: dict[str, Any] = {"actor": account.jid(tx.domain)}
+        if hasattr(request, "proof"):
+            acts["proof"] = Proof.LOCAL
+        request = replace(request, **acts)  # type: ignore[type-var]  # every request is a dataclass
     return use_case(tx, request)
 
 
