@@ -49,6 +49,9 @@ class Border:
         return pattern.search(_fold("\n".join(said))) is not None
 
 
+NO_BORDER: Final = Border()
+
+
 def _fold(text: str) -> str:
     if text.isascii():
         return text.lower()

@@ -40,6 +40,7 @@ UNNAMED_WARNING: Final = "…"
 _OLDEST_YEAR: Final = 1970
 _LANG: Final = "{" + ns.XML + "}lang"
 _CONSTRUCTS: Final = frozenset(("title", "summary", "content", "rights", "subtitle"))
+_PLAIN: Final = frozenset(("id", "author", "published", "updated", "category", "contributor", "generator"))
 _FOREIGN_MARKUP: Final = frozenset(
     (ns.XHTML, "http://www.w3.org/2000/svg", "http://www.w3.org/1998/Math/MathML", "http://www.w3.org/1999/html")
 )
@@ -100,11 +101,14 @@ def read_entry(payload: Element) -> Entry | None:
     author = atoms.get("author", (None,))[0]
     links, mentions, thread, via = _links(atoms["link"]) if "link" in atoms else ((), (), "", "")
     categories, tags = _categories(atoms["category"]) if "category" in atoms else ((), ())
+    published, updated = atoms.get("published"), atoms.get("updated")
+    first = _instant(published)
+    same = published is not None and updated is not None and published[0].text == updated[0].text
     entry = Entry(
         id=_line(atoms.get("id")),
         title=_text(atoms.get("title")),
-        updated=_instant(atoms.get("updated")),
-        published=_instant(atoms.get("published")),
+        updated=first if same else _instant(updated),
+        published=first,
         author_name="" if author is None else _contained((author.child_text(ns.ATOM, "name") or "").strip()),
         author_uri="" if author is None else (author.child_text(ns.ATOM, "uri") or "").strip(),
         summary=_text(atoms["summary"]) if "summary" in atoms else "",
@@ -282,9 +286,13 @@ _EXTENSIONS: Final[dict[str, Callable[[list[Element]], dict[str, Any]]]] = {
 
 
 def sanitised(entry: Element) -> Element:
-    """The entry without what could do something by itself; the very same if there is nothing of it."""
+    """The entry without what could do something by itself; the very same if there is nothing of it, or it is none."""
+    if not is_entry(entry):
+        return entry
     for child in entry.children:
-        if not isinstance(child, str) and _is_suspicious(child):
+        if isinstance(child, str) or (child.uri == ns.ATOM and child.name in _PLAIN):
+            continue
+        if _is_suspicious(child):
             break
     else:
         return entry
@@ -301,13 +309,16 @@ def _is_suspicious(child: Element) -> bool:
         if name == "link":
             return not html.is_safe_address((child.attributes.get("href") or "").strip())
         if name in _CONSTRUCTS:
-            return (
-                "src" in child.attributes
-                or child.attributes.get("type", "text") != "text"
-                or any(not isinstance(part, str) for part in child.children)
-            )
+            attributes = child.attributes
+            if attributes and ("src" in attributes or attributes.get("type", "text") != "text"):
+                return True
+            return any(map(_is_element, child.children))
         return name == "source"
     return child.uri in _FOREIGN_MARKUP
+
+
+def _is_element(child: Element | str) -> bool:
+    return child.__class__ is Element
 
 
 def _harmless(child: Element) -> Iterator[Element]:
@@ -500,7 +511,7 @@ def _quoting(draft: Draft, styled: markup.Styled, original: Element) -> Iterator
     words = entry.text if entry is not None else ""
     name = draft.via.author_name or str(draft.via.author)
     lines = "\n".join(f"> {line}" for line in f"{name}: {words}".split("\n"))
-    quoted = Element(ns.XHTML, "blockquote", {"cite": draft.via.uri}, *markup.paragraphs(f"{name}: {words}"))
+    quoted = Element(ns.XHTML, "blockquote", None, *markup.paragraphs(f"{name}: {words}"))
     own = list(markup.paragraphs(styled.text)) if styled.xhtml is None else styled.xhtml.children
     yield _construct("title", clean(draft.warning) if draft.warning else shortened(styled.text))
     yield from _content(f"{lines}\n\n{styled.text}", Element(ns.XHTML, "div", None, quoted, *own))

@@ -26,6 +26,7 @@ from microblog.model.jid import JID
 from microblog.model.node import Node
 from microblog.model.subscription import Subscription, SubscriptionState
 from microblog.wire import ns
+from microblog.wire.atom import sanitised
 from microblog.wire.forms import write_node_config
 from microblog.wire.stanza import Stanza, message, presence
 from microblog.wire.xml import Element, Raw, escape_attribute, serialize, stamp, to_text
@@ -258,7 +259,8 @@ def _item(child: Element) -> NoticedItem:
     return NoticedItem(
         id=child.attributes["id"],
         publisher=_address(child.get("publisher")),
-        payload=payloads[0] if len(payloads) == 1 else None,
+        # Whatever way it came, nothing of elsewhere is stored or shown with markup that could do harm.
+        payload=sanitised(payloads[0]) if len(payloads) == 1 else None,
     )
 
 

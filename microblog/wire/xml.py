@@ -88,6 +88,8 @@ class Element:
     @property
     def text(self) -> str:
         """The element's own character data, joined."""
+        if len(self.children) == 1 and self.children[0].__class__ is str:
+            return self.children[0]
         return "".join(child for child in self.children if isinstance(child, str) and not isinstance(child, Raw))
 
     def child_text(self, uri: str, name: str) -> str | None:

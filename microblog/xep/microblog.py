@@ -14,14 +14,15 @@ import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
+from urllib.parse import quote
 
-from microblog.model.border import Border
+from microblog.model.border import NO_BORDER, Border
 from microblog.model.entry import Entry
 from microblog.model.errors import JIDMalformed, NotAcceptable, PayloadTooBig
 from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.node import COMMENTS_PREFIX, MICROBLOG, is_feed
-from microblog.model.uri import item_uri, node_uri
+from microblog.model.uri import item_uri
 from microblog.wire import atom, ns
 from microblog.wire.pubsub import Options, Publish
 from microblog.wire.xml import read_stamp, to_text
@@ -29,7 +30,8 @@ from microblog.xmpp.dispatch import Extension, Spec
 
 READERS_MAX: Final = 100
 _PREFIX: Final = "microblog#"
-_NO_BORDER: Final = Border()
+# What follows the address of the microblog node in that of a comments node.
+_COMMENTS: Final = quote(COMMENTS_PREFIX.removeprefix(MICROBLOG), safe="")
 
 
 class Microblog(Extension):
@@ -67,7 +69,7 @@ class Prepared:
     ceiling: Audience | None = None
 
 
-def prepare(service: JID, request: Publish, characters_max: int, *, border: Border = _NO_BORDER) -> Prepared:
+def prepare(service: JID, request: Publish, characters_max: int, *, border: Border = NO_BORDER) -> Prepared:
     """Make what a client published ready to be stored. Raises InvalidPayload, PayloadTooBig, NotAcceptable."""
     options, wishes = split_options(request.options)
     payload, item_id = request.payload, request.item_id
@@ -83,9 +85,10 @@ def prepare(service: JID, request: Publish, characters_max: int, *, border: Bord
     if is_feed(request.node):
         # The links need the id, so it is chosen here.
         item_id = item_id or secrets.token_hex(16)
-        own, comments = item_uri(service, request.node, item_id), ""
-        if request.node == MICROBLOG and item_id != "0":
-            comments = node_uri(service, COMMENTS_PREFIX + item_id)
+        own = item_uri(service, request.node, item_id)
+        post = request.node == MICROBLOG and item_id != "0"
+        # The same as node_uri would say of that node, which is not worth remembering.
+        comments = own.replace(";item=", _COMMENTS, 1) if post else ""
         payload = atom.with_links(payload, own=own, replies=comments)
     if wishes.expires is not None:
         payload = atom.with_expiry(payload, wishes.expires)
