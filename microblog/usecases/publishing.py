@@ -219,7 +219,7 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
         updated=clamp_instant(tx, entry.updated if entry else None),
         position=seq,
         audience=audience,
-        proof=request.proof,
+        proof=Proof.LOCAL if request.actor.domainpart == tx.domain else request.proof,
         key=old.key if old else 0,
         stands=old.stands if old else where.stands,
         thread=where.thread,
@@ -242,7 +242,7 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
         tx.items.trim(node.key, keep)
     crashpoint("K2")
     domains = tx.outbox.fan_out(node, seq, audience) if node.config.deliver_notifications else ()
-    if request.mention is not None and old is None:
+    if request.mention is not None and request.entry is not None and old is None:
         domains += _tell_mentioned(tx, request, node, item, readers)
     thread = depending.thread_of(tx, node, item)
     if thread is not None and request.copy is not None and thread.service.domainpart != tx.domain:
@@ -353,6 +353,8 @@ def _tell_mentioned(
         follows = None if item.audience is Audience.DIRECT else tx.subscriptions.find(node, jid)
         if follows is None or follows.state is not SubscriptionState.SUBSCRIBED:
             tx.outbox.add_stanza(jid.domainpart, request.mention(jid, node, item), item.audience)
+            if item.audience is Audience.PUBLIC:
+                tx.holders.hold([(node.key, item.id, jid)])
             domains.append(jid.domainpart)
     return tuple(domains)
 

@@ -14,18 +14,23 @@ from typing import Final, TypeVar
 from twisted.internet.defer import Deferred
 
 from microblog.model.access import audiences_allowed
-from microblog.model.item import Audience
+from microblog.model.border import NO_BORDER, Border
+from microblog.model.errors import FeatureNotImplemented, Forbidden
+from microblog.model.item import Audience, PageRequest
 from microblog.model.node import is_feed
 from microblog.model.subscription import SubscribeOptions
 from microblog.runtime import Clock
 from microblog.store.database import Database
 from microblog.store.transaction import Transaction
-from microblog.usecases import browsing, linking, owning, publishing, subscribing
+from microblog.usecases import browsing, linking, owning, publishing, reading, subscribing
+from microblog.usecases.reading import is_timeline
 from microblog.usecases.subscribing import Subscribed
-from microblog.wire import forms, notification, ns, pubsub
-from microblog.wire.pubsub import Verb
+from microblog.wire import atom, forms, notification, ns, pubsub
+from microblog.wire.mention import write_mention
+from microblog.wire.pubsub import Items, Verb
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
+from microblog.xep import timelines
 from microblog.xep.microblog import prepare
 from microblog.xep.people import People
 from microblog.xep.rates import PersonalRates
@@ -61,6 +66,7 @@ class Pubsub(Extension):
         rates: PersonalRates,
         clock: Clock,
         people: People | None = None,
+        border: Border = NO_BORDER,
     ) -> None:
         self._router = router
         self._database = database
@@ -68,6 +74,7 @@ class Pubsub(Extension):
         self._rates = rates
         self._clock = clock
         self._people = people or People(database, router.domain)
+        self._border = border
         self._verbs: dict[tuple[str, str, str], Callable[[Stanza, Verb], Answer]] = {
             (ns.PUBSUB, "set", "publish"): self.publish,
             (ns.PUBSUB, "set", "retract"): self.retract,
@@ -102,7 +109,10 @@ class Pubsub(Extension):
         asked = pubsub.verb(request)
         if request.type == "set":
             await self._readers.backlog.room(request.to)
-        return await self._verbs[asked.pubsub.uri, request.type, asked.name](request, asked)
+        verb = asked.pubsub.uri, request.type, asked.name
+        if verb not in timelines.VERBS and is_timeline(request.to, asked.element.get("node") or ""):
+            raise Forbidden("a timeline is computed: it is there to be read")
+        return await self._verbs[verb](request, asked)
 
     def _write(self, request: Stanza, use_case: Callable[[Transaction, R], T], wanted: R) -> Deferred[T]:
         if self._may_act(request):
@@ -130,7 +140,7 @@ class Pubsub(Extension):
         read = pubsub.read_publish(asked)
         if is_feed(read.node):
             self._rates.post(request.from_.bare)
-        ready = prepare(request.to, read, self._database.limits.post_max_characters)
+        ready = prepare(request.to, read, self._database.limits.post_max_characters, border=self._border)
         done = await self._write(
             request,
             publishing.publish,
@@ -141,8 +151,14 @@ class Pubsub(Extension):
                 item_id=ready.item_id,
                 payload=ready.payload,
                 entry=ready.entry,
-                options=read.options,
+                options=ready.options,
                 has_item=read.has_item,
+                proof=request.proof,
+                audience=ready.wishes.audience,
+                ceiling=ready.ceiling,
+                readers=ready.wishes.readers,
+                mark=atom.mark,
+                mention=write_mention,
             ),
         )
         return pubsub.write_published(read.node, done.item.id)
@@ -158,6 +174,8 @@ class Pubsub(Extension):
     async def items(self, request: Stanza, asked: Verb) -> Element:
         """Retrieve items (§6.5)."""
         read = pubsub.read_items(asked)
+        if is_timeline(request.to, read.node):
+            return await self._timeline(request, read)
         found = await self._read(
             request,
             subscribing.retrieve,
@@ -174,6 +192,23 @@ class Pubsub(Extension):
         )
         return pubsub.write_items(found.node, found.page, paged=read.page is not None or found.truncated)
 
+    async def _timeline(self, request: Stanza, read: Items) -> Element:
+        if read.item_ids:
+            raise FeatureNotImplemented("a timeline is read in pages; ask its author for an item")
+        page = read.page or PageRequest()
+        if page == PageRequest() and read.max_items is not None:
+            page = PageRequest(max=read.max_items)
+        wanted = reading.Retrieve(
+            service=request.to,
+            node=read.node,
+            actor=request.from_,
+            page=page,
+            audiences=self._leaving(request),
+            counted=read.page is not None,
+        )
+        found = await self._read(request, reading.retrieve, wanted)
+        return timelines.write_page(read.node, found, paged=read.page is not None or found.more)
+
     async def subscribe(self, request: Stanza, asked: Verb) -> Element:
         """Subscribe (§6.1); the last item follows the answer, where the node sends it (§6.1.7)."""
         node, jid, options, public = pubsub.read_subscribe(asked)
@@ -183,6 +218,8 @@ class Pubsub(Extension):
             service=request.to, node=node, actor=request.from_, jid=jid, options=options, public=public
         )
         use_case = linking.subscribe if self._may_act(request) else subscribing.subscribe
+        if is_timeline(request.to, node):
+            use_case = reading.subscribe
         done = await self._database.write(use_case, wanted)
         if options:
             self._readers.reload(jid.bare)

@@ -10,7 +10,7 @@ from microblog.model.errors import ItemNotFound, NotAcceptable, NotAllowed
 from microblog.model.event import ItemPublished, ItemRetracted
 from microblog.model.item import Audience, Item, Proof
 from microblog.model.jid import JID
-from microblog.model.node import COMMENTS_PREFIX, MICROBLOG, Node
+from microblog.model.node import COMMENTS_PREFIX, MICROBLOG, MICROBLOG_PROFILE, Node
 from microblog.model.subscription import Subscription, SubscriptionState
 from microblog.model.uri import item_uri, node_uri
 from microblog.store import tables
@@ -264,7 +264,7 @@ def test_what_is_gone_is_not_repeated(tx: Transaction) -> None:
 
 
 def test_what_is_retracted_elsewhere_is_not_repeated_here(tx: Transaction) -> None:
-    node = remote_node(tx, JULIET, MICROBLOG)
+    node = tx.nodes.configure(remote_node(tx, JULIET, MICROBLOG), MICROBLOG_PROFILE)
     follow(tx, node, BENVOLIO)
     received = Received(
         service=JULIET,

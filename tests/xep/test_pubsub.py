@@ -18,7 +18,9 @@ def test_what_is_published_can_be_retrieved(square: Square) -> None:
     assert found == read(
         f"""<pubsub xmlns='{ns.PUBSUB}'><items node='{FEED}'><item id='1' publisher='{ROMEO}'>
         <entry xmlns='{ns.ATOM}'><title>Soft!</title>
-        <link rel='alternate' href='xmpp:{ROMEO}?;node=urn%3Axmpp%3Amicroblog%3A0;item=1'/></entry>
+        <link rel='alternate' href='xmpp:{ROMEO}?;node=urn%3Axmpp%3Amicroblog%3A0;item=1'/>
+        <link rel='replies' title='comments'
+        href='xmpp:{ROMEO}?;node=urn%3Axmpp%3Amicroblog%3A0%3Acomments%2F1'/></entry>
         </item></items></pubsub>"""
     )
 
