@@ -30,6 +30,7 @@ _LAST = select(func.max(_EVENTS.c.seq))
 _ITEM_OF = select(_EVENTS.c.node_id, _EVENTS.c.item_id).where(
     _EVENTS.c.seq == bindparam("seq"), _EVENTS.c.kind == PUBLISHED
 )
+_AUDIENCE = select(_EVENTS.c.audience).where(_EVENTS.c.seq == bindparam("seq"))
 _RETRACTIONS = (
     select(_EVENTS.c.seq, _EVENTS.c.item_id)
     .where(
@@ -89,6 +90,11 @@ class Events:
         """The node, by its key, and the id of the item that was published in an event."""
         row = self._connection.execute(_ITEM_OF, {"seq": seq}).first()
         return None if row is None else (row[0], row[1] or "")
+
+    def audience(self, seq: int) -> Audience:
+        """Whom an event is for; this domain only if the event is forgotten."""
+        audience = self._connection.execute(_AUDIENCE, {"seq": seq}).scalar_one_or_none()
+        return Audience(audience or Audience.LOCAL)
 
     def retracted_since(self, node_key: int, item_id: str, after: int) -> int | None:
         """The event, later than another, in which an item was retracted."""

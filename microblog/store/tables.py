@@ -199,7 +199,7 @@ shown = Table(
     Column("node", Text, nullable=False),
     Column("item_id", Text, nullable=False),
     Column("shown", Instant, nullable=False),
-    UniqueConstraint("account_id", "service", "node", "item_id"),
+    UniqueConstraint("service", "node", "item_id", "account_id"),
     Index(None, "shown"),
     comment="the short numbers by which somebody was shown items in chat",
 )

@@ -126,7 +126,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_shown_account_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("account_id", "number", name=op.f("pk_shown")),
         sa.UniqueConstraint(
-            "account_id", "service", "node", "item_id", name=op.f("uq_shown_account_id_service_node_item_id")
+            "service", "node", "item_id", "account_id", name=op.f("uq_shown_service_node_item_id_account_id")
         ),
         comment="the short numbers by which somebody was shown items in chat",
     )
