@@ -127,6 +127,7 @@ _DONE = delete(_OUTBOX).where(_OUTBOX.c.id.in_(bindparam("ids", expanding=True))
 _OLDEST = select(_OUTBOX.c.id, _OUTBOX.c.created).order_by(_OUTBOX.c.id).limit(bindparam("limit")).subquery()
 _FORGET = delete(_OUTBOX).where(_OUTBOX.c.id.in_(select(_OLDEST.c.id).where(_OLDEST.c.created < bindparam("before"))))
 _ADD = insert(_OUTBOX).inline()
+_OWING = select(_OUTBOX.c.domain).where(_OUTBOX.c.event_seq == bindparam("seq")).limit(bindparam("limit"))
 
 
 class Owed(NamedTuple):
@@ -198,6 +199,15 @@ class Outbox:
     def count(self, domain: str) -> int:
         """How many rows a domain has."""
         return int(self._connection.execute(_COUNT, {"domain": domain}).scalar_one())
+
+    def owing(self, seq: int, limit: int) -> list[str]:
+        """The domains that have yet to be told of an event."""
+        return list(self._connection.execute(_OWING, {"seq": seq, "limit": limit}).scalars())
+
+    def mentions(self, domain: str, text: str) -> bool:
+        """Is a domain owed a stanza in which a text stands?"""
+        found = select(_OUTBOX.c.id).where(_OUTBOX.c.domain == domain, _OUTBOX.c.stanza.contains(text, autoescape=True))
+        return self._connection.execute(found.limit(1)).first() is not None
 
     def domains(self) -> list[str]:
         """The domains that have rows."""
