@@ -23,6 +23,12 @@ MICROBLOG: Final = "urn:xmpp:microblog:0"
 COMMENTS_PREFIX: Final = MICROBLOG + ":comments/"
 ATTACHMENTS: Final = "urn:xmpp:pubsub-attachments:1"
 ATTACHMENTS_PREFIX: Final = ATTACHMENTS + "/"
+# What people say of themselves: XEP-0172, XEP-0292, XEP-0084.
+NICK: Final = "http://jabber.org/protocol/nick"
+VCARD4: Final = "urn:xmpp:vcard4"
+AVATAR_DATA: Final = "urn:xmpp:avatar:data"
+AVATAR_METADATA: Final = "urn:xmpp:avatar:metadata"
+IDENTITY_NODES: Final = frozenset((NICK, VCARD4, AVATAR_DATA, AVATAR_METADATA))
 NODE_NAME_MAX_BYTES: Final = 1023
 TEXT_MAX_CHARACTERS: Final = 3071
 
@@ -113,6 +119,8 @@ COMMENTS_PROFILE: Final = NodeConfig(
     send_last_published_item=SendLast.NEVER,
     type=MICROBLOG,
 )
+# Whoever follows somebody wants to see who it is, and need not be their contact for that.
+IDENTITY_PROFILE: Final = NodeConfig(access_model=AccessModel.OPEN)
 ATTACHMENTS_PROFILE: Final = replace(COMMENTS_PROFILE, type=ATTACHMENTS)
 
 
@@ -124,6 +132,8 @@ def profile(name: str) -> NodeConfig:
         return COMMENTS_PROFILE
     if name.startswith(ATTACHMENTS_PREFIX):
         return ATTACHMENTS_PROFILE
+    if name in IDENTITY_NODES:
+        return IDENTITY_PROFILE
     return PLAIN_PEP
 
 
@@ -135,9 +145,12 @@ def is_feed(name: str) -> bool:
 def for_audience(name: str, audience: Audience) -> NodeConfig:
     """The defaults for a node of this name, of an account whose posts are for this audience.
 
-    Followers are those whom the owner lets see their presence, which every client can grant and take back.
+    Followers are those whom the owner lets see their presence, which every client can grant and take back. Who they are
+    may be seen by everybody, unless they are for this domain only.
     """
     config = profile(name)
+    if name in IDENTITY_NODES and audience is Audience.LOCAL:
+        return replace(config, audience=audience)
     if not is_feed(name) or audience is Audience.PUBLIC:
         return config
     if audience is Audience.FOLLOWERS:
