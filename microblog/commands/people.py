@@ -28,10 +28,9 @@ from microblog.wire.xml import Element, to_text
 # Stands where a person's account would be, for those who have none.
 NOBODY: Final = Account(key=0, localpart="", created=datetime.fromtimestamp(0, UTC))
 _GROUP: Final = "people"
+_DAYS: Final = re.compile(r"[0-9]{1,4}")
 # An invitation as it is printed, and as people copy it out of an address.
 _TOKEN: Final = re.compile(r"(?:\S*[;?&]preauth=)?([A-Za-z0-9_-]+)")
-# [whom it is for] [how many days it is good for]
-_INVITATION: Final = re.compile(r"(?P<label>.*?)(?:(?:^|\s+)(?P<days>[0-9]{1,4})\s*d(?:ays?)?\.?)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +95,11 @@ class PeopleWords:
             name="invite",
             group=_GROUP,
             function=self.invite,
-            parameters=(Parameter(name="label", kinds=(Kind.TEXT,), required=False),),
+            parameters=(
+                Parameter(name="label", kinds=(Kind.WORD,), required=False),
+                Parameter(name="days", kinds=(Kind.NUMBER,), required=False),
+                Parameter(name="unit", kinds=(Kind.CHOICE,), required=False, choices=("days", "day", "d")),
+            ),
         )
 
     # Joining
@@ -236,19 +239,20 @@ class PeopleWords:
     # Invitations
 
     async def invite(self, call: Call) -> Answer:
-        """``invite [LABEL] [N days]``: an invitation for one."""
+        """``invite [FOR WHOM] [N days]``: an invitation for one."""
         person = call.person
         if not self._invites and not person.account.admin:
             raise NotAllowed(say(person.language, "people.no_invitations"))
-        read = _INVITATION.fullmatch(" ".join(call.get("label", "").split()))
-        label, days = (read["label"], read["days"]) if read else ("", None)
+        label, days = call.get("label", ""), call.get("days")
+        if days is None and _DAYS.fullmatch(label):
+            label, days = "", int(label)
         self._may_invite(person.jid)
-        wanted = int(days) if days else registering.INVITE_DAYS
-        token = await self._database.write(registering.create_invite, days=wanted)
+        days = registering.INVITE_DAYS if days is None else days
+        token = await self._database.write(registering.create_invite, days=days)
         domain = self._database.domain
         uri = f"xmpp:{domain}?register;preauth={token}"
         text = "invitation_for" if label else "invitation"
-        said = say(person.language, f"people.{text}", token=token, days=wanted, domain=domain, uri=uri, label=label)
+        said = say(person.language, f"people.{text}", token=token, days=days, domain=domain, uri=uri, label=label)
         return Answer(text=said, form=(("join", token), ("uri", uri)))
 
 
