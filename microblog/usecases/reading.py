@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 from microblog.model.access import NO_SUCH_NODE, Action, audiences_readable, check
 from microblog.model.account import Account
 from microblog.model.entry import fold_tag
-from microblog.model.errors import BadRequest, FeatureNotImplemented, ItemNotFound
+from microblog.model.errors import BadRequest, ClosedNode, FeatureNotImplemented, ItemNotFound
 from microblog.model.item import Audience, Item, PageRequest
 from microblog.model.jid import JID
 from microblog.model.node import COMMENTS_PREFIX, MICROBLOG, AccessModel, Node, NodeConfig, SendLast
@@ -22,6 +22,8 @@ from microblog.model.subscription import SubscriptionState
 from microblog.model.uri import ItemAddress, node_uri, read_uri
 from microblog.store.timelines import FIRST, LAST, Place, Span, Standing
 from microblog.store.transaction import Transaction
+from microblog.usecases import subscribing
+from microblog.usecases.depending import is_dependent, stand
 
 HOME: Final = "urn:x-microblog:home:0"
 MENTIONS: Final = "urn:x-microblog:mentions:0"
@@ -47,16 +49,24 @@ _DOMAIN_CONFIG: Final = NodeConfig(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """A page of a timeline for somebody. ``abroad``: at an address of theirs elsewhere, where nothing local may go.
+    """A page of a timeline for somebody. ``audiences``: of what may go to where they read it.
 
     ``own``: with what they wrote themselves. ``counted``: with how many there are.
     """
 
-    reader: JID
+    actor: JID
     page: PageRequest = field(default_factory=PageRequest)
-    abroad: bool = False
+    audiences: frozenset[Audience] = frozenset(Audience)
     own: bool = True
     counted: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieve(Reading):
+    """The same by the timeline's node."""
+
+    service: JID
+    node: str
 
 
 class Placed(NamedTuple):
@@ -90,9 +100,9 @@ class Thread:
     """Everything that answers a post. ``thread``: the URI of its thread, if the post itself is not kept here."""
 
     address: ItemAddress
-    reader: JID
+    actor: JID
     thread: str = ""
-    abroad: bool = False
+    audiences: frozenset[Audience] = frozenset(Audience)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,12 +144,16 @@ def is_timeline(service: JID, node: str) -> bool:
     return node == LOCAL or tag_of(node) is not None
 
 
-def read_timeline(tx: Transaction, service: JID, node: str, request: Reading) -> TimelinePage:
-    """A page of a timeline by its node. Raises ItemNotFound for somebody else's, and as the timelines themselves."""
-    mine = not service.localpart or service == request.reader.bare
+def retrieve(tx: Transaction, request: Retrieve) -> TimelinePage:
+    """A page of a timeline by its node. Raises ItemNotFound for somebody else's, and as ``home``."""
+    return _timeline(tx, request.service, request.node, request)
+
+
+def _timeline(tx: Transaction, service: JID, node: str, request: Reading) -> TimelinePage:
+    mine = not service.localpart or service == request.actor.bare
     if service.domainpart != tx.domain or not is_timeline(service, node) or not mine:
         raise ItemNotFound(NO_SUCH_NODE)
-    sight = _Sight(tx, request.reader, abroad=request.abroad)
+    sight = _Sight(tx, request.actor, request.audiences)
     return _page(tx, _source(tx, node, request, sight), request, sight)
 
 
@@ -148,22 +162,22 @@ def home(tx: Transaction, request: Reading) -> TimelinePage:
 
     Raises: ItemNotFound for a page that begins nowhere, BadRequest, FeatureNotImplemented for too high an index.
     """
-    return read_timeline(tx, request.reader.bare, HOME, request)
+    return _timeline(tx, request.actor.bare, HOME, request)
 
 
 def mentions(tx: Transaction, request: Reading) -> TimelinePage:
     """What names somebody, and comments on what they wrote. Raises as ``home``."""
-    return read_timeline(tx, request.reader.bare, MENTIONS, request)
+    return _timeline(tx, request.actor.bare, MENTIONS, request)
 
 
 def local(tx: Transaction, request: Reading) -> TimelinePage:
     """What our own people wrote for all, or for this domain. Raises as ``home``."""
-    return read_timeline(tx, JID("", tx.domain), LOCAL, request)
+    return _timeline(tx, JID("", tx.domain), LOCAL, request)
 
 
 def tag(tx: Transaction, word: str, request: Reading) -> TimelinePage:
     """What has a tag, of all we know. Who is not of this domain reads what is public. Raises as ``home``."""
-    return read_timeline(tx, JID("", tx.domain), tag_node(word), request)
+    return _timeline(tx, JID("", tx.domain), tag_node(word), request)
 
 
 def author(tx: Transaction, service: JID, request: Reading) -> TimelinePage:
@@ -175,9 +189,9 @@ def author(tx: Transaction, service: JID, request: Reading) -> TimelinePage:
     if node is None:
         raise ItemNotFound(NO_SUCH_NODE)
     if service.domainpart == tx.domain:
-        check(Action.RETRIEVE, node.config, tx.affiliations.facts(node, request.reader))
-    sight = _Sight(tx, request.reader, abroad=request.abroad)
-    return _page(tx, _Feed(tx, node.key, request.reader, sight), request, sight)
+        check(Action.RETRIEVE, node.config, tx.affiliations.facts(node, request.actor))
+    sight = _Sight(tx, request.actor, request.audiences)
+    return _page(tx, _Feed(tx, node.key, request.actor, sight), request, sight)
 
 
 def is_followed(tx: Transaction, service: JID) -> bool:
@@ -212,7 +226,7 @@ def thread(tx: Transaction, request: Thread) -> ThreadPage:
     first = tx.nodes.look_up(root.service, root.node, root.item_id or "")
     if first is not None and first.item is not None:
         candidates.insert(0, (first.node.key, first.item))
-    sight = _Sight(tx, request.reader, abroad=request.abroad)
+    sight = _Sight(tx, request.actor, request.audiences)
     posts: dict[tuple[JID, str], Placed] = {}
     for node_key, candidate in candidates:
         key = candidate.publisher, candidate.id
@@ -239,10 +253,10 @@ def read_to(tx: Transaction, account: Account, timeline: str, place: Place) -> N
 
 
 def read_all(tx: Transaction, account: Account, timeline: str) -> None:
-    """Somebody wants to see nothing again of what stands in a timeline now. Raises as ``read_timeline``."""
+    """Somebody wants to see nothing again of what stands in a timeline now. Raises as ``retrieve``."""
     reader = account.jid(tx.domain)
     service = reader if timeline in (HOME, MENTIONS) else JID("", tx.domain)
-    newest = read_timeline(tx, service, timeline, Reading(reader=reader, page=PageRequest(max=1), counted=False))
+    newest = _timeline(tx, service, timeline, Reading(actor=reader, page=PageRequest(max=1), counted=False))
     if newest.posts:
         read_to(tx, account, timeline, newest.posts[0].place)
 
@@ -252,8 +266,8 @@ def unread(tx: Transaction, account: Account, timeline: str = HOME) -> int | Non
 
     Who never read has everything before them.
     """
-    request = Reading(reader=account.jid(tx.domain), own=False)
-    source = _source(tx, timeline, request, _Sight(tx, request.reader))
+    request = Reading(actor=account.jid(tx.domain), own=False)
+    source = _source(tx, timeline, request, _Sight(tx, request.actor))
     after = tx.timelines.cursor(account.key, timeline) or FIRST
     count = source.count(Span(after, LAST), COUNT_MAX + 1)
     return None if count > COUNT_MAX else count
@@ -270,6 +284,15 @@ def timeline_node(tx: Transaction, service: JID, name: str) -> Node:
         raise ItemNotFound(NO_SUCH_NODE)
     known = tx.nodes.find(service, name)
     return known or tx.nodes.create(service, name, timeline_config(service))
+
+
+def subscribe(tx: Transaction, request: subscribing.Subscribe) -> subscribing.Subscribed:
+    """Subscribe to a timeline. Raises ClosedNode for those of others, and as ``subscribing.subscribe``."""
+    mine = request.actor.bare == request.service if request.service.localpart else request.actor.domainpart == tx.domain
+    if not mine:
+        raise ClosedNode("this timeline is not for you")
+    timeline_node(tx, request.service, request.node)
+    return subscribing.subscribe(tx, request)
 
 
 def timeline_config(service: JID) -> NodeConfig:
@@ -315,12 +338,14 @@ def _for_all_here(tx: Transaction, node: Node, item: Item) -> bool:
 class _Sight:
     """What a reader may see at which node. ``everybodys``: the audiences of what is not for some only."""
 
-    def __init__(self, tx: Transaction, reader: JID, *, abroad: bool = False) -> None:
+    def __init__(self, tx: Transaction, reader: JID, audiences: frozenset[Audience] = frozenset(Audience)) -> None:
         self._tx = tx
         self._reader = reader.bare
         self.here = self._reader.domainpart == tx.domain
-        self._local = self.here and not abroad
-        self.everybodys = (Audience.PUBLIC, Audience.LOCAL) if self._local else (Audience.PUBLIC,)
+        # Whom somebody from elsewhere follows does not matter: their own server has those posts.
+        self._audiences = audiences if self.here else audiences & {Audience.PUBLIC}
+        self.everybodys = self._audiences & {Audience.PUBLIC, Audience.LOCAL}
+        self._direct = Audience.DIRECT in self._audiences
         self._nodes: dict[int, tuple[Node, frozenset[Audience] | None] | None] = {}
 
     def at(self, node_key: int) -> tuple[Node, frozenset[Audience] | None] | None:
@@ -339,6 +364,8 @@ class _Sight:
         if found is None:
             return None
         node, facts = found
+        if is_dependent(node.name):
+            node, facts = stand(self._tx, node, self._reader)
         if not facts.capability.retrieve:
             return node, None
         if node.service.domainpart != self._tx.domain:
@@ -346,18 +373,14 @@ class _Sight:
             allowed = frozenset((Audience.PUBLIC, Audience.FOLLOWERS) if follows else (Audience.PUBLIC,))
         else:
             allowed = audiences_readable(node.config, facts)
-        if not self.here:
-            allowed &= {Audience.PUBLIC}
-        elif not self._local:
-            allowed -= {Audience.LOCAL}
-        return node, allowed
+        return node, allowed & self._audiences
 
     def admits(self, standing: Standing) -> bool:
         """May it be read, given that a direct one is for this reader?"""
         found = self.at(standing.node)
         if found is None or found[1] is None:
             return False
-        return standing.audience in found[1] or (standing.audience is Audience.DIRECT and self.here)
+        return standing.audience in found[1] or (standing.audience is Audience.DIRECT and self._direct)
 
     def readable(self, node_key: int, item: Item, mentioned: Mapping[JID, bool] | None = None) -> Node | None:
         """The node of an item that may be read."""
@@ -366,7 +389,7 @@ class _Sight:
             return None
         if item.audience in found[1]:
             return found[0]
-        if item.audience is not Audience.DIRECT or not self.here:
+        if item.audience is not Audience.DIRECT or not self._direct:
             return None
         readers = self._tx.items.mentioned(item.key) if mentioned is None else mentioned
         return found[0] if readers.get(self._reader) else None
@@ -413,7 +436,7 @@ class _Home:
     def __init__(self, tx: Transaction, request: Reading, sight: _Sight) -> None:
         self._tx = tx
         self._request = request
-        self._reader = request.reader.bare
+        self._reader = request.actor.bare
         self._sight = sight
         node = tx.nodes.find(self._reader, MICROBLOG)
         self._own = node.key if node else 0
@@ -442,7 +465,7 @@ class _Home:
 
     def count(self, span: Span, limit: int) -> int:
         timelines = self._tx.timelines
-        everybodys = (*self._sight.everybodys, Audience.FOLLOWERS)
+        everybodys = self._sight.everybodys | ({Audience.FOLLOWERS} & self._request.audiences)
         count = timelines.count_plain(self._reader, self._own, span, limit, everybodys)
         keys = [self._own] if self._own and self._request.own else []
         if count < limit:
@@ -503,7 +526,7 @@ class _Filtered:
 
 def _source(tx: Transaction, timeline: str, request: Reading, sight: _Sight) -> _Source:
     """A timeline by its name."""
-    timelines, reader, everybodys = tx.timelines, request.reader.bare, sight.everybodys
+    timelines, reader, everybodys = tx.timelines, request.actor.bare, sight.everybodys
     if timeline == HOME:
         return _Home(tx, request, sight)
     if timeline == MENTIONS:
@@ -516,7 +539,6 @@ def _source(tx: Transaction, timeline: str, request: Reading, sight: _Sight) -> 
         )
     word = tag_of(timeline) or ""
     if not sight.here:
-        # Whom somebody from elsewhere follows does not matter.
         reader = JID("", tx.domain)
     return _Filtered(sight, lambda span, n: timelines.tagged(word, reader, span, n, everybodys))
 

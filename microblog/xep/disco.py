@@ -23,7 +23,7 @@ CAPS_NODE: Final = "urn:x-microblog:server"
 ITEMS_MAX: Final = 200
 # Addresses of the node itself, for clients that cannot write to a domain.
 NODE_LOCALPARTS: Final = frozenset(("post",))
-HOST_IDENTITIES: Final = (Identity("server", "im", "Microblog"),)
+HOST_IDENTITIES: Final = (Identity("server", "im", "Microblog"), Identity("pubsub", "service", "Microblog"))
 ACCOUNT_IDENTITIES: Final = (Identity("account", "registered"), Identity("pubsub", "pep"))
 
 
@@ -69,11 +69,14 @@ class Disco(Extension):
         return disco.write_info(await self._extension_info(request, node or ""), node)
 
     async def host_items(self, request: Stanza) -> Element:
-        """Nothing of its own; what the nodes of extensions have. Raises ItemNotFound for any other."""
+        """The nodes of extensions, and what those have. Raises ItemNotFound for any other."""
         node = _node(request)
         if node is None:
-            return disco.write_items(())
+            return disco.write_items(self._listed(request))
         return disco.write_items(await self._extension_items(request, node), node)
+
+    def _listed(self, request: Stanza) -> list[Item]:
+        return [item for extension in self.extensions for item in extension.listed(request)]
 
     async def _extension_info(self, request: Stanza, node: str) -> Info:
         for extension in self.extensions:
@@ -99,6 +102,10 @@ class Disco(Extension):
             raise ServiceUnavailable
         if node is None:
             return disco.write_info(self.account)
+        for extension in self.extensions:
+            info = await extension.node_info(request, node)
+            if info is not None:
+                return disco.write_info(info, node)
         about = browsing.Metadata(service=service, node=node, asker=request.from_)
         found = await self._database.read(browsing.metadata, about)
         return disco.write_info(_node_info(found), node)
@@ -113,7 +120,13 @@ class Disco(Extension):
             raise ServiceUnavailable
         if node is None:
             nodes = await self._database.read(browsing.nodes, browsing.Nodes(service=service, asker=request.from_))
-            return disco.write_items(Item(service, one.name, one.config.title) for one in nodes)
+            listed = {one.node: one for one in self._listed(request)}
+            listed |= {one.name: Item(service, one.name, one.config.title) for one in nodes if one.name not in listed}
+            return disco.write_items(listed[name] for name in sorted(listed))
+        for extension in self.extensions:
+            items = await extension.node_items(request, node)
+            if items is not None:
+                return disco.write_items(items, node)
         asked = subscribing.Retrieve(service=service, node=node, actor=request.from_, max_items=ITEMS_MAX)
         found = await self._database.read(subscribing.retrieve, asked)
         return disco.write_items((Item(service, name=item.id) for item in found.page.items), node)

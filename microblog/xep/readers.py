@@ -20,10 +20,12 @@ from microblog.model.contact import Contact
 from microblog.model.errors import Refusal, ResourceConstraint
 from microblog.model.event import SubscriptionChanged
 from microblog.model.jid import JID
+from microblog.model.node import Node
 from microblog.model.subscription import SubscriptionState
 from microblog.runtime import Clock, Tasks
 from microblog.store.database import Database, Transaction
 from microblog.usecases import receiving
+from microblog.usecases.reading import is_timeline
 from microblog.wire import notification
 from microblog.wire.stanza import Stanza
 from microblog.xmpp.sessions import Session, Sessions
@@ -110,6 +112,9 @@ class Readers:
         self._readers: dict[JID, _Reader] = {}
         self._loading: dict[JID, _Reader] = {}
         self._subscribed: dict[int, dict[JID, Address]] = {}
+        # Timelines that somebody who is on line subscribed to, by name and service: the key of their node.
+        self.computed: dict[str, dict[JID, int]] = {}
+        self._computed: dict[int, Node] = {}
         self._interested: dict[str, set[Session]] = {}
         self._interests: dict[Session, frozenset[str]] = {}
 
@@ -181,7 +186,7 @@ class Readers:
         if reader.changes is not None:
             reader.changes.append(event)
         elif event.state == SubscriptionState.SUBSCRIBED:
-            self._add(reader, event.node.key, event.subscriber)
+            self._add(reader, event.node, event.subscriber)
         else:
             self._remove(reader, event.node.key, event.subscriber)
 
@@ -226,8 +231,8 @@ class Readers:
                 reader.changes = []
                 continue
             if self._readers.get(account) is reader:
-                for node_key, jid in feeds:
-                    self._add(reader, node_key, jid)
+                for node, jid in feeds:
+                    self._add(reader, node, jid)
                 return untold
         return _NOTHING
 
@@ -236,12 +241,15 @@ class Readers:
         for one in waiting:
             one.callback(None)
 
-    def _add(self, reader: _Reader, node_key: int, jid: JID) -> None:
+    def _add(self, reader: _Reader, node: Node, jid: JID) -> None:
         address = reader.addresses.get(jid)
         if address is None:
             address = reader.addresses[jid] = Address(jid, notification.written(jid), tuple(self.at(jid)))
-        reader.feeds.setdefault(node_key, set()).add(jid)
-        self._subscribed.setdefault(node_key, {})[jid] = address
+        reader.feeds.setdefault(node.key, set()).add(jid)
+        self._subscribed.setdefault(node.key, {})[jid] = address
+        if is_timeline(node.service, node.name):
+            self._computed[node.key] = node
+            self.computed.setdefault(node.name, {})[node.service] = node.key
 
     def _remove(self, reader: _Reader, node_key: int, address: JID) -> None:
         addresses = reader.feeds.get(node_key)
@@ -254,6 +262,11 @@ class Readers:
         del subscribed[address]
         if not subscribed:
             del self._subscribed[node_key]
+            timeline = self._computed.pop(node_key, None)
+            if timeline is not None:
+                del self.computed[timeline.name][timeline.service]
+                if not self.computed[timeline.name]:
+                    del self.computed[timeline.name]
 
     def _forget(self, account: JID) -> None:
         reader = self._readers.pop(account, None)
@@ -265,10 +278,10 @@ class Readers:
                     self._remove(reader, node_key, address)
 
 
-def _read_feeds(tx: Transaction, account: JID, replay: bool) -> tuple[list[tuple[int, JID]], receiving.Undelivered]:
+def _read_feeds(tx: Transaction, account: JID, replay: bool) -> tuple[list[tuple[Node, JID]], receiving.Undelivered]:
     """What an account is to be told of from now on, and what it should have been told already."""
     feeds = [
-        (follow.node.key, follow.subscription.jid)
+        (follow.node, follow.subscription.jid)
         for follow in tx.subscriptions.follows(account)
         if follow.subscription.state is SubscriptionState.SUBSCRIBED
         and follow.subscription.options.deliver

@@ -113,6 +113,10 @@ class Extension:
         """What a disco node of its own has; None if it has no such node."""
         return None
 
+    def listed(self, request: Stanza) -> Sequence[Item]:
+        """The nodes of its own that are listed at whom the request is addressed to."""
+        return ()
+
 
 class Dispatch:
     """The table of routes, and the IQs of our own that wait for an answer."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from microblog.model.access import audiences_allowed
 from microblog.model.entry import Entry
 from microblog.model.errors import BadRequest, FeatureNotImplemented, ItemNotFound
 from microblog.model.item import Audience, Item, PageRequest, Proof
@@ -33,6 +34,7 @@ from tests.usecases.pubsub import (
 )
 
 MERCUTIO = JID.parse("mercutio@montague.example")
+ABROAD = audiences_allowed("capulet.example", local_domain="montague.example")
 DOMAIN = JID.parse("montague.example")
 
 
@@ -41,8 +43,8 @@ def writes(tx: Transaction, by: JID, item_id: str, ago: float = 0, *, node: str 
     service = more.pop("service", by)
     said = {name: more.pop(name) for name in ("tags", "mentions", "thread", "answers", "title") if name in more}
     when = NOON - timedelta(minutes=ago)
-    fields: dict[str, Any] = {"title": item_id, "published": when, "updated": when, **said}
-    entry = Entry(**fields)
+    fields: dict[str, Any] = {"title": item_id, "published": when, "updated": when}
+    entry = Entry(**fields | said)
     payload = f"<entry xmlns='http://www.w3.org/2005/Atom'><title>{entry.title}</title></entry>"
     request = publishing.Publish(
         service=service,
@@ -85,8 +87,8 @@ def ids(page: TimelinePage) -> list[str]:
 
 
 def home(tx: Transaction, reader: JID = BENVOLIO, **more: Any) -> TimelinePage:
-    page = PageRequest(**{name: more.pop(name) for name in list(more) if name not in ("abroad", "own", "counted")})
-    return reading.home(tx, Reading(reader=reader, page=page, **more))
+    page = PageRequest(**{name: more.pop(name) for name in list(more) if name not in ("audiences", "own", "counted")})
+    return reading.home(tx, Reading(actor=reader, page=page, **more))
 
 
 def pages(tx: Transaction, size: int, *, forward: bool, read: Any = home) -> Iterable[TimelinePage]:
@@ -158,10 +160,10 @@ def test_audiences(town: Transaction) -> None:
     writes(town, ROMEO, "for mercutio", audience=Audience.DIRECT, readers=(MERCUTIO,))
     page = home(town)
     assert set(ids(page)) == {"public", "followers", "local", "for benvolio"} and page.count == 4
-    abroad = home(town, abroad=True)
+    abroad = home(town, audiences=ABROAD)
     assert set(ids(abroad)) == {"public", "followers", "for benvolio"} and abroad.count == 3
     assert len(ids(home(town, reader=ROMEO))) == 5
-    assert "local" not in ids(home(town, reader=ROMEO, abroad=True))
+    assert "local" not in ids(home(town, reader=ROMEO, audiences=ABROAD))
 
 
 def test_outcasts_and_those_who_wait_read_nothing(town: Transaction) -> None:
@@ -275,7 +277,7 @@ def test_more_than_a_thousand_are_not_counted(town: Transaction, monkeypatch: py
     assert home(town, own=False).count is None
     retract(town, "p5")
     assert home(town, own=False).count == 5
-    assert reading.local(town, Reading(reader=BENVOLIO)).count is None
+    assert reading.local(town, Reading(actor=BENVOLIO)).count is None
 
 
 # the other timelines
@@ -287,10 +289,10 @@ def test_the_local_timeline(town: Transaction) -> None:
     writes(town, MERCUTIO, "local", 2, audience=Audience.LOCAL)
     writes(town, ROMEO, "followers", 1, audience=Audience.FOLLOWERS)
     arrives(town, JULIET, "far")
-    here = reading.local(town, Reading(reader=BENVOLIO))
+    here = reading.local(town, Reading(actor=BENVOLIO))
     assert ids(here) == ["local", "public"] and here.count == 2
-    assert ids(reading.local(town, Reading(reader=BENVOLIO, abroad=True))) == ["public"]
-    assert ids(reading.local(town, Reading(reader=JULIET))) == ["public"]
+    assert ids(reading.local(town, Reading(actor=BENVOLIO, audiences=ABROAD))) == ["public"]
+    assert ids(reading.local(town, Reading(actor=JULIET))) == ["public"]
 
 
 def test_local_posts_of_a_closed_feed_are_not_for_the_whole_domain(town: Transaction) -> None:
@@ -298,9 +300,9 @@ def test_local_posts_of_a_closed_feed_are_not_for_the_whole_domain(town: Transac
     town.nodes.configure(feed(town), replace(feed(town).config, audience=Audience.LOCAL))
     writes(town, ROMEO, "listed only")
     writes(town, MERCUTIO, "for all", 1)
-    assert ids(reading.local(town, Reading(reader=BENVOLIO))) == ["for all"]
+    assert ids(reading.local(town, Reading(actor=BENVOLIO))) == ["for all"]
     affiliate(town, BENVOLIO, Affiliation.MEMBER)
-    assert ids(reading.local(town, Reading(reader=BENVOLIO))) == ["listed only", "for all"]
+    assert ids(reading.local(town, Reading(actor=BENVOLIO))) == ["listed only", "for all"]
 
 
 def test_a_page_full_of_what_one_may_not_see_does_not_end_the_timeline(town: Transaction) -> None:
@@ -308,7 +310,7 @@ def test_a_page_full_of_what_one_may_not_see_does_not_end_the_timeline(town: Tra
     for n in range(10):
         writes(town, ROMEO, f"p{n}", n)
     writes(town, MERCUTIO, "visible", 60)
-    page = reading.local(town, Reading(reader=BENVOLIO, page=PageRequest(max=2)))
+    page = reading.local(town, Reading(actor=BENVOLIO, page=PageRequest(max=2)))
     assert ids(page) == ["visible"] and page.count == 1
 
 
@@ -322,21 +324,21 @@ def test_tags(town: Transaction) -> None:
     arrives(town, JULIET, "far", 6, tags=("verona",))
 
     def read(reader: JID, word: str = "#Verona", **more: Any) -> list[str]:
-        return ids(reading.tag(town, word, Reading(reader=reader, **more)))
+        return ids(reading.tag(town, word, Reading(actor=reader, **more)))
 
     assert read(BENVOLIO) == ["local", "followers", "public", "far"]
     assert read(MERCUTIO) == ["direct", "local", "public", "far"]
     assert read(ROMEO) == ["direct", "local", "followers", "public", "far"]
-    assert read(ROMEO, abroad=True) == ["direct", "followers", "public", "far"]
+    assert read(ROMEO, audiences=ABROAD) == ["direct", "followers", "public", "far"]
     subscribe(town, JULIET)
     assert read(JULIET) == ["public", "far"]
     assert read(BENVOLIO, "fair") == ["local"]
-    assert reading.tag(town, "verona", Reading(reader=BENVOLIO)).count == 4
+    assert reading.tag(town, "verona", Reading(actor=BENVOLIO)).count == 4
     assert len(list(pages(town, 1, forward=True, read=lambda tx, **page: tag_page(tx, **page)))) == 4
 
 
 def tag_page(tx: Transaction, **page: Any) -> TimelinePage:
-    return reading.tag(tx, "verona", Reading(reader=BENVOLIO, page=PageRequest(**page)))
+    return reading.tag(tx, "verona", Reading(actor=BENVOLIO, page=PageRequest(**page)))
 
 
 def test_mentions(town: Transaction) -> None:
@@ -351,7 +353,7 @@ def test_mentions(town: Transaction) -> None:
     writes(town, MERCUTIO, "reply", 2, mentions=(BENVOLIO,), thread=node_uri(BENVOLIO, comments))
     writes(town, MERCUTIO, "reply", 2, service=BENVOLIO, node=comments)
     writes(town, ROMEO, "comment", 1, service=BENVOLIO, node=comments)
-    page = reading.mentions(town, Reading(reader=BENVOLIO))
+    page = reading.mentions(town, Reading(actor=BENVOLIO))
     assert ids(page) == ["comment", "reply", "direct", "named"] and page.count == 4
     assert [one.node.name == MICROBLOG for one in page.posts] == [False, True, True, True]
 
@@ -362,7 +364,7 @@ def test_one_author(town: Transaction) -> None:
     arrives(town, JULIET, "far")
 
     def read(reader: JID, service: JID = ROMEO) -> list[str]:
-        return ids(reading.author(town, service, Reading(reader=reader)))
+        return ids(reading.author(town, service, Reading(actor=reader)))
 
     assert read(BENVOLIO) == ["followers", "public"]
     assert read(MERCUTIO) == ["public"]
@@ -376,13 +378,13 @@ def test_one_author(town: Transaction) -> None:
 
 def test_somebody_elses_timelines_are_not_there(town: Transaction) -> None:
     for node in (HOME, MENTIONS):
-        reading.read_timeline(town, BENVOLIO, node, Reading(reader=BENVOLIO))
+        reading.retrieve(town, reading.Retrieve(service=BENVOLIO, node=node, actor=BENVOLIO))
         for reader in (ROMEO, JULIET):
             with pytest.raises(ItemNotFound):
-                reading.read_timeline(town, BENVOLIO, node, Reading(reader=reader))
+                reading.retrieve(town, reading.Retrieve(service=BENVOLIO, node=node, actor=reader))
     for service, node in ((BENVOLIO, LOCAL), (DOMAIN, HOME), (DOMAIN, reading.TAG_PREFIX), (JULIET, HOME)):
         with pytest.raises(ItemNotFound):
-            reading.read_timeline(town, service, node, Reading(reader=BENVOLIO))
+            reading.retrieve(town, reading.Retrieve(service=service, node=node, actor=BENVOLIO))
 
 
 # threads
@@ -400,11 +402,11 @@ def test_a_thread_has_its_beginning_replies_and_comments_each_once(town: Transac
     writes(town, MERCUTIO, "direct", 6, thread=uri, answers=root, audience=Audience.DIRECT, readers=(ROMEO,))
     arrives(town, JULIET, "far", 3, thread=uri, answers=root)
     for node, item_id in ((MICROBLOG, "root"), (comments, "comment"), (comments, "gone")):
-        page = reading.thread(town, reading.Thread(address=ItemAddress(ROMEO, node, item_id), reader=BENVOLIO))
+        page = reading.thread(town, reading.Thread(address=ItemAddress(ROMEO, node, item_id), actor=BENVOLIO))
         assert [one.item.id for one in page.posts] == ["root", "comment", "reply", "far"]
         assert page.root == ItemAddress(ROMEO, MICROBLOG, "root")
         assert page.comments == ItemAddress(ROMEO, comments)
-    by_reply = reading.Thread(address=ItemAddress(BENVOLIO, MICROBLOG, "reply"), reader=ROMEO)
+    by_reply = reading.Thread(address=ItemAddress(BENVOLIO, MICROBLOG, "reply"), actor=ROMEO)
     assert [one.item.id for one in reading.thread(town, by_reply).posts] == [
         "root",
         "comment",
@@ -417,9 +419,9 @@ def test_a_thread_has_its_beginning_replies_and_comments_each_once(town: Transac
 def test_a_thread_nothing_is_known_of(town: Transaction) -> None:
     unknown = ItemAddress(JULIET, MICROBLOG, "1")
     with pytest.raises(ItemNotFound):
-        reading.thread(town, reading.Thread(address=unknown, reader=BENVOLIO))
+        reading.thread(town, reading.Thread(address=unknown, actor=BENVOLIO))
     uri = node_uri(JULIET, COMMENTS_PREFIX + "1")
-    page = reading.thread(town, reading.Thread(address=unknown, reader=BENVOLIO, thread=uri))
+    page = reading.thread(town, reading.Thread(address=unknown, actor=BENVOLIO, thread=uri))
     assert (page.posts, page.root, page.comments) == ((), unknown, ItemAddress(JULIET, COMMENTS_PREFIX + "1"))
 
 

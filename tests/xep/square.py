@@ -19,6 +19,7 @@ from microblog.xep.pep import PersonalEventing
 from microblog.xep.pubsub import Pubsub
 from microblog.xep.rates import PersonalRates
 from microblog.xep.readers import Readers
+from microblog.xep.timelines import Timelines
 from microblog.xmpp.remote import DeliveryFailed
 from tests.im.town import Client, Town
 from tests.xmltext import read_all
@@ -70,11 +71,21 @@ class Square(Town):
         self.pep = PersonalEventing(self.router, database, self.rosters, self.capabilities, self.readers, self.tasks)
         self.approval = Approval(self.sessions, database, self.tasks)
         self.following = Following(self.router, database, self.readers, rates, clock, self.tasks)
-        database.listeners += [self.notifications.hear, self.approval.hear]
+        self.timelines = Timelines(self.readers, database, clock, self.tasks)
+        database.listeners += [self.notifications.hear, self.approval.hear, self.timelines.hear]
         self.presence.listeners += [self.readers, self.pep, self.approval]
         self.messages.error_listeners.append(self.pep.bounced)
         pubsub = Pubsub(self.router, database, self.readers, rates, clock)
-        extensions = (self.disco, self.capabilities, self.pep, pubsub, self.approval, self.following, Microblog())
+        extensions = (
+            self.disco,
+            self.capabilities,
+            self.pep,
+            pubsub,
+            self.approval,
+            self.following,
+            self.timelines,
+            Microblog(),
+        )
         self.disco.extensions = (*extensions, self.roster)
         self.install(*extensions)
 

@@ -27,9 +27,9 @@ def info(client: Client, to: str, node: str | None = None) -> Info:
 def test_the_node_says_what_it_is(square: Square) -> None:
     romeo = square.online("romeo", "orchard")
     found = info(romeo, HOST)
-    assert found.identities == (Identity("server", "im", "Microblog"),)
+    assert found.identities == (Identity("server", "im", "Microblog"), Identity("pubsub", "service", "Microblog"))
     assert {ns.DISCO_INFO, ns.DISCO_ITEMS, ns.CAPS} <= set(found.features)
-    assert ns.PUBSUB not in found.features
+    assert ns.PUBSUB in found.features  # its timelines
 
 
 def test_the_hash_in_the_stream_features_is_of_what_it_says(square: Square) -> None:
@@ -62,7 +62,7 @@ def test_nodes_are_seen_by_those_who_may_read_them(square: Square) -> None:
     seen = result(ask(benvolio, ns.DISCO_ITEMS, ROMEO))
     assert own is not None
     assert seen is not None
-    assert {item.get("node") for item in own.elements()} == {FEED, "urn:secret"}
+    assert {item.get("node") for item in own.elements()} == {FEED, "urn:secret", ns.HOME, ns.MENTIONS}
     assert [item.get("node") for item in seen.elements()] == [FEED]
     assert error(ask(benvolio, ns.DISCO_INFO, ROMEO, "urn:secret")) == ("item-not-found", None)
     assert error(ask(benvolio, ns.DISCO_ITEMS, ROMEO, "urn:secret")) == ("item-not-found", None)
@@ -92,7 +92,9 @@ def test_a_nodes_items_are_listed_by_name(square: Square) -> None:
     assert [(item.get("jid"), item.get("name")) for item in query.elements()] == [(ROMEO, "1")]
 
 
-def test_the_node_has_no_items(square: Square) -> None:
+def test_the_node_lists_its_timeline(square: Square) -> None:
     romeo = square.online("romeo", "orchard")
-    assert result(ask(romeo, ns.DISCO_ITEMS, HOST)) == Element(ns.DISCO_ITEMS, "query")
+    found = result(ask(romeo, ns.DISCO_ITEMS, HOST))
+    assert found is not None
+    assert [(item.get("jid"), item.get("node")) for item in found.elements()] == [(HOST, ns.LOCAL)]
     assert error(ask(romeo, ns.DISCO_ITEMS, HOST, "a")) == ("item-not-found", None)
