@@ -63,7 +63,7 @@ class SendLast(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
-    """A node's options; ``max_items`` None means as many as the node keeps.
+    """A node's options; ``max_items`` None means as many as the node keeps, ``item_expire`` None that items stay.
 
     Two are ours and in no form: ``audience``, the widest that an item of this node may have, and ``default_audience``,
     which an item has that asks for none.
@@ -74,6 +74,7 @@ class NodeConfig:
     persist_items: bool = True
     max_items: int | None = 1
     max_payload_size: int | None = None
+    item_expire: int | None = None
     deliver_payloads: bool = True
     deliver_notifications: bool = True
     notify_retract: bool = True
@@ -274,6 +275,9 @@ OPTIONS: Final[Mapping[str, Option]] = MappingProxyType(
         "persist_items": _flag("Whether to persist items to storage"),
         "max_items": Option(kind="text-single", label="How many items to keep, or max", number=True),
         "max_payload_size": Option(kind="text-single", label="The maximum payload size in bytes, or max", number=True),
+        "item_expire": Option(
+            kind="text-single", label="After how many seconds items are retracted, or max for never", number=True
+        ),
         "deliver_notifications": _flag("Whether to deliver event notifications"),
         "deliver_payloads": _flag("Whether to deliver payloads with event notifications"),
         "notify_retract": _flag("Whether to notify subscribers when items are removed"),
@@ -300,7 +304,6 @@ FIXED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "purge_offline": ("0", "false"),
         "tempsub": ("0", "false"),
         "subscribe": ("1", "true"),
-        "item_expire": ("max",),
         "publish_node_full": ("retract-oldest", "discard-oldest"),
         "collection": ("",),
         "body_xslt": ("",),

@@ -96,6 +96,12 @@ _REPEATS = (
     )
     .limit(bindparam("limit"))
 )
+_EXPIRED = (
+    select(_ITEMS.c.node_id, _ITEMS.c.item_id)
+    .where(_ITEMS.c.expires.is_not(None), _ITEMS.c.expires <= bindparam("now", type_=_ITEMS.c.expires.type))
+    .order_by(_ITEMS.c.expires)
+    .limit(bindparam("limit"))
+)
 _ADD_TAG = insert(tables.item_tags).inline()
 _ADD_MENTION = insert(tables.item_mentions).inline()
 _FORGET_TAGS = delete(tables.item_tags).where(tables.item_tags.c.item == bindparam("key"))
@@ -277,6 +283,11 @@ class Items:
         """Our people's items that repeat an item, each with its node's key."""
         rows = self._connection.execute(_REPEATS, {"uri": uri, "limit": limit})
         return [(row[0], read_item(row, 1)) for row in rows]
+
+    def expired(self, now: "datetime", limit: int) -> list[tuple[int, str]]:
+        """Items whose time has come, by node key and id; the oldest first."""
+        rows = self._connection.execute(_EXPIRED, {"now": now, "limit": limit})
+        return [(row[0], row[1]) for row in rows]
 
     def set_audience(self, node_key: int, old: Audience, new: Audience) -> None:
         """Give another audience to all items that have this one."""

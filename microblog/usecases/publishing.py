@@ -225,7 +225,7 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
         thread=where.thread,
         answers=where.answers,
         via=where.via,
-        expires=where.expires,
+        expires=ending(node.config, where.expires, tx.now),
     )
     item = replace(item, key=tx.items.put(node.key, item, replaces=old is not None))
     if where is not NOWHERE:
@@ -440,6 +440,14 @@ def check_item_id(item_id: str) -> None:
         raise ItemRequired("an item's id cannot be empty")
     if "\0" in item_id or len(item_id.encode()) > ITEM_ID_MAX_BYTES:
         raise BadRequest(f"an item's id has at most {ITEM_ID_MAX_BYTES} bytes")
+
+
+def ending(config: NodeConfig, stated: datetime | None, now: datetime) -> datetime | None:
+    """When an item that is published now ends: as its author says, or its node, whichever is earlier."""
+    if config.item_expire is None:
+        return stated
+    latest = now + timedelta(seconds=config.item_expire)
+    return latest if stated is None else min(stated, latest)
 
 
 def clamp_instant(tx: Transaction, instant: datetime | None) -> datetime:

@@ -31,6 +31,7 @@ CONFIGS = st.builds(
     persist_items=st.booleans(),
     max_items=NUMBER,
     max_payload_size=NUMBER,
+    item_expire=NUMBER,
     notify_retract=st.booleans(),
     send_last_published_item=st.sampled_from(SendLast),
     itemreply=st.sampled_from(["owner", "publisher", "none"]),
