@@ -5,28 +5,22 @@ of its sessions can take it, stamped with the time at which it came (XEP-0203), 
 that says it is there, with a priority that is not negative. It is removed once it was written; if the server ends in
 between, it comes again. The hint ``no-store`` (XEP-0334) is respected.
 
-Of an address without account nothing can be told from this: what is said to it is taken like what is said to somebody
-who never comes, until there would be no more room for it, and thrown away.
+Whoever may not know that there is an account does not learn it from this either: nothing of theirs is kept, and they
+hear what they would hear if there were none (``usecases.holding``).
 """
-
-from collections import OrderedDict
-from datetime import timedelta
-from typing import Final
 
 from microblog.model.errors import Refusal
 from microblog.model.jid import JID
 from microblog.runtime import Clock, Tasks
 from microblog.store.database import Database
 from microblog.usecases import holding
-from microblog.usecases.holding import Held, Hold
+from microblog.usecases.holding import Hold
 from microblog.wire import ns
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element, stamp, to_text
 from microblog.xmpp.dispatch import Extension, Spec
 from microblog.xmpp.router import Router
 from microblog.xmpp.sessions import Session
-
-NOBODIES_MAX: Final = 10_000
 
 
 class HeldMessages(Extension):
@@ -44,8 +38,6 @@ class HeldMessages(Extension):
         self._negative: set[JID] = set()
         # Accounts whose messages are being handed over; True if somebody came meanwhile.
         self._under_way: dict[JID, bool] = {}
-        # Addresses without account, the oldest first: since when, how many messages, of how many characters.
-        self._nobodies: OrderedDict[JID, tuple[float, int, int]] = OrderedDict()
 
     async def keep(self, message: Stanza) -> bool:
         """Keep a message that no session could take; False if it is not one to be kept, or there is no room."""
@@ -57,28 +49,13 @@ class HeldMessages(Extension):
         element.append(Element(ns.DELAY, "delay", {"from": self._router.domain, "stamp": when}, "Offline Storage"))
         text = to_text(element)
         try:
-            held = await self._database.write(holding.hold, Hold(account=account, stanza=text))
+            held = await self._database.write(holding.hold, Hold(account=account, sender=message.from_, stanza=text))
         except Refusal:
             return False
-        if held is Held.NOBODY:
-            return self._as_for_somebody(account, len(text))
-        if held is Held.KEPT and self._session(account) is not None:
+        if held and self._session(account) is not None:
             # They came while it was being written down.
             self._hand_over(account)
-        return held is Held.KEPT
-
-    def _as_for_somebody(self, address: JID, size: int) -> bool:
-        """Would there be room, if this were an account?"""
-        now = self._clock.monotonic()
-        began, count, characters = self._nobodies.get(address, (now, 0, 0))
-        if now - began >= timedelta(days=holding.DAYS).total_seconds():
-            began, count, characters = now, 0, 0
-        if holding.is_full(count + 1, characters + size):
-            return False
-        self._nobodies[address] = (began, count + 1, characters + size)
-        if len(self._nobodies) > NOBODIES_MAX:
-            self._nobodies.popitem(last=False)
-        return True
+        return held
 
     # presence
 

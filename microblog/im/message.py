@@ -4,9 +4,9 @@ What people say to the node itself, at the domain or at ``post@``, is for the ch
 message by one of its children (a pubsub notification to an account); what is left goes to people. To a full JID it goes
 to that session. To an account, ``chat`` and ``normal`` go to every available session whose priority is not negative; so
 does a ``headline``, which is dropped when there is none. When there is no such session, ``keep`` may take it until
-there is one (``held``). What is left is answered with ``service-unavailable``, so that nothing is lost in silence; all
-of it the same for an account without sessions and for no account at all, so that nobody learns who exists. An error is
-never answered.
+there is one (``held``), from those who may know of the account. What is left is answered with ``service-unavailable``,
+the same for an account without sessions and for no account at all, so that nothing is lost in silence and nobody learns
+who exists. An error is never answered.
 
 On the way in, a message loses what only this server may say in it (``microblog.wire.stamps``).
 """

@@ -1,12 +1,19 @@
-"""XEP-0160: messages to people who are not there are kept until they come, not too many and not for ever."""
+"""XEP-0160: messages to people who are not there are kept until they come, not too many and not for ever.
+
+They are kept for those who may know that there is such an account: who may know of its feed, whom its presence goes to
+or comes from, whose posts it follows. To anybody else it is as if there were none.
+"""
 
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum, auto
 from typing import Final
 
+from microblog.model.access import visible
+from microblog.model.account import Account
+from microblog.model.contact import Subscription
 from microblog.model.errors import ResourceConstraint
 from microblog.model.jid import JID
+from microblog.model.node import MICROBLOG
 from microblog.store.held import HeldMessage
 from microblog.store.transaction import Transaction
 
@@ -15,39 +22,45 @@ CHARACTERS_MAX: Final = 300_000  # of them together, so that a stream takes them
 DAYS: Final = 30
 
 
-class Held(Enum):
-    """What became of a message."""
-
-    KEPT = auto()
-    FULL = auto()
-    NOBODY = auto()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
     """``stanza``: the message as it is to be delivered."""
 
     account: JID
+    sender: JID
     stanza: str
 
 
-def hold(tx: Transaction, request: Hold) -> Held:
-    """Keep a message for somebody. Raises ResourceConstraint when the disk is full, whoever it is for."""
+def hold(tx: Transaction, request: Hold) -> bool:
+    """Keep a message for somebody; False if there is nobody, or no room. Raises ResourceConstraint for a full disk."""
+    account = tx.accounts.get(request.account.localpart)
+    if account is None or account.disabled or not _may_know(tx, account, request.sender.bare):
+        return False
+    count, characters = tx.held.size(account.key)
+    if count >= MESSAGES_MAX or characters + len(request.stanza) > CHARACTERS_MAX:
+        return False
     if tx.disk_low:
         raise ResourceConstraint("the server's disk is full")
-    account = tx.accounts.get(request.account.localpart)
-    if account is None or account.disabled:
-        return Held.NOBODY
-    count, characters = tx.held.size(account.key)
-    if is_full(count + 1, characters + len(request.stanza)):
-        return Held.FULL
     tx.held.add(account.key, request.stanza)
-    return Held.KEPT
+    return True
 
 
-def is_full(count: int, characters: int) -> bool:
-    """Is that more than is kept for one?"""
-    return count > MESSAGES_MAX or characters > CHARACTERS_MAX
+def _may_know(tx: Transaction, account: Account, sender: JID) -> bool:
+    """May they know that there is this account?"""
+    address = account.jid(tx.domain)
+    if sender in (address, JID("", tx.domain)):
+        return True
+    feed = tx.nodes.find(address, MICROBLOG)
+    if feed is not None and visible(feed.config, tx.affiliations.facts(feed, sender)):
+        return True
+    contact = tx.contacts.get(address, sender)
+    if contact is not None and (contact.subscription is not Subscription.NONE or contact.ask):
+        return True
+    link = tx.linked.find(sender, account.key)
+    if link is not None and link.confirmed:
+        return True
+    followed = tx.nodes.find(sender, MICROBLOG)
+    return followed is not None and tx.subscriptions.find(followed, address) is not None
 
 
 def waiting(tx: Transaction, account: JID) -> tuple[HeldMessage, ...]:

@@ -8,11 +8,16 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from microblog.model.account import derive_keys
-from microblog.model.item import Proof
+from microblog.model.item import Audience, Proof
 from microblog.model.jid import JID
+from microblog.model.node import MICROBLOG
+from microblog.model.subscription import SubscriptionState
 from microblog.store.database import Database
-from microblog.usecases import forgetting, holding, registering
-from microblog.wire import notification
+from microblog.store.transaction import Transaction
+from microblog.usecases import following, forgetting, holding, registering
+from microblog.wire import notification, ns
+from microblog.wire import stanza as stanzas
+from microblog.wire.xml import Element
 from tests.conftest import Time
 from tests.im.town import Client, Town
 from tests.xmltext import read
@@ -123,25 +128,99 @@ def test_what_says_that_it_is_to_be_kept_needs_no_body(town: Town) -> None:
     assert waiting(town) == 1
 
 
-@pytest.mark.parametrize("name", ["romeo", "nobody"])
-def test_nobody_learns_by_it_who_has_an_account(town: Town, name: str) -> None:
-    """Neither by one message nor by as many as are kept."""
-    for _ in range(holding.MESSAGES_MAX):
-        says(town, "Romeo?", f"{name}@montague.example")
-    town.world_receives()
-    says(town, "Romeo?", f"{name}@montague.example")
-    assert [element.get("type") for element in town.world_hears()] == ["error"]
+def settle_rosaline(town: Town, audience: Audience) -> None:
+    """Somebody whose feed is not for everybody."""
+    town.database.run(registering.create_account, "rosaline", (), audience=audience)
 
 
-@pytest.mark.parametrize("name", ["romeo", "nobody"])
-def test_nor_by_as_much_as_is_kept(town: Town, name: str) -> None:
+def rosaline_has(town: Town) -> int:
+    return len(town.database.run(holding.waiting, JID("rosaline", "montague.example")))
+
+
+@pytest.mark.parametrize("audience", [Audience.FOLLOWERS, Audience.LOCAL])
+@pytest.mark.parametrize(
+    "from_", ["juliet@capulet.example/balcony", "romeo@montague.example/orchard", "capulet.example"]
+)
+def test_whoever_may_not_know_of_an_account_does_not_learn_of_it(town: Town, audience: Audience, from_: str) -> None:
+    settle_rosaline(town, audience)
+    may_know = audience is Audience.LOCAL and "montague" in from_
+    for name in ("rosaline", "nobody"):
+        town.inject(f"<message from='{from_}' to='{name}@montague.example' type='chat'><body>Hist!</body></message>")
+    assert rosaline_has(town) == may_know
+    if "capulet" in from_:
+        answers = [element.replaced(**{"from": "*"}) for element in town.world_hears()]
+        assert len(answers) == 2 and answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("state", ["from", "to", "both"])
+def test_who_has_to_do_with_an_account_is_heard_later(town: Town, state: str) -> None:
+    settle_rosaline(town, Audience.FOLLOWERS)
+    town.makes_contact("rosaline", "juliet@capulet.example", state)
+    says(town, "Rosaline!", "rosaline@montague.example")
+    assert rosaline_has(town) == 1
+
+
+def test_whom_the_account_asked_is_heard_later_and_who_only_asks_is_not(town: Town) -> None:
+    settle_rosaline(town, Audience.FOLLOWERS)
+    town.inject("<presence from='juliet@capulet.example' to='rosaline@montague.example' type='subscribe'/>")
+    says(town, "Rosaline!", "rosaline@montague.example")
+    assert rosaline_has(town) == 0
+    rosaline = town.login("rosaline", "garden")
+    rosaline.sends("<presence type='subscribe' to='juliet@capulet.example'/>")
+    rosaline.leaves()
+    says(town, "Rosaline!", "rosaline@montague.example")
+    assert rosaline_has(town) == 1
+
+
+def test_whom_the_account_follows_is_heard_later(town: Town) -> None:
+    settle_rosaline(town, Audience.FOLLOWERS)
+
+    def follow(tx: Transaction) -> None:
+        account = JID("rosaline", "montague.example")
+        juliet = JID.parse("juliet@capulet.example")
+        following.record_subscribe(
+            tx,
+            following.Follow(account=account, service=juliet, node=MICROBLOG, state=SubscriptionState.SUBSCRIBED),
+        )
+
+    town.database.run(follow)
+    says(town, "Rosaline!", "rosaline@montague.example")
+    assert rosaline_has(town) == 1
+
+
+def test_an_accounts_own_address_elsewhere_is_heard_later(town: Town) -> None:
+    settle_rosaline(town, Audience.FOLLOWERS)
+
+    def ask(tx: Transaction) -> int:
+        account = tx.accounts.get("rosaline")
+        assert account is not None
+        tx.linked.add(JID.parse("juliet@capulet.example"), account.key, asked_there=True)
+        return account.key
+
+    key = town.database.run(ask)
+    says(town, "Rosaline!", "rosaline@montague.example")
+    assert rosaline_has(town) == 0
+    town.database.run(lambda tx: tx.linked.confirm(JID.parse("juliet@capulet.example"), key))
+    says(town, "Rosaline!", "rosaline@montague.example")
+    assert rosaline_has(town) == 1
+
+
+def test_what_the_node_says_is_heard_later(town: Town) -> None:
+    settle_rosaline(town, Audience.LOCAL)
+    host = JID("", "montague.example")
+    body = Element(ns.CLIENT, "body", {}, "Somebody says to be you.")
+    town.router.send(stanzas.message("chat", host, JID("rosaline", "montague.example"), body))
+    assert rosaline_has(town) == 1
+
+
+def test_what_is_too_much_comes_back(town: Town) -> None:
     long = "o" * (holding.CHARACTERS_MAX // 3)
     for _ in range(2):
-        says(town, long, f"{name}@montague.example")
+        says(town, long)
     town.world_receives()
-    says(town, long, f"{name}@montague.example")
+    says(town, long)
     assert [element.get("type") for element in town.world_hears()] == ["error"]
-    says(town, "Romeo?", f"{name}@montague.example")
+    says(town, "Romeo?")
     town.world_receives()
 
 
@@ -164,15 +243,6 @@ def test_what_nobody_comes_for_is_forgotten(town: Town, time: Time) -> None:
     time.advance(1)
     town.database.run(forgetting.forget)
     assert waiting(town) == 0
-
-
-def test_what_is_said_to_an_address_without_account_counts_no_more_after_that_time(town: Town, time: Time) -> None:
-    for _ in range(holding.MESSAGES_MAX + 1):
-        says(town, "Romeo?", "nobody@montague.example")
-    assert len(town.world_hears()) == 1
-    time.advance(timedelta(days=holding.DAYS).total_seconds())
-    says(town, "Romeo?", "nobody@montague.example")
-    town.world_receives()
 
 
 def test_a_message_that_comes_while_they_come_is_not_left_behind(town: Town) -> None:
@@ -206,11 +276,11 @@ def test_an_account_that_is_removed_leaves_nothing(town: Town) -> None:
         assert tx.connection.exec_driver_sql("SELECT count(*) FROM held_messages").scalar() == 0
 
 
-def test_an_account_that_is_disabled_gets_nothing_and_nobody_sees_that(town: Town) -> None:
+def test_an_account_that_is_disabled_gets_nothing(town: Town) -> None:
     town.database.run(registering.create_account, "admin", derive_keys("secret"), admin=True)
     town.database.run(registering.disable, "romeo")
     says(town, "Romeo!")
-    town.world_receives()
+    assert [element.get("type") for element in town.world_hears()] == ["error"]
     assert waiting(town) == 0
 
 
