@@ -14,6 +14,8 @@ from microblog.model.errors import ItemNotFound, NotAcceptable
 from microblog.model.item import Audience
 from microblog.model.node import MICROBLOG, Node
 from microblog.store.transaction import Transaction
+from microblog.usecases import listing
+from microblog.usecases.following import PUBLIC_LISTS
 
 LINES_MAX: Final = 50
 LANGUAGE: Final = "lang"
@@ -38,7 +40,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     # How many posts are shown at once.
     "limit": Setting(default="10", most=LINES_MAX),
     # Whether others may see whom one follows (XEP-0465).
-    "public-lists": Setting(default="off", choices=("on", "off")),
+    PUBLIC_LISTS: Setting(default="off", choices=("on", "off")),
 }
 _ALSO: Final = {"friends": "followers", "yes": "on", "no": "off"}
 
@@ -75,6 +77,7 @@ def change(tx: Transaction, request: Set) -> str:
         return _set_audience(tx, request.account, value)
     if value in ("", "default", setting.default):
         tx.preferences.remove(request.account.key, request.name)
+        _changed(tx, request.account, request.name, setting.default)
         return setting.default
     choices = request.languages if request.name == LANGUAGE else setting.choices
     if setting.most:
@@ -84,7 +87,14 @@ def change(tx: Transaction, request: Set) -> str:
     elif value not in choices:
         raise NotAcceptable(f"{request.name} is one of {', '.join(choices)}")
     tx.preferences.set(request.account.key, request.name, value)
+    _changed(tx, request.account, request.name, value)
     return value
+
+
+def _changed(tx: Transaction, account: Account, name: str, value: str) -> None:
+    """What is so from now on is so for what there is already."""
+    if name == PUBLIC_LISTS:
+        listing.publish_all(tx, account.jid(tx.domain), value == "on")
 
 
 def _set_audience(tx: Transaction, account: Account, value: str) -> str:

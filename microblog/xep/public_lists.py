@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from microblog.model.errors import BadRequest, FeatureNotImplemented, InvalidJID, ItemNotFound, JIDMalformed
+from microblog.model.errors import BadRequest, FeatureNotImplemented, Forbidden, InvalidJID, ItemNotFound, JIDMalformed
 from microblog.model.jid import JID
 from microblog.store.database import Database
 from microblog.usecases import listing
@@ -28,37 +28,17 @@ PAGE_MAX: Final = 1000
 
 
 class PublicLists(Extension):
-    """Answers for the nodes of public subscriptions, and subscribes for clients that ask their account to."""
+    """Subscribes for clients that ask their account to. ``xep.pubsub`` answers for the nodes, by ``items``."""
 
     specs = (Spec(465, "0.1.1", "partial"), Spec(376, "0.1.1", "partial"))
     account_features = (ns.PUBLIC_SUBSCRIPTIONS, ns.ACCOUNT_MANAGEMENT)
 
-    def __init__(self, database: Database, follows: Follows) -> None:
-        self._database = database
+    def __init__(self, follows: Follows) -> None:
         self._follows = follows
 
     def routes(self) -> Iterable[Route]:
         """Requests of our clients to their own accounts."""
-        yield Route.set(ns.ACCOUNT_MANAGEMENT, "pam", self.manage, at=At.ACCOUNT)
-
-    @staticmethod
-    def claims(node: str) -> bool:
-        """Is that a node of public subscriptions? Nobody publishes, configures or removes those (§5)."""
-        return node == ns.PUBLIC_FOLLOWS or node.startswith(ns.PUBLIC_FOLLOWERS)
-
-    async def items(self, request: Stanza, asked: Items) -> Element:
-        """A list (§4.2, §4.4). Raises ItemNotFound."""
-        service, asker = request.to.bare, request.from_
-        if asked.node == ns.PUBLIC_FOLLOWS:
-            nodes = await self._database.read(listing.public_follows, PublicFollows(account=service, asker=asker))
-            entries = [("subscription", {"node": node.name, "jid": str(node.service)}) for node in nodes]
-        else:
-            node = asked.node.removeprefix(ns.PUBLIC_FOLLOWERS)
-            wanted = PublicFollowers(service=service, node=node, asker=asker)
-            people = await self._database.read(listing.public_followers, wanted)
-            entries = [("subscriber", {"jid": str(jid)}) for jid in people]
-        items = {_id(attributes): Element(ns.PUBLIC_SUBSCRIPTIONS, name, attributes) for name, attributes in entries}
-        return _page(asked, items)
+        yield Route.set(ns.ACCOUNT_MANAGEMENT, "pam", self.manage, at=At.ACCOUNT, waits=True)
 
     async def manage(self, request: Stanza) -> None:
         """XEP-0376 §4.2, §4.3: subscribe or unsubscribe, here or elsewhere, by one's own account."""
@@ -84,6 +64,33 @@ class PublicLists(Extension):
                 await self._follows.unfollow(account, service, node=node)
             return
         raise FeatureNotImplemented("subscribe and unsubscribe only")
+
+
+def claims(node: str) -> bool:
+    """Is that a node of public subscriptions? Nobody publishes, configures or removes those (§5)."""
+    return node == ns.PUBLIC_FOLLOWS or node.startswith(ns.PUBLIC_FOLLOWERS)
+
+
+async def items(database: Database, request: Stanza, asked: Items) -> Element:
+    """A list (§4.2, §4.4). Raises ItemNotFound."""
+    service, asker = request.to.bare, request.from_
+    if asked.node == ns.PUBLIC_FOLLOWS:
+        nodes = await database.read(listing.public_follows, PublicFollows(account=service, asker=asker))
+        entries = [("subscription", {"node": node.name, "jid": str(node.service)}) for node in nodes]
+    else:
+        node = asked.node.removeprefix(ns.PUBLIC_FOLLOWERS)
+        people = await database.read(listing.public_followers, PublicFollowers(service=service, node=node, asker=asker))
+        entries = [("subscriber", {"jid": str(jid)}) for jid in people]
+    found = {_id(attributes): Element(ns.PUBLIC_SUBSCRIPTIONS, name, attributes) for name, attributes in entries}
+    return _page(asked, found)
+
+
+def check(request: Stanza, verb: str) -> None:
+    """May that be asked of such a node? Raises Forbidden (§5), FeatureNotImplemented."""
+    if verb == "subscribe":
+        raise FeatureNotImplemented("these lists are only read")
+    if (request.type, verb) != ("get", "items"):
+        raise Forbidden("this list is made by the service")
 
 
 def _id(attributes: dict[str, str]) -> str:

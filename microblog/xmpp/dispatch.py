@@ -48,23 +48,27 @@ class PassOn(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A request this server answers."""
+    """A request this server answers.
+
+    ``waits``: for somebody elsewhere, perhaps; whatever else the asker sends is not to wait with it.
+    """
 
     type: str
     uri: str
     name: str
     function: IqFunction
     at: At
+    waits: bool = False
 
     @staticmethod
-    def get(uri: str, name: str, function: IqFunction, *, at: At) -> "Route":
+    def get(uri: str, name: str, function: IqFunction, *, at: At, waits: bool = False) -> "Route":
         """A route for iq get."""
-        return Route("get", uri, name, function, at)
+        return Route("get", uri, name, function, at, waits)
 
     @staticmethod
-    def set(uri: str, name: str, function: IqFunction, *, at: At) -> "Route":
+    def set(uri: str, name: str, function: IqFunction, *, at: At, waits: bool = False) -> "Route":
         """A route for iq set."""
-        return Route("set", uri, name, function, at)
+        return Route("set", uri, name, function, at, waits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,7 @@ class Dispatch:
         self._clock = clock
         self._iq_seconds = iq_seconds
         self._routes: dict[tuple[At, str, str, str], IqFunction] = {}
+        self._waiting: set[tuple[At, str, str, str]] = set()
         self._messages: dict[tuple[str, str], MessageRoute] = {}
         self._pending: dict[str, tuple[JID, Deferred[Stanza]]] = {}
 
@@ -139,6 +144,8 @@ class Dispatch:
                     if key in self._routes:
                         raise ValueError(f"two routes for {key}")
                     self._routes[key] = route.function
+                    if route.waits:
+                        self._waiting.add(key)
             for message in extension.messages():
                 if (message.uri, message.name) in self._messages:
                     raise ValueError(f"two routes for messages with {message.uri} {message.name}")
@@ -165,6 +172,11 @@ class Dispatch:
         """The function that answers a request to that kind of addressee."""
         payload = request.payload
         return None if payload is None else self._routes.get((at, request.type, payload.uri, payload.name))
+
+    def waits(self, request: Stanza, at: At) -> bool:
+        """May it wait for somebody elsewhere?"""
+        payload = request.payload
+        return payload is not None and (at, request.type, payload.uri, payload.name) in self._waiting
 
     async def answer(self, request: Stanza, at: At) -> Stanza:
         """The reply to an IQ request."""

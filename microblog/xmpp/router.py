@@ -210,7 +210,14 @@ class Router:
             else:
                 session.send(iq)
             return
-        self.send(await self.dispatch.answer(iq, At.ACCOUNT if iq.to.localpart else At.HOST))
+        at = At.ACCOUNT if iq.to.localpart else At.HOST
+        if self.dispatch.waits(iq, at):
+            self._tasks.spawn(self._answer(iq, at), "request that waits")
+        else:
+            await self._answer(iq, at)
+
+    async def _answer(self, request: Stanza, at: At) -> None:
+        self.send(await self.dispatch.answer(request, at))
 
     async def _ask_elsewhere(self, request: Stanza, function: IqFunction) -> None:
         try:
