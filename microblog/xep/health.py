@@ -44,7 +44,7 @@ class FollowHealth:
 
     def start(self) -> None:
         """Look after what is followed from now on."""
-        self._tasks.spawn(self._adopt(), "follow health")
+        self._tasks.spawn(self._begin(), "follow health")
         self._timer = self._clock.every(SWEEP_SECONDS, self._start_sweep)
 
     def stop(self) -> None:
@@ -52,8 +52,9 @@ class FollowHealth:
         if self._timer is not None:
             self._timer.stop()
 
-    async def _adopt(self) -> None:
+    async def _begin(self) -> None:
         await self._database.write(tending.adopt)
+        self._start_sweep()
 
     def _start_sweep(self) -> None:
         if not self._sweeping:
