@@ -19,33 +19,56 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.names.client import createResolver
 
+from microblog.commands.administration import AdministrationForms, AdministrationWords
+from microblog.commands.command import Table, Words
+from microblog.commands.following import FollowingWords
+from microblog.commands.help import Help
+from microblog.commands.known import Known
+from microblog.commands.people import PeopleWords
+from microblog.commands.posting import Posting, PostingWords
+from microblog.commands.profile import ProfileWords
 from microblog.config import Config, Endpoint
+from microblog.im.held import HeldMessages
 from microblog.im.message import Messages
 from microblog.im.presence import Presence
 from microblog.im.roster import Roster, Rosters
 from microblog.model.account import ScramKeys, derive_keys
 from microblog.model.errors import Refusal
+from microblog.model.event import Event
+from microblog.model.jid import JID
 from microblog.runtime import Clock, Tasks
 from microblog.store import migrate
 from microblog.store.database import Database, open_database
 from microblog.terminal import sentence
-from microblog.usecases import following, forgetting, noticing, registering
+from microblog.usecases import expiring, following, forgetting, noticing, registering
+from microblog.wire import pubsub
+from microblog.xep.administration import Administration
 from microblog.xep.approval import Approval
+from microblog.xep.avatar import Avatars
 from microblog.xep.caps import Capabilities
+from microblog.xep.chat import Chat
+from microblog.xep.chatlines import ChatLines
+from microblog.xep.commands import Commands
 from microblog.xep.disco import Disco
 from microblog.xep.following import Following
+from microblog.xep.health import FollowHealth
+from microblog.xep.importing import FollowImporter
 from microblog.xep.last import Last
-from microblog.xep.microblog import Microblog
+from microblog.xep.microblog import Microblog, Prepared, prepare
 from microblog.xep.notifications import Notifications
 from microblog.xep.outbox import Outbox
 from microblog.xep.outside import Outside
+from microblog.xep.people import People
 from microblog.xep.pep import PersonalEventing
 from microblog.xep.ping import Ping
+from microblog.xep.public_lists import PublicLists
 from microblog.xep.pubsub import Pubsub
 from microblog.xep.rates import PersonalRates
 from microblog.xep.readers import Readers
 from microblog.xep.registration import Enrolment, Registration
 from microblog.xep.time import Time
+from microblog.xep.timelines import Timelines
+from microblog.xep.vcard import RemoteProfiles, VCards
 from microblog.xep.version import Version
 from microblog.xmpp.c2s import Clients
 from microblog.xmpp.dialback import Keys
@@ -62,6 +85,7 @@ from microblog.xmpp.tls import Certificates
 CERTIFICATE_LOOK_SECONDS = 60
 FOLLOWED_LOOK_SECONDS = 300
 FORGET_SECONDS = 3600
+EXPIRE_SECONDS = 30
 # The writer's thread comes back from each flush wanting the interpreter, which the reactor's thread by default gives
 # up only after 5 ms: ten times what the flush took. Measured with benchmarks/micro_publish.py.
 THREAD_SWITCH_SECONDS = 0.0002
@@ -192,18 +216,38 @@ class Node(Service):
 
         # pubsub
         self.outbox = Outbox(database, self.servers, clock, tasks, dialback_suffices=config.s2s.dialback == "always")
+        wake = self.outbox.wake
         self.servers.on_contact.append(self.outbox.contact)
         disco = Disco(database)
         capabilities = Capabilities(router.request, lambda: disco.caps)
         readers = Readers(self.sessions, database, clock, tasks)
-        notifications = Notifications(readers, rosters, database, clock, tasks, self.outbox.wake)
+        notifications = Notifications(readers, rosters, database, clock, tasks, wake)
         approval = Approval(self.sessions, database, tasks)
         eventing = PersonalEventing(router, database, rosters, capabilities, readers, tasks)
-        database.listeners += (notifications.hear, approval.hear)
-        presence.listeners += (readers, eventing, approval)
-        messages.error_listeners.append(eventing.bounced)
-
+        timelines = Timelines(readers, database, clock, tasks)
         rates = PersonalRates(clock, limits)
+        following = Following(router, database, readers, rates, clock, tasks)
+        self.health = FollowHealth(router, database, following.follows, clock, tasks)
+
+        # people, and what they say to the node
+        people = People(database, domain, dialback_suffices=config.s2s.dialback == "always")
+        self.lines = ChatLines(self.sessions, readers, database, clock, tasks, wake)
+        registration = Registration(database, login.derive, self.sessions, presence, clock)
+        administration = Administration(database, login.derive, self.sessions, registration.cancel, clock)
+        help_ = Help(self.lines.set_delivery)
+        words = Table((*self._words(following, rates), AdministrationWords(database, administration), help_))
+        help_.table = words
+        chat = Chat(router, database, clock, tasks, people, words, help_, self.lines.began)
+        forms = Table((AdministrationForms(database, administration),))
+        held = HeldMessages(router, database, clock, tasks)
+        avatars = Avatars(database, presence, self.sessions, tasks)
+
+        messages.node, messages.keep, presence.stamp = chat.take, held.keep, avatars.stamp
+        messages.error_listeners.append(eventing.bounced)
+        presence.listeners += (readers, eventing, approval, self.lines, held)
+        self._listeners = (notifications.hear, approval.hear, timelines.hear, self.lines.hear, avatars.hear)
+        database.listeners += self._listeners
+
         roster = Roster(database, self.sessions, rosters, presence)
         self.extensions: Sequence[Extension] = (
             disco,
@@ -213,12 +257,20 @@ class Node(Service):
             Time(clock),
             Last(clock),
             roster,
-            Registration(database, login.derive, self.sessions, presence, clock),
-            Pubsub(router, database, readers, rates, clock),
+            held,
+            registration,
+            Pubsub(router, database, readers, rates, clock, people, config.border.border),
             eventing,
             approval,
-            Following(router, database, readers, rates, clock, tasks),
+            following,
+            timelines,
+            PublicLists(following.follows),
             Microblog(),
+            chat,
+            Commands(domain, words, forms, people, Known(database), clock),
+            administration,
+            VCards(database, people),
+            avatars,
         )
         disco.extensions = self.extensions
         dispatch.install(self.extensions)
@@ -239,9 +291,35 @@ class Node(Service):
 
         # the command line
         database.run(noticing.forget)
-        self.outside = Outside(
-            database, self.clients, self.sessions, rosters, notifications.hear, self.outbox.wake, clock, tasks
+        self.outside = Outside(database, self.clients, self.sessions, rosters, self._heard_outside, wake, clock, tasks)
+
+    def _words(self, following: Following, rates: PersonalRates) -> Sequence[Words]:
+        """What people can say to the node, for administrators more."""
+        config, database, router = self.config, self.database, self.router
+
+        def prepared(service: JID, request: pubsub.Publish) -> Prepared:
+            return prepare(service, request, config.limits.post_max_characters, border=config.border.border)
+
+        posting = Posting(database, self.clock.now, prepared, rates.post)
+        return (
+            PostingWords(database, posting),
+            FollowingWords(
+                database, following.follows, FollowImporter(database, following.follows, self.clock, self.tasks)
+            ),
+            ProfileWords(database, RemoteProfiles(router, self.clock), self.servers.proof),
+            PeopleWords(
+                database,
+                router.send,
+                self.outbox.wake,
+                rates.invite,
+                invites=config.accounts.registration != "closed",
+                enrol_domains=config.accounts.enrol_domains,
+            ),
         )
+
+    def _heard_outside(self, event: Event) -> None:
+        for listener in self._listeners:
+            listener(event)
 
     def _listen(self, endpoint: Endpoint, factory: Factory) -> None:
         self._ports.append(self._reactor.listenTCP(endpoint.port, factory, interface=endpoint.host, backlog=1024))
@@ -257,10 +335,13 @@ class Node(Service):
         self.database.start(self._reactor)
         self.tasks.spawn(self.outbox.start(), "outbox")
         self.outside.start()
+        self.lines.start()
+        self.health.start()
         self._ask_followed()
         self._followed_look = self.clock.every(FOLLOWED_LOOK_SECONDS, self._ask_followed)
         self._start_forgetting()
         self._forgetting = self.clock.every(FORGET_SECONDS, self._start_forgetting)
+        self._expiring = self.clock.every(EXPIRE_SECONDS, lambda: self.tasks.spawn(self._expire(), "expiring"))
         self._certificate_look = self.clock.every(CERTIFICATE_LOOK_SECONDS, self._look_at_certificate)
         self._certificate_seen = self._certificate_stamp()
 
@@ -294,6 +375,14 @@ class Node(Service):
                     days=forgetting.DAYS,
                 )
 
+    async def _expire(self) -> None:
+        more = True
+        while more:
+            try:
+                more = (await self.database.write(expiring.expire)).more
+            except Refusal:
+                return
+
     # certificate renewal
 
     def reload(self) -> None:
@@ -320,6 +409,9 @@ class Node(Service):
         self._certificate_look.stop()
         self._followed_look.stop()
         self._forgetting.stop()
+        self._expiring.stop()
+        self.lines.stop()
+        self.health.stop()
         self.outside.stop()
         self._close_ports()
         self.outbox.stop()
