@@ -12,11 +12,12 @@ Nobody learns here who has an account: a subscription request to nobody is dropp
 answer (§3.1.3), and a probe of nobody is refused, as one by somebody without subscription (§4.3.2).
 
 Listeners hear of every change that extensions live by; a remote contact's presence also while its account has no
-session, since the account's nodes then still have followers.
+session, since the account's nodes then still have followers. What an extension has to say in everybody's presence it
+writes into it before it goes anywhere (``stamp``).
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Protocol
 
 from microblog.im.roster import ContactList, Rosters
@@ -66,6 +67,7 @@ class Presence:
         self._database = database
         self.rosters = rosters
         self.listeners: list[PresenceListener] = []
+        self.stamp: Callable[[Stanza], Awaitable[Stanza]] | None = None
 
     # from our sessions
 
@@ -74,7 +76,7 @@ class Presence:
         stanza = without_false_stamps(stanza, self._router.domain)
         try:
             if stanza.type == "available":
-                await self._available(session, stanza)
+                await self._available(session, await self._stamped(stanza))
             elif stanza.type == "unavailable":
                 was_available = session.available
                 await self._unavailable(session, stanza)
@@ -96,12 +98,16 @@ class Presence:
                 if stanza.to not in session.directed and len(session.directed) >= DIRECTED_MAX:
                     raise ResourceConstraint("too many addressees of directed presence")
                 session.directed.add(stanza.to)
+                stanza = await self._stamped(stanza)
             elif stanza.type == "unavailable":
                 session.directed.discard(stanza.to)
         except Refusal as refusal:
             session.send(stanza.error(refusal))
         else:
             await self._router.route(stanza)
+
+    async def _stamped(self, stanza: Stanza) -> Stanza:
+        return stanza if self.stamp is None else await self.stamp(stanza)
 
     async def gone(self, session: Session) -> None:
         """A session's stream has ended: whoever saw it available hears that it is not (§4.5.1)."""

@@ -69,6 +69,12 @@ def read_temp(card: Element) -> Profile:
     return Profile(nickname=nickname, bio=bio, properties=tuple(properties), others=tuple(others), avatar=avatar)
 
 
+def without_photo(card: Element) -> Element:
+    """A vcard-temp for those who do not want its picture."""
+    children = (child for child in card.elements() if not child.is_(ns.VCARD_TEMP, "PHOTO"))
+    return Element(card.uri, card.name, {}, *children)
+
+
 def set_temp(before: Profile, said: Profile) -> Profile:
     """The profile after a vcard-temp was set that says this: what only vCard 4 can say stays."""
     return replace(said, others=said.others + tuple(other for other in before.others if other[0] != TEMP))
@@ -265,7 +271,7 @@ class Nodes:
         if element is None:
             return before
         if node == NICK and element.is_(ns.NICK, "nick"):
-            return replace(before, nickname=_line(element.text))
+            return replace(before, nickname=read_nick(element))
         if node == VCARD4 and element.is_(ns.VCARD4_XML, "vcard"):
             return set_card(before, read_card(element))
         if node == AVATAR_METADATA and element.is_(ns.AVATAR_METADATA, "metadata"):
@@ -290,6 +296,11 @@ def _with_avatar(metadata: Element, before: Profile, data: Callable[[str], str |
 def write_nick(nickname: str) -> Element:
     """XEP-0172 §3."""
     return Element(ns.NICK, "nick", {}, nickname)
+
+
+def read_nick(element: Element) -> str:
+    """The nickname."""
+    return _line(element.text)
 
 
 def write_data(avatar: Avatar) -> Element:
