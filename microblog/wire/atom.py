@@ -511,8 +511,8 @@ def _quoting(draft: Draft, styled: markup.Styled, original: Element) -> Iterator
     words = entry.text if entry is not None else ""
     name = draft.via.author_name or str(draft.via.author)
     lines = "\n".join(f"> {line}" for line in f"{name}: {words}".split("\n"))
-    quoted = Element(ns.XHTML, "blockquote", None, *markup.paragraphs(f"{name}: {words}"))
-    own = list(markup.paragraphs(styled.text)) if styled.xhtml is None else styled.xhtml.children
+    quoted = Element(ns.XHTML, "blockquote", None, *html.paragraphs(f"{name}: {words}"))
+    own = list(html.paragraphs(styled.text)) if styled.xhtml is None else styled.xhtml.children
     yield _construct("title", clean(draft.warning) if draft.warning else shortened(styled.text))
     yield from _content(f"{lines}\n\n{styled.text}", Element(ns.XHTML, "div", None, quoted, *own))
 

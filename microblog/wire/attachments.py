@@ -38,7 +38,7 @@ class Summary:
 
 
 def check_attachments(payload: Element | None, item_id: str | None, publisher: JID) -> None:
-    """§4.2.3: everybody speaks for themselves, in an item that is named after them. Raises BadRequest."""
+    """§4.5: everybody speaks for themselves, in an item that is named after them. Raises BadRequest."""
     if payload is None or not payload.is_(ns.ATTACHMENTS, "attachments"):
         raise BadRequest("an <attachments/> element is expected here")
     if item_id != str(publisher.bare):
@@ -92,7 +92,7 @@ def write_attachments(attached: Attached, when: datetime, *, before: Element | N
 
 
 def write_summary(summary: Summary) -> Element:
-    """§4.2.5: an item of the summary node; a count of one is not said (§4.4.2)."""
+    """§4.6: an item of the summary node; a count of one is not said (§4.8.2)."""
     element = Element(ns.ATTACHMENTS_SUMMARY, "summary")
     if summary.noticed:
         element.append(Element(ns.ATTACHMENTS_SUMMARY, "noticed", {"count": str(summary.noticed)}))

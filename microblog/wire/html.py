@@ -3,9 +3,13 @@
 What is allowed is a list of elements, attributes and kinds of address; nh3 reads markup as browsers do and writes what
 is on the list, so that what comes out is read the same by whoever reads it next. XHTML goes the same way: what is
 harmless in XML may be something else to a browser that is given it as HTML.
+
+Browsers repair what is not closed, and a few thousand tags can be made to grow into millions: markup of which that
+cannot be excluded, or which is nested deeper than anybody writes, is read as plain text.
 """
 
 import re
+from collections.abc import Iterator
 from html import unescape
 from typing import Final
 from urllib.parse import urlsplit
@@ -24,14 +28,25 @@ BLOCKS: Final = frozenset(
 SCHEMES: Final = frozenset(
     ("http", "https", "xmpp", "mailto", "tel", "sms", "sip", "sips", "geo", "urn", "tag", "cid", "magnet", "aesgcm")
 )
-_TAGS: Final = (
+_ALLOWED_TAGS: Final = (
     "a abbr b blockquote br caption cite code dd del dfn div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 hr i img ins "
     "kbd li mark ol p pre q s samp small span strike strong sub sup table tbody td tfoot th thead tr tt u ul var"
 )
+TAGS_MAX: Final = 3000
+DEPTH_MAX: Final = 32
+# Opened again in each block that follows, until they are closed; and in what they cannot be closed from outside.
+_FORMATTING_TAGS: Final = "a b big code em font i nobr s small strike strong tt u"
+_SCOPE_TAGS: Final = (
+    "table caption td th tr select option button object applet marquee template svg math script style title textarea "
+    "xmp iframe noembed noframes noscript plaintext frameset html body head form"
+)
+_FORMATTING: Final = frozenset(_FORMATTING_TAGS.split())
+_SCOPES: Final = frozenset(_SCOPE_TAGS.split())
+_REPAIRS_MAX: Final = 20_000
 _VOID: Final = ("br", "hr", "img")
 _HIDDEN: Final = frozenset(("script", "style", "template", "title", "head", "noscript", "iframe", "svg", "math"))
 _CLEANER: Final = nh3.Cleaner(
-    tags=set(_TAGS.split()),
+    tags=set(_ALLOWED_TAGS.split()),
     clean_content_tags=set(_HIDDEN),
     attributes={
         "a": {"href", "title"},
@@ -62,17 +77,58 @@ def is_safe_address(href: str) -> bool:
 
 def sanitised(markup: str) -> Element | None:
     """HTML as a harmless XHTML ``<div/>``; None if nothing is left."""
+    found = None if _is_costly(markup) else _cleaned(markup)
+    if found is None:
+        found = Element(ns.XHTML, "div", None, *paragraphs(clean(html_to_text(markup))))
+    return found if found.children else None
+
+
+def _is_costly(markup: str) -> bool:
+    tags = _TAG.findall(markup)
+    if len(tags) > TAGS_MAX:
+        return True
+    starts = re.findall("<[A-Za-z]+", markup)
+    formatting = sum(start[1:].lower() in _FORMATTING for start in starts)
+    if formatting * len(starts) <= _REPAIRS_MAX:
+        return False
+    if len(starts) > TAGS_MAX or len(tags) != markup.count("<"):
+        return True
+    # Every tag is plain to see, so what is closed is closed.
+    open_ = most = 0
+    for closing, name, _ in tags:
+        name = name.lower()
+        if name in _SCOPES:
+            return True
+        if name in _FORMATTING:
+            open_ = max(open_ - 1, 0) if closing else open_ + 1
+            most = max(most, open_)
+    return most * len(starts) > _REPAIRS_MAX
+
+
+def _cleaned(markup: str) -> Element | None:
     kept = clean(_CLEANER.clean(markup)).replace("&nbsp;", "&#160;")
-    if not kept.strip():
+    if len(kept) > 4 * len(markup) + 4096:
         return None
     closed = _OPEN_VOID.sub(r"<\1\2/>", kept)
     try:
         found = parse(f"<div xmlns='{ns.XHTML}'>{closed}</div>")
     except ValueError:
         return None
+    level, depth = [found], 0
+    while level and depth < DEPTH_MAX:
+        for element in level:
+            element.children = [child for child in element.children if not _is_empty(child)]
+        level, depth = [child for element in level for child in element.elements()], depth + 1
+    if level:
+        return None
     only = found.first()
     # What was a div already need not be one twice.
     return only if only is not None and only.name == "div" and len(found.children) == 1 else found
+
+
+def _is_empty(child: Element | str) -> bool:
+    """A picture without an address, or nothing at all."""
+    return not child if isinstance(child, str) else child.name == "img" and "src" not in child.attributes
 
 
 def sanitised_xhtml(element: Element) -> Element | None:
@@ -97,6 +153,21 @@ def _write_html(element: Element, out: list[str]) -> None:
             out.append(escape_text(child))
     if element.name not in _VOID:
         out.append(f"</{element.name}>")
+
+
+def paragraphs(text: str) -> Iterator[Element]:
+    """Plain text as XHTML."""
+    for paragraph in text.split("\n\n"):
+        lines = [line for line in paragraph.split("\n") if line]
+        if lines:
+            yield Element(ns.XHTML, "p", None, *_broken(lines))
+
+
+def _broken(lines: list[str]) -> Iterator[Element | str]:
+    for number, line in enumerate(lines):
+        if number:
+            yield Element(ns.XHTML, "br")
+        yield line
 
 
 def xhtml_to_text(element: Element) -> str:

@@ -6,6 +6,7 @@ somebody of the author's own domain, ``@name@domain`` of anybody, ``#word`` a ta
 written, so whoever shows no XHTML reads what the author typed.
 """
 
+import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ _NAME_MAX_CHARACTERS: Final = 1023
 _QUOTES_DEEP: Final = 8
 _SPANS: Final = {"*": "strong", "_": "em", "~": "del", "`": "code"}
 _FENCE: Final = "```"
+# An address, and what is asked of it (RFC 5122).
+_XMPP: Final = re.compile(r"""([^\s<>"'`|\\^{}:?]+)(?:\?[^\s<>"'`|\\^{}]*)?""")
 # What joins the letters of a word in some scripts.
 _JOINERS: Final = "\u200c\u200d\u00b7"
 
@@ -43,11 +46,8 @@ def _linkifier() -> Any:
 
 def _xmpp_length(_: Any, text: str, position: int) -> int:
     """How much of the text behind ``xmpp:`` belongs to the address."""
-    end = position
-    while end < len(text) and text[end] > " " and text[end] not in "<>\"`'|\\^{}":
-        end += 1
-    found = text[position:end].rstrip(".,:;!?)")
-    return len(found) if "." in found or "@" in found else 0
+    found = _XMPP.match(text, position)
+    return 0 if found is None or not ("." in found[1] or "@" in found[1]) else len(found[0].rstrip(".,:;!?)"))
 
 
 _LINKS: Final = _linkifier()
@@ -89,14 +89,6 @@ def style(text: str, domain: str) -> Styled:
 
 def _xhtml(name: str, *children: Element | str, **attributes: str) -> Element:
     return Element(ns.XHTML, name, attributes, *children)
-
-
-def paragraphs(text: str) -> Iterator[Element]:
-    """Text as XHTML, without reading markup into it."""
-    for paragraph in text.split("\n\n"):
-        lines = [line for line in paragraph.split("\n") if line]
-        if lines:
-            yield _xhtml("p", *_broken([[line] for line in lines]))
 
 
 def _broken(lines: list[list[Element | str]]) -> Iterator[Element | str]:
