@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from microblog.commands.command import Answer, Call, Command, Kind, Parameter
 from microblog.commands.texts import say
+from microblog.model.access import may_leave
 from microblog.model.draft import Byline, Draft, Reference
 from microblog.model.entry import Entry, Link
 from microblog.model.errors import BadRequest, Forbidden, ItemNotFound, NotAllowed
@@ -301,9 +302,13 @@ class PostingWords:
 
     async def _retract(self, call: Call, address: ItemAddress, text: str, node: Node, item: Item) -> Answer:
         await self._posting.retract(call, address)
+        language = call.person.language
+        if not may_leave(item.audience, call.person.address.domainpart, local_domain=self._database.domain):
+            # Not even to its author, who speaks from elsewhere.
+            return Answer(text=say(language, f"{text}_unsaid"))
         entry = atom.read_text(item.payload)
         words = " ".join(entry.text.split()) if entry is not None else ""
-        return Answer(text=say(call.person.language, text, words=words if len(words) <= 60 else words[:59] + "…"))
+        return Answer(text=say(language, text, words=words if len(words) <= 60 else words[:59] + "…"))
 
     # where posts go
 

@@ -1,5 +1,6 @@
 """Words for posts: what is published, what the author is told, and where it would go."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -226,6 +227,14 @@ def test_undo_takes_back_the_last_post_within_five_minutes(chat: Chat) -> None:
     assert run(chat.say("delete", item="last")).text == "Deleted: one!"
     with pytest.raises(ItemNotFound):
         run(chat.say("delete", item="last"))
+
+
+def test_what_is_local_is_not_repeated_to_its_author_elsewhere(chat: Chat) -> None:
+    chat.person = replace(chat.person, address=JULIET, linked=True)
+    run(chat.say("local", text="secret"))
+    run(chat.say("post", text="hello"))
+    assert run(chat.say("undo")).text == "Taken back: hello"
+    assert run(chat.say("delete", item="last")).text == "Deleted."
 
 
 def test_a_deletion_is_told_to_those_who_were_told(chat: Chat) -> None:
