@@ -31,9 +31,10 @@ from sqlalchemy import (
 from microblog.model.access import Facts
 from microblog.model.item import Audience, Item
 from microblog.model.jid import JID
-from microblog.model.node import MICROBLOG, Node
+from microblog.model.node import MICROBLOG, AccessModel, Node
+from microblog.model.subscription import SubscriptionState
 from microblog.store import tables
-from microblog.store.affiliations import FACT_COLUMNS, read_facts
+from microblog.store.affiliations import read_facts
 from microblog.store.items import ITEM_COLUMNS, read_item
 from microblog.store.nodes import NODE_COLUMNS, read_node
 from microblog.store.prepared import Prepared
@@ -130,7 +131,7 @@ _SUBSCRIBED = _S.c.state == literal_column("'subscribed'")
 def _edge(descending: bool) -> Prepared:
     """The feeds somebody follows, each with how far into the span it reaches: one step in the index for each."""
     column = _whole(_I.stands)
-    edge = (
+    reaches = (
         select(column)
         .where(
             _I.node_id == _S.c.node_id,
@@ -141,25 +142,44 @@ def _edge(descending: bool) -> Prepared:
         .limit(1)
         .scalar_subquery()
     )
-    return Prepared(select(_S.c.node_id, edge).where(_S.c.bare == _READER))
+    edge = reaches.label("edge")
+    order = edge.desc() if descending else edge
+    followed = select(_S.c.node_id, edge).where(_S.c.bare == _READER)
+    return Prepared(followed.order_by(order.nulls_last()).limit(_number("feeds")))
 
 
 _EDGES = {True: _edge(True), False: _edge(False)}
 _IN_FEED = select(_whole(_I.stands), _I.id).where(_I.node_id == _number("node"), or_(_ALLOWED, _FOR_READER))
 _OF_FEED = _ordered(_IN_FEED, _I.stands, _I.id)
 _COUNT_FEED = _counted(_IN_FEED.where(_within(_I.stands, _I.id)))
-# Most feeds are open to everybody and nobody is anything there; these are counted all at once.
-_FOLLOWED = select(_S.c.node_id).where(_S.c.bare == _READER, _SUBSCRIBED).distinct().subquery()
+# Most feeds are open to everybody, and nobody is anything there. These are counted all at once, and no longer than need
+# be; who follows under an address with a resource is told all the same, but counted with the others.
 _PLAIN = and_(
-    exists().where(_N.c.id == _FOLLOWED.c.node_id, _N.c.access_model == literal_column("'open'")),
-    ~exists().where(_A.c.node_id == _FOLLOWED.c.node_id, _A.c.jid == _READER),
+    _SUBSCRIBED,
+    _S.c.subscriber == _S.c.bare,
+    exists().where(_N.c.id == _S.c.node_id, _N.c.access_model == literal_column("'open'")).correlate(_S),
+    ~exists().where(_A.c.node_id == _S.c.node_id, _A.c.jid == _READER).correlate(_S),
 )
 _COUNT_PLAIN = _counted(
     select(_I.id)
-    .select_from(_FOLLOWED.join(tables.items, _I.node_id == _FOLLOWED.c.node_id))
-    .where(_FOLLOWED.c.node_id != _number("own"), _PLAIN, or_(_ALLOWED, _FOR_READER), _within(_I.stands, _I.id))
+    .select_from(_S.join(tables.items, _I.node_id == _S.c.node_id))
+    .where(
+        _S.c.bare == _READER,
+        _S.c.node_id != _number("own"),
+        _PLAIN,
+        or_(_ALLOWED, _FOR_READER),
+        _within(_I.stands, _I.id),
+    )
 )
-_OTHERS = Prepared(select(_FOLLOWED.c.node_id).where(~_PLAIN))
+_ANY = _S.alias("any_state")
+_OTHERS = Prepared(
+    select(_ANY.c.node_id)
+    .where(
+        _ANY.c.bare == _READER,
+        ~exists().where(_S.c.bare == _READER, _S.c.node_id == _ANY.c.node_id, _PLAIN).correlate(_ANY),
+    )
+    .distinct()
+)
 
 # local, tags, mentions
 
@@ -225,18 +245,13 @@ _COMMENTS = (
     .limit(_number("limit"))
 )
 _ITEMS = Prepared(select(_I.node_id, *ITEM_COLUMNS).where(_I.id.in_([_number(f"key_{n}") for n in range(_BATCH)])))
-_ACCOUNTS = tables.accounts.c
-_CONTACTS = tables.contacts
 _STATE = (
     select(func.max(_S.c.state)).where(_S.c.node_id == _N.c.id, _S.c.bare == _READER).correlate(_N).scalar_subquery()
 )
 _AT_NODE = Prepared(
-    select(*NODE_COLUMNS, _STATE, *FACT_COLUMNS)
+    select(*NODE_COLUMNS, _STATE, _A.c.affiliation)
     .select_from(_N)
     .outerjoin(_A, and_(_A.c.node_id == _N.c.id, _A.c.jid == _READER))
-    # The owner's account, if it is one of ours: no localpart has an @ in it.
-    .outerjoin(tables.accounts, _ACCOUNTS.localpart == func.replace(_N.c.service, _text("at_domain"), ""))
-    .outerjoin(_CONTACTS, and_(_CONTACTS.c.account_id == _ACCOUNTS.id, _CONTACTS.c.jid == _READER))
     .where(_N.c.id == _number("node"))
 )
 _TAGS = select(_T.c.tag).where(_T.c.item == _number("item"))
@@ -268,9 +283,10 @@ class Timelines:
     def __init__(self, transaction: "Transaction") -> None:
         self._connection = transaction.connection
         self._domain = transaction.domain
+        self._affiliations = transaction.affiliations
 
-    def followed(self, reader: JID, span: Span) -> list[tuple[int, int]]:
-        """The feeds somebody follows that have posts in a span, those that reach furthest towards its beginning first.
+    def followed(self, reader: JID, span: Span, feeds: int) -> list[tuple[int, int]]:
+        """Feeds that somebody follows and that have posts in a span, those that reach furthest to its beginning first.
 
         Each with its node's key and the time of the post that stands there. Pending ones are among them.
         """
@@ -278,10 +294,10 @@ class Timelines:
             "reader": str(reader),
             "low_stands": span.low.stands,
             "high_stands": span.high.stands,
+            "feeds": feeds,
         }
         rows = _EDGES[span.descending].rows(self._connection, parameters)
-        found = {row[0]: row[1] for row in rows if row[1] is not None}
-        return sorted(found.items(), key=lambda feed: feed[1], reverse=span.descending)
+        return [(row[0], row[1]) for row in rows if row[1] is not None]
 
     def of_feed(
         self, node_key: int, reader: JID, span: Span, limit: int, audiences: Iterable[Audience]
@@ -349,13 +365,18 @@ class Timelines:
         return found
 
     def at_node(self, node_key: int, reader: JID) -> tuple[Node, Facts] | None:
-        """A node, and what the access rules have to know of somebody there."""
-        parameters = {"node": node_key, "reader": str(reader.bare), "at_domain": f"@{self._domain}"}
-        row = _AT_NODE.first(self._connection, parameters)
+        """A node, and what the access rules have to know of somebody there.
+
+        Whether they see each other's presence is looked up only if that makes a difference.
+        """
+        row = _AT_NODE.first(self._connection, {"node": node_key, "reader": str(reader)})
         if row is None:
             return None
-        node, at = read_node(row), len(NODE_COLUMNS)
-        return node, read_facts(node, reader, self._domain, row[at], row[at + 1], row[at + 2], row[at + 3])
+        node, (state, affiliation) = read_node(row), row[len(NODE_COLUMNS) :]
+        subscribed = state == SubscriptionState.SUBSCRIBED.value
+        if not subscribed or node.config.access_model in (AccessModel.PRESENCE, AccessModel.ROSTER):
+            return node, self._affiliations.facts(node, reader)
+        return node, read_facts(node, reader, self._domain, state, affiliation, None, None)
 
     def tags(self, item_key: int) -> tuple[str, ...]:
         """The tags that an item is found under."""

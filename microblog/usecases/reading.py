@@ -32,6 +32,8 @@ TAG_PREFIX: Final = "urn:x-microblog:tag:0:"
 COUNT_MAX: Final = 1000
 # How many posts are looked at, for one page, that the reader may not see.
 SCAN_MAX: Final = 2000
+# How many feeds are looked at first for each post of a page: more than one, as of some all may be for others.
+FEEDS_MORE: Final = 2
 THREAD_MAX: Final = 200
 TAG_MAX_CHARACTERS: Final = 100
 # One's own are for oneself, those of the domain for its people; nobody else subscribes to either.
@@ -445,12 +447,20 @@ class _Home:
         best: list[Standing] = []
         if self._own and self._request.own:
             self._take(best, self._own, span, limit)
-        for node_key, edge in self._tx.timelines.followed(self._reader, span):
-            if len(best) == limit and _behind(edge, best[-1], span.descending):
-                break
-            if node_key != self._own:
-                self._take(best, node_key, span, limit)
-        return best
+        seen = {self._own}
+        feeds = FEEDS_MORE * limit
+        while True:
+            followed = self._tx.timelines.followed(self._reader, span, feeds)
+            for node_key, edge in followed:
+                if len(best) == limit and _behind(edge, best[-1], span.descending):
+                    return best
+                if node_key not in seen:
+                    seen.add(node_key)
+                    self._take(best, node_key, span, limit)
+            if len(followed) < feeds:
+                return best
+            # Many of them have nothing for this reader.
+            feeds *= 10
 
     def _take(self, best: list[Standing], node_key: int, span: Span, limit: int) -> None:
         found = self._sight.at(node_key)
