@@ -23,7 +23,7 @@ from microblog.usecases import linking, registering, settling
 from microblog.wire import notification, ns
 from microblog.wire import stanza as stanzas
 from microblog.wire.stanza import Stanza
-from microblog.wire.xml import Element, to_text
+from microblog.wire.xml import Element
 
 # Stands where a person's account would be, for those who have none.
 NOBODY: Final = Account(key=0, localpart="", created=datetime.fromtimestamp(0, UTC))
@@ -200,7 +200,7 @@ class PeopleWords:
     def _notice(self, text: str, account: JID, address: JID, to: JID, language: str) -> str:
         """What one side is told of the other: for people elsewhere the stanza, for those here what it says."""
         said = say(language, f"people.told.{text}", account=account, address=address, name=account.localpart)
-        return said if to.domainpart == self._database.domain else to_text(self._message(to, said).element)
+        return said if to.domainpart == self._database.domain else self._message(to, said).to_bytes().decode()
 
     def _message(self, to: JID, body: str) -> Stanza:
         return stanzas.message("chat", self._host, to, Element(ns.CLIENT, "body", {}, body))

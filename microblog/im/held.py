@@ -17,7 +17,7 @@ from microblog.usecases import holding
 from microblog.usecases.holding import Hold
 from microblog.wire import ns
 from microblog.wire.stanza import Stanza
-from microblog.wire.xml import Element, stamp, to_text
+from microblog.wire.xml import Element, serialize, stamp
 from microblog.xmpp.dispatch import Extension, Spec
 from microblog.xmpp.router import Router
 from microblog.xmpp.sessions import Session
@@ -47,7 +47,7 @@ class HeldMessages(Extension):
         element = message.element.replaced()
         when = stamp(self._clock.now())
         element.append(Element(ns.DELAY, "delay", {"from": self._router.domain, "stamp": when}, "Offline Storage"))
-        text = to_text(element)
+        text = serialize(element, ns.CLIENT)
         try:
             held = await self._database.write(holding.hold, Hold(account=account, sender=message.from_, stanza=text))
         except Refusal:

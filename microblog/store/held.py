@@ -24,7 +24,7 @@ _FORGET = delete(_HELD).where(_H.id.in_(_OLD))
 
 
 class HeldMessage(NamedTuple):
-    """A message as it will be delivered: self-contained XML text."""
+    """A message as it will be written to a client's stream."""
 
     key: int
     stanza: str
