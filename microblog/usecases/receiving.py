@@ -72,13 +72,14 @@ class Receipt:
 
     ``new``: ids the recipient is now told of. ``missing``: ids that came without payload and are to be fetched.
     ``equivocal``: ids under which something else is known for the same time, and nobody can tell which is newer.
-    ``ignored``: why it was not taken in.
+    ``ignored``: why it was not taken in. ``first``: it is the first that a contact's feed brings the recipient.
     """
 
     new: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     equivocal: tuple[str, ...] = ()
     ignored: str = ""
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,12 @@ def receive(tx: Transaction, request: Received) -> Receipt:
     for item in request.published:
         reader.publish(item, request)
     reader.write_marks()
-    return Receipt(new=tuple(reader.new), missing=tuple(reader.missing), equivocal=tuple(reader.equivocal))
+    return Receipt(
+        new=tuple(reader.new),
+        missing=tuple(reader.missing),
+        equivocal=tuple(reader.equivocal),
+        first=marks.implicit and not marks.received,
+    )
 
 
 def _unwanted(tx: Transaction, request: Received) -> str:

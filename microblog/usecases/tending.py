@@ -4,6 +4,9 @@ A service that was set up anew, or lost an account for a while, has forgotten it
 is asked once a day what it knows of its followers here (XEP-0060 §5.6), spread over the day; where it was asked last is
 asked first. What it has forgotten is to be subscribed again; why that does not work stands beside the subscription,
 named as its error condition, for the follower to see. Services that could not be reached are asked again in an hour.
+
+There are services that grant subscriptions and then send nothing. So the newest posts are fetched as well, and where
+that brings what should have come by itself, the follow is ``SILENT``: it is looked after every hour.
 """
 
 from collections.abc import Iterable
@@ -18,6 +21,7 @@ from microblog.store.transaction import Transaction
 EVERY: Final = timedelta(days=1)
 AGAIN: Final = timedelta(hours=1)
 UNREACHABLE: Final = "remote-server-not-found"
+SILENT: Final = "silent"
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -39,15 +43,20 @@ class Told:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """``broken``: nodes to subscribe to again, and whether for everybody to know; ``approved``: posts come from now."""
+    """``broken``: nodes to subscribe to again, and whether for everybody to know; ``approved``: posts come from now.
+
+    ``sound``: posts should have been coming.
+    """
 
     broken: tuple[tuple[str, bool], ...] = ()
     approved: tuple[str, ...] = ()
+    sound: tuple[str, ...] = ()
 
 
 def due(tx: Transaction, limit: int) -> tuple[Due, ...]:
     """Whom to ask about whom now, each pair once."""
     found = tx.subscriptions.due_again(UNREACHABLE, tx.now - AGAIN, limit)
+    found += tx.subscriptions.due_again(SILENT, tx.now - AGAIN, limit)
     found += tx.subscriptions.due(tx.now - EVERY, limit)
     return tuple(dict.fromkeys(Due(account, service) for account, service in found))[:limit]
 
@@ -59,7 +68,7 @@ def adopt(tx: Transaction) -> None:
 
 def compare(tx: Transaction, request: Told) -> Verdict:
     """Hold what a service says beside what we have written down, and write down what it knows better."""
-    broken, approved = [], []
+    broken, approved, sound = [], [], []
     for known in tx.subscriptions.follows_at(request.service, request.account):
         if known.implicit or known.checked is None:
             continue
@@ -71,7 +80,9 @@ def compare(tx: Transaction, request: Told) -> Verdict:
             tx.subscriptions.change(known.node, replace(known.subscription, state=said))
             if said is SubscriptionState.SUBSCRIBED:
                 approved.append(known.node.name)
-    return Verdict(broken=tuple(broken), approved=tuple(approved))
+        elif said is SubscriptionState.SUBSCRIBED:
+            sound.append(known.node.name)
+    return Verdict(broken=tuple(broken), approved=tuple(approved), sound=tuple(sound))
 
 
 def trouble(tx: Transaction, due: Due, problem: str, nodes: Iterable[str] | None = None) -> None:

@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from microblog.model.errors import InvalidJID, Refusal, ResourceConstraint
 from microblog.model.item import Proof
 from microblog.model.jid import JID
+from microblog.model.node import MICROBLOG
 from microblog.runtime import Clock, Tasks
 from microblog.store.crashpoint import crashpoint
 from microblog.store.database import Database
@@ -122,8 +123,11 @@ class Following(Extension):
                 return False
             self.dropped += 1
             self._log.debug("A notification from {service} was dropped: {why}", service=service, why=receipt.ignored)
-        elif receipt.missing:
+            return True
+        if receipt.missing:
             self._fetch(message, notice, receipt.missing)
+        if receipt.first and notice.node == MICROBLOG:
+            self.follows.fill(message.to.bare, message.from_, notice.node)
         return True
 
     async def _receive(self, message: Stanza, notice: Notice, *, live: bool = True) -> Receipt:

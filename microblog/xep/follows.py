@@ -222,14 +222,19 @@ class Follows:
             self._filling.add(feed)
             self._tasks.spawn(self._fill(account, feed), f"what {service} posted before")
 
+    async def refresh(self, account: JID, service: JID, node: str) -> int:
+        """The same, waited for; how many posts were new. Raises the other service's refusal."""
+        feed = _Feed(service, node)
+        await self._filling_at_once.acquire()
+        try:
+            await self._describe(account, feed)
+            return await self._backfill(account, feed)
+        finally:
+            self._filling_at_once.release()
+
     async def _fill(self, account: JID, feed: _Feed) -> None:
         try:
-            await self._filling_at_once.acquire()
-            try:
-                await self._describe(account, feed)
-                await self._backfill(account, feed)
-            finally:
-                self._filling_at_once.release()
+            await self.refresh(account, *feed)
         except Refusal as refusal:
             self._log.debug("The posts of {service} could not be had: {why}", service=feed.service, why=refusal.text)
         finally:
@@ -246,12 +251,12 @@ class Follows:
         described = Described(service=feed.service, node=feed.node, access_model=said)
         await self._database.write(following.describe, described)
 
-    async def _backfill(self, account: JID, feed: _Feed) -> None:
+    async def _backfill(self, account: JID, feed: _Feed) -> int:
         answer = await self._ask(account, feed.service, asking.newest_request(feed.node, BACKFILL_ITEMS), type_="get")
         items = [received_item(item) for item in pubsub.read_answered_items(answer.payload) if item.payload is not None]
         newest = sorted(items, key=_date)[-BACKFILL_ITEMS:]
         found = Backfill(service=feed.service, node=feed.node, proof=answer.proof, items=tuple(newest))
-        await self._database.write(receiving.backfill, found)
+        return await self._database.write(receiving.backfill, found)
 
 
 def _list_here(tx: Transaction, account: JID, address: JID) -> list[str]:

@@ -5,12 +5,15 @@ have forgotten is subscribed to again.
 be reached would be asked is left for later with the first question that fails.
 """
 
+from collections import OrderedDict
 from typing import Final
 
 from twisted.internet.defer import DeferredList, DeferredSemaphore
 from twisted.logger import Logger
 
 from microblog.model.errors import Refusal, RemoteServerNotFound, RemoteServerTimeout, ResourceConstraint
+from microblog.model.jid import JID
+from microblog.model.node import MICROBLOG
 from microblog.model.subscription import SubscriptionState
 from microblog.runtime import Clock, Repetition, Tasks
 from microblog.store.database import Database
@@ -24,6 +27,8 @@ from microblog.xmpp.router import Router
 SWEEP_SECONDS: Final = 60
 SWEEP_MAX: Final = 200
 AT_ONCE: Final = 5
+FRESH_SECONDS: Final = 3000
+FRESH_MAX: Final = 10_000
 _AWAY: Final = (RemoteServerNotFound, RemoteServerTimeout)
 
 
@@ -40,6 +45,7 @@ class FollowHealth:
         self._tasks = tasks
         self._at_once = DeferredSemaphore(AT_ONCE)
         self._sweeping = False
+        self._fresh: OrderedDict[JID, float] = OrderedDict()  # when the newest of a feed was fetched
         self._timer: Repetition | None = None
 
     def start(self) -> None:
@@ -98,6 +104,29 @@ class FollowHealth:
             self._follows.approved(due.account, due.service, node)
         for node, public in verdict.broken:
             await self._repair(due, node, public)
+        if MICROBLOG in verdict.sound and self._is_stale(due.service):
+            await self._refresh(due)
+
+    def _is_stale(self, service: JID) -> bool:
+        """Was a feed's newest not fetched lately for another of its followers?"""
+        now = self._clock.monotonic()
+        while self._fresh and (len(self._fresh) > FRESH_MAX or now - next(iter(self._fresh.values())) >= FRESH_SECONDS):
+            self._fresh.popitem(last=False)
+        if service in self._fresh:
+            return False
+        self._fresh[service] = now
+        return True
+
+    async def _refresh(self, due: Due) -> None:
+        """Fetch what should have come; if anything did not, it is known that this service is silent."""
+        try:
+            missed = await self._follows.refresh(due.account, due.service, MICROBLOG)
+        except ResourceConstraint:
+            raise
+        except Refusal:
+            return
+        if missed:
+            await self._database.write(tending.trouble, due, tending.SILENT, (MICROBLOG,))
 
     async def _ask(self, due: Due) -> dict[str, SubscriptionState] | None:
         """What a service says; None if it does not say such things."""

@@ -38,7 +38,7 @@ def test_the_longest_unasked_are_due_first_and_once_a_day(tx: Transaction) -> No
     assert tending.due(tx, 10) == (Due(ROMEO, JULIET), Due(ROMEO, NURSE))
     assert tending.due(tx, 1) == (Due(ROMEO, JULIET),)
     told = Told(account=ROMEO, service=JULIET, states={MICROBLOG: SUBSCRIBED})
-    assert tending.compare(tx, told) == tending.Verdict()
+    assert tending.compare(tx, told) == tending.Verdict(sound=(MICROBLOG,))
     assert tending.due(tx, 10) == (Due(ROMEO, NURSE),)
 
 

@@ -160,6 +160,25 @@ def test_pending_brings_nothing_until_it_is_approved(square: Square, juliet: Ser
     assert known(square) == [(JULIET, "subscribed", False)]
 
 
+def test_a_contact_whose_feed_comes_by_presence_brings_what_was_before(square: Square, juliet: Service) -> None:
+    """XEP-0163 §4.2: nobody subscribed, and the first post comes."""
+    square.makes_contact("romeo", JULIET, "both")
+    juliet.items = [post("p1", "2025-12-01T10:00:00Z")]
+    for item_id in ("p2", "p3"):
+        item = post(item_id, "2026-01-01T11:00:00Z")
+        square.inject(
+            f"<message from='{JULIET}' to='{ROMEO}' type='headline'><event xmlns='{ns.PUBSUB_EVENT}'>"
+            f"<items node='{FEED}'>{item}</items></event></message>"
+        )
+        juliet.serves()
+    assert juliet.asked == ["disco", "items"]
+    assert {item.id: str(item.audience) for item in copies(square)} == {
+        "p1": "public",
+        "p2": "public",
+        "p3": "public",
+    }
+
+
 def test_refusals_are_the_other_services(square: Square, juliet: Service) -> None:
     juliet.refuses = {"subscribe": "not-authorized presence-subscription-required"}
     with pytest.raises(PresenceSubscriptionRequired):

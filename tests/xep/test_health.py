@@ -50,11 +50,11 @@ def test_a_service_is_asked_once_a_day(square: Square, juliet: Service, health: 
     passes(time, DAY - HOUR, juliet)
     assert juliet.asked == []
     passes(time, DAY + HOUR, juliet)
-    assert juliet.asked == ["subscriptions"]
+    assert juliet.asked == ["subscriptions", "disco", "items"]
     assert health_of(square).problem == "" and health_of(square).checked is not None
     health.stop()
     passes(time, 2 * DAY, juliet)
-    assert juliet.asked == ["subscriptions"]
+    assert len(juliet.asked) == 3
 
 
 def test_what_was_forgotten_is_subscribed_again_and_what_was_missed_is_fetched(
@@ -157,6 +157,33 @@ def test_what_is_told_of_and_then_not_shown_is_looked_into_at_once(
     passes(time, 2 * SWEEP_SECONDS, juliet)
     assert juliet.asked[:3] == ["items", "subscriptions", "subscribe"]
     assert juliet.subscribers == {str(ROMEO): "subscribed"}
+
+
+def test_a_service_that_sends_nothing_is_found_out(
+    square: Square, juliet: Service, health: FollowHealth, time: Time
+) -> None:
+    """It says that there is a subscription, and posts do not come."""
+    follow(square, juliet)
+    juliet.items = [post("p1", "2026-01-01T14:00:00Z")]
+    passes(time, DAY + HOUR, juliet)
+    assert [item.id for item in copies(square)] == ["p1"]
+    assert health_of(square).problem == "silent"
+    juliet.items.append(post("p2", "2026-01-02T13:00:00Z"))
+    passes(time, HOUR + 120, juliet)
+    assert {item.id for item in copies(square)} == {"p1", "p2"}, "every hour from now on"
+    assert health_of(square).problem == "silent"
+    passes(time, HOUR + 120, juliet)
+    assert health_of(square).problem == ""
+
+
+def test_a_feed_that_many_follow_is_fetched_for_one_of_them(
+    square: Square, juliet: Service, health: FollowHealth, time: Time
+) -> None:
+    for name in ("romeo", "benvolio", "mercutio"):
+        follow(square, juliet, address(name))
+    juliet.asked.clear()
+    passes(time, DAY + HOUR, juliet)
+    assert sorted(juliet.asked) == ["disco", "items", *["subscriptions"] * 3]
 
 
 def test_who_left_meanwhile_is_not_subscribed_again(
