@@ -173,7 +173,7 @@ class Parser:
     def _command(self, rest: _Rest, *, led: bool) -> Command | None:
         """The command that the text begins with; its words are taken off."""
         first = rest.peek()
-        if first is None:
+        if first is None or first[0] == TO_NAME:
             return None
         second = _WORD.search(rest.text, first.end())
         if second is not None:
@@ -326,6 +326,8 @@ def bound(command: Command, *, target: ItemAddress | JID | None = None, text: st
     wanted = Kind.ITEM if isinstance(target, ItemAddress) else Kind.PERSON
     arguments: dict[str, Any] = {}
     for parameter in command.parameters:
+        if parameter.form_only:
+            continue
         if target is not None and wanted in parameter.kinds and target not in arguments.values():
             arguments[parameter.name] = target
         elif text and (Kind.TEXT in parameter.kinds or Kind.WORD in parameter.kinds) and text not in arguments.values():

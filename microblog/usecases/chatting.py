@@ -89,23 +89,13 @@ class Answered:
     answered: Sequence[ItemAddress]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Numbers:
-    """The numbers of items; ``new``: what is spoken of had none before."""
-
-    numbers: dict[ItemAddress, int]
-    new: bool
-
-
-def answered(tx: Transaction, answer: Answered) -> Numbers:
-    """Something is shown in answer to messages, and they may have become a post."""
+def answered(tx: Transaction, answer: Answered) -> dict[ItemAddress, int]:
+    """Something is shown in answer to messages, and they may have become a post. The numbers of all of it."""
     if answer.became is not None and answer.became.item_id is not None:
         for id_ in answer.ids:
             tx.said.became(answer.account, answer.by, id_, answer.became.item_id)
     spoken_of = () if answer.done is None else (answer.done,)
-    new = answer.done is not None and tx.shown.number(answer.account, answer.done) is None
-    numbers = show(tx, answer.account, (*spoken_of, *answer.posts), answer.answered)
-    return Numbers(numbers=numbers, new=new)
+    return show(tx, answer.account, (*spoken_of, *answer.posts), answer.answered)
 
 
 def account_named(tx: Transaction, name: str) -> JID | None:

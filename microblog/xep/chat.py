@@ -1,35 +1,23 @@
 """The node as somebody to talk to: what people write to the domain, or to ``post@``, is posted or done.
 
 Each message is written down before it is done, so that one that comes twice is done once; those of one sender are done
-one after the other, and each has at most one answer. A message that corrects, retracts, reacts to or answers another
-(XEP-0308, XEP-0424, XEP-0444, XEP-0461) is the command that means the same.
-
-Nobody can read here what is encrypted, and what stands beside it is never posted. What came late is asked about first.
-Machines are not answered (see ``wire.chat``), and nobody is answered more than twenty times a minute.
+one after the other (``commands.talking``). Nobody can read here what is encrypted, and what stands beside it is never
+posted. Machines are not answered (see ``wire.chat``), and nobody is answered more than twenty times a minute.
 """
 
 import hashlib
-import secrets
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Final, Protocol
 
 from twisted.internet.defer import CancelledError
-from twisted.logger import Logger
 
-from microblog.commands.command import Answer, Call, Command, Person, Table
-from microblog.commands.help import Help, label, usage
-from microblog.commands.lines import answered_by, line
-from microblog.commands.parsing import Misread, Parser, Reading, bound
+from microblog.commands.command import Person, Table
+from microblog.commands.help import Help
+from microblog.commands.talking import Speaker, Talking
 from microblog.commands.texts import say
-from microblog.model.entry import HEART
 from microblog.model.errors import Refusal, ResourceConstraint
-from microblog.model.item import Audience
 from microblog.model.jid import JID
-from microblog.model.node import MICROBLOG
-from microblog.model.uri import ItemAddress
 from microblog.runtime import Clock, Tasks
 from microblog.store.database import Database
 from microblog.usecases import chatting
@@ -43,17 +31,8 @@ from microblog.xmpp.router import Router
 ANSWERS_PER_MINUTE: Final = 20
 LANE_MAX: Final = 20
 LANES_MAX: Final = 10_000
-TALKS_MAX: Final = 5000
-QUESTION_SECONDS: Final = 120
-MORE_SECONDS: Final = 1800
-LATE_SECONDS: Final = 600
-QUOTED_MAX: Final = 80
-HEARTS: Final = frozenset((HEART, "❤", "❤\ufe0f", "♥\ufe0f"))
 # Those that nobody reads.
 _DEAF: Final = frozenset(("noreply", "no-reply", "donotreply", "do-not-reply"))
-_YES: Final = "yes"
-_NO: Final = "no"
-_MORE: Final = "more"
 
 
 class People(Protocol):
@@ -66,58 +45,6 @@ class People(Protocol):
         """Somebody without; None if it might be anybody."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Speaker:
-    """Somebody who has said something, and under which ids they will refer to it."""
-
-    person: Person
-    message: Stanza
-    saying: Saying
-    ids: tuple[str, ...] = ()
-    same: bool = False
-    slash: bool = False
-
-    @property
-    def key(self) -> int:
-        return self.person.account.key
-
-    @property
-    def by(self) -> JID:
-        return self.person.address.bare
-
-    @property
-    def language(self) -> str:
-        return self.person.language
-
-
-@dataclass(slots=True)
-class _Talk:
-    """What was said last to somebody: a question that waits for ``yes``, and what ``more`` does, each until when."""
-
-    question: Callable[[_Speaker], Awaitable[None]] | None = None
-    question_until: float = 0
-    more: Callable[[Call], Awaitable[Answer]] | None = None
-    more_until: float = 0
-
-
-@dataclass(slots=True)
-class _Names:
-    """Whom and what somebody can mean. ``target``: what they speak of, instead of what was shown last."""
-
-    database: Database
-    account: int
-    target: ItemAddress | None = None
-
-    async def person(self, name: str) -> JID | None:
-        return await self.database.read(chatting.account_named, name) if self.account else None
-
-    async def item(self, number: int) -> ItemAddress | None:
-        return await self.database.read(chatting.item_of_number, self.account, number)
-
-    async def newest(self) -> ItemAddress | None:
-        return self.target or await self.database.read(chatting.newest_shown, self.account)
-
-
 class Chat(Extension):
     """Takes messages to the node (``take`` is ``Messages.node``).
 
@@ -125,7 +52,6 @@ class Chat(Extension):
     address of the node, which is given.
     """
 
-    _log = Logger()
     specs = (Spec(308, "1.2.1"), Spec(424, "0.4.2", "partial"), Spec(444, "0.2.1"), Spec(461, "0.2.1"))
     features = (ns.CORRECT, ns.RETRACT, ns.REACTIONS, ns.REPLY)
 
@@ -142,17 +68,14 @@ class Chat(Extension):
     ) -> None:
         self._router = router
         self._database = database
-        self._clock = clock
         self._tasks = tasks
         self._people = people
-        self._table = table
         self._help = help_
         self._begins = begins
-        self._parser = Parser(table=table, domain=router.domain)
+        self._talking = Talking(database, clock, router.domain, table, router.send)
         self._rate = Rate(clock, ANSWERS_PER_MINUTE - 1, 60)
         self._warned = Rate(clock, 1, 60)
         self._lanes: dict[JID, deque[Stanza]] = {}
-        self._talks: OrderedDict[JID, _Talk] = OrderedDict()
 
     # taking messages
 
@@ -167,7 +90,7 @@ class Chat(Extension):
             return True
         if not self._rate.allow(sender):
             if self._warned.allow(sender):
-                self._send(message, say("en", "chat.too_many"), echo=True)
+                self._talking.answer(message, say("en", "chat.too_many"), echo=True)
             return True
         lane = self._lanes.get(sender)
         if lane is not None:
@@ -198,13 +121,7 @@ class Chat(Extension):
         except Refusal as refusal:
             self._router.bounce(message, refusal)
         except Exception:
-            self._send(message, self._incident(message, "en"), echo=True)
-
-    def _incident(self, message: Stanza, language: str) -> str:
-        """Called while handling an exception that is our bug."""
-        number = secrets.token_hex(4)
-        self._log.failure("incident {number}: a chat message from {sender} failed", number=number, sender=message.from_)
-        return say(language, "chat.incident", number=number)
+            self._talking.answer(message, self._talking.incident(message, "en"), echo=True)
 
     async def _hear(self, message: Stanza) -> None:
         saying = chat.read_saying(message)
@@ -226,356 +143,19 @@ class Chat(Extension):
         if heard.again:
             return
         slash = heard.preferences.get(chatting.COMMANDS) == chatting.SLASH
-        speaker = _Speaker(person=person, message=message, saying=saying, ids=(heard.id,), same=heard.same, slash=slash)
-        await self._understand(speaker)
-
-    async def _understand(self, speaker: _Speaker) -> None:
-        saying = speaker.saying
-        if saying.encrypted:
-            self._say(speaker, say(speaker.language, "chat.encrypted"))
-        elif saying.retracts is not None:
-            await self._retract(speaker, saying.retracts)
-        elif saying.reacts_to is not None:
-            await self._react(speaker, saying.reacts_to)
-        elif self._is_late(saying):
-            self._ask(speaker, self._was_late, "chat.late", when=str(saying.written or "?")[:16])
-        else:
-            await self._was_said(speaker)
-
-    async def _was_said(self, speaker: _Speaker) -> None:
-        if speaker.saying.corrects is not None:
-            await self._correct(speaker, speaker.saying.corrects)
-        else:
-            await self._words(speaker)
-
-    def _is_late(self, saying: Saying) -> bool:
-        if not saying.late:
-            return False
-        return saying.written is None or self._clock.now() - saying.written > timedelta(seconds=LATE_SECONDS)
-
-    async def _was_late(self, speaker: _Speaker) -> None:
-        await self._was_said(speaker)
-
-    # strangers
+        speaker = Speaker(person=person, message=message, saying=saying, ids=(heard.id,), same=heard.same, slash=slash)
+        await self._talking.hear(speaker)
 
     async def _stranger(self, message: Stanza, saying: Saying) -> None:
         stranger = self._people.stranger(message)
         language = "en" if stranger is None else stranger.language
         if saying.encrypted:
-            self._send(message, say(language, "chat.encrypted"), language, echo=True)
-            return
-        if stranger is None or not saying.text:
-            self._send(message, say(language, "chat.stranger"), language, echo=True)
-            return
-        try:
-            reading = await self._parser.read(saying.text, _Names(self._database, 0))
-        except Misread as misread:
-            command = misread.command
-            text = self._problem(command, misread, language) if command is not None and command.strangers else ""
+            text = say(language, "chat.encrypted")
+        elif stranger is None or not saying.text:
+            text = say(language, "chat.stranger")
         else:
-            text = ""
-            if reading.command.strangers and not reading.plain:
-                call = Call(person=stranger, arguments=reading.arguments, message_id=saying.id)
-                text = (await self._call(message, reading.command, call)).text
-        self._send(message, text or self._help.overview(stranger), language, echo=True)
-
-    # words
-
-    async def _words(self, speaker: _Speaker) -> None:
-        word = speaker.saying.text.casefold()
-        talk = self._talks.get(speaker.by)
-        now = self._clock.monotonic()
-        question = talk.question if talk is not None and now < talk.question_until else None
-        if talk is not None:
-            # Whatever is said now is the answer, or is not about it.
-            talk.question = None
-        word = word[1:] if word[:1] in ("/", ":") else "" if speaker.slash and question is None else word
-        if word == _YES:
-            if question is None:
-                self._say(speaker, say(speaker.language, "chat.no_question"))
-            else:
-                await question(speaker)
-        elif word == _NO:
-            self._say(speaker, say(speaker.language, "chat.no_question" if question is None else "chat.left_alone"))
-        elif word == _MORE:
-            await self._more(speaker, talk.more if talk is not None and now < talk.more_until else None)
-        else:
-            await self._read(speaker)
-
-    async def _more(self, speaker: _Speaker, more: Callable[[Call], Awaitable[Answer]] | None) -> None:
-        if more is None:
-            self._say(speaker, say(speaker.language, "chat.no_more"))
-            return
-        call = Call(person=speaker.person, message_id=speaker.ids[0])
-        await self._answer(speaker, None, await self._call(speaker.message, more, call))
-
-    async def _read(self, speaker: _Speaker) -> None:
-        target: ItemAddress | None = None
-        if speaker.saying.answers is not None:
-            found = await self._item_of(speaker, speaker.saying.answers)
-            target = found if isinstance(found, ItemAddress) else None
-        names = _Names(self._database, speaker.key, target)
-        text = speaker.saying.text
-        try:
-            reading = await self._parser.read(text, names, slash=speaker.slash)
-        except Misread as misread:
-            command = misread.command
-            if target is None or (command is not None and command.private):
-                self._misread(speaker, misread)
-                return
-            reading = self._parser.post(text)
-        reply = self._table.find("reply") if target is not None else None
-        if reply is not None and not reading.command.private and text[:1] != "/":
-            said = reading.text if text[:1] == "\\" else text
-            reading = Reading(command=reply, arguments=bound(reply, target=target, text=said))
-        await self._run(speaker, reading)
-
-    def _misread(self, speaker: _Speaker, misread: Misread) -> None:
-        language = speaker.language
-        text = self._problem(misread.command, misread, language)
-        if not misread.offer:
-            self._say(speaker, text)
-            return
-        post = self._parser.post(speaker.saying.text)
-
-        async def post_it(later: _Speaker) -> None:
-            await self._run(replace(speaker, message=later.message, person=later.person), post, confirmed=True)
-
-        self._wait_for_yes(speaker, post_it)
-        self._say(speaker, f"{text} {say(language, 'chat.offer')}")
-
-    def _problem(self, command: Command | None, misread: Misread, language: str) -> str:
-        problem = misread.problem
-        use = "" if command is None else usage(command, language)
-        what = ""
-        if command is not None and problem.parameter is not None:
-            what = label(command, problem.parameter, language)
-        name = "" if command is None else command.name
-        said = say(language, f"chat.{problem.text}", command=name, label=what, word=problem.word, usage=use)
-        parts = [say(language, "common.nothing_posted"), said]
-        if use and problem.text in ("missing", "wrong", "too_much"):
-            parts.append(say(language, "chat.usage", usage=use))
-        return " ".join(parts)
-
-    # gestures
-
-    async def _item_of(self, speaker: _Speaker, message_id: str) -> ItemAddress | str | None:
-        """The item of a line of ours, or of a message of theirs; "" for a message that became none."""
-        number = chat.number_of(message_id)
-        if number is not None:
-            found = await self._database.read(chatting.item_of_number, speaker.key, number)
-            if found is not None:
-                return found
-        return await self._item_said(speaker, message_id)
-
-    async def _item_said(self, speaker: _Speaker, message_id: str) -> ItemAddress | str | None:
-        return await self._database.read(
-            chatting.item_of_message, speaker.person.jid, speaker.key, speaker.by, message_id
-        )
-
-    async def _correct(self, speaker: _Speaker, message_id: str) -> None:
-        item = await self._item_said(speaker, message_id)
-        if item == "":
-            await self._words(speaker)
-            return
-        edit = self._table.find("edit")
-        if not isinstance(item, ItemAddress) or edit is None:
-            self._say(speaker, say(speaker.language, "chat.nothing_to_correct"))
-            return
-        try:
-            reading = await self._parser.read(
-                speaker.saying.text, _Names(self._database, speaker.key, item), slash=speaker.slash
-            )
-        except Misread as misread:
-            self._say(speaker, self._problem(misread.command, misread, speaker.language))
-            return
-        if not reading.text or not await self._corrects(item, reading):
-            self._say(speaker, say(speaker.language, "chat.no_correction"))
-            return
-        done = Reading(command=edit, arguments=bound(edit, target=item, text=reading.text))
-        await self._run(speaker, done, confirmed=True, became=item)
-
-    async def _corrects(self, item: ItemAddress, reading: Reading) -> bool:
-        """May that become the text of an item? What is private, only of an item that is."""
-        if reading.command.private:
-            return await self._database.read(chatting.audience_of, item) is Audience.DIRECT
-        return reading.plain or reading.command.posting
-
-    async def _retract(self, speaker: _Speaker, message_id: str) -> None:
-        item = await self._item_said(speaker, message_id)
-        delete = self._table.find("delete")
-        if item == "":
-            return
-        if not isinstance(item, ItemAddress) or delete is None:
-            self._say(speaker, say(speaker.language, "chat.not_known"))
-            return
-        await self._run(speaker, Reading(command=delete, arguments=bound(delete, target=item)), confirmed=True)
-
-    async def _react(self, speaker: _Speaker, message_id: str) -> None:
-        item = await self._item_of(speaker, message_id)
-        if not isinstance(item, ItemAddress):
-            self._say(speaker, say(speaker.language, "chat.not_known"))
-            return
-        reactions = speaker.saying.reactions
-        others = [reaction for reaction in reactions if reaction not in HEARTS]
-        wanted: list[tuple[str, str]] = [("react", reaction) for reaction in others[:1]]
-        if len(others) < len(reactions):
-            wanted.insert(0, ("fav", ""))
-        for name, text in wanted or [("unfav", "")]:
-            command = self._table.find(name)
-            if command is None:
-                self._say(speaker, say(speaker.language, "chat.cannot"))
-                return
-            call = Call(person=speaker.person, arguments=bound(command, target=item, text=text))
-            failure = await self._failure(command, call, speaker)
-            if failure:
-                self._say(speaker, failure)
-                return
-
-    async def _failure(self, command: Command, call: Call, speaker: _Speaker) -> str:
-        """What went wrong; a gesture that was understood has no other answer."""
-        try:
-            await command.function(call)
-        except Refusal as refusal:
-            return refusal.text or say(speaker.language, "chat.cannot")
-        except Exception as error:
-            if isinstance(error, CancelledError):
-                raise
-            return self._incident(speaker.message, speaker.language)
-        return ""
-
-    # doing
-
-    async def _run(
-        self, speaker: _Speaker, reading: Reading, *, confirmed: bool = False, became: ItemAddress | None = None
-    ) -> None:
-        command, language = reading.command, speaker.language
-        if command.admin and not speaker.person.account.admin:
-            self._say(speaker, say(language, "chat.not_for_you", command=command.name))
-            return
-        if speaker.same and not confirmed and (command.posting or command.private):
-            self._say(speaker, say(language, "chat.same"))
-            return
-        if command.destructive and not confirmed:
-
-            async def do_it(later: _Speaker) -> None:
-                await self._run(replace(speaker, message=later.message), reading, confirmed=True)
-
-            self._ask(speaker, do_it, "chat.sure")
-            return
-        call = Call(
-            person=speaker.person,
-            arguments=reading.arguments,
-            message_id=speaker.ids[0],
-            enclosures=speaker.saying.enclosures,
-        )
-        answer = await self._call(speaker.message, command, call)
-        await self._answer(speaker, command, answer, became)
-
-    async def _call(self, message: Stanza, what: Command | Callable[[Call], Awaitable[Answer]], call: Call) -> Answer:
-        """What it answers, or why not."""
-        language = call.person.language
-        function = what.function if isinstance(what, Command) else what
-        try:
-            return await function(call)
-        except Refusal as refusal:
-            text = refusal.text or say(language, "chat.cannot")
-            if isinstance(what, Command) and what.posting:
-                text = f"{say(language, 'common.nothing_posted')} {text}"
-            return Answer(text=text)
-        except CancelledError:
-            raise
-        except Exception:
-            return Answer(text=self._incident(message, language))
-
-    async def _answer(
-        self, speaker: _Speaker, command: Command | None, answer: Answer, became: ItemAddress | None = None
-    ) -> None:
-        done = answer.done
-        if became is None and done is not None and command is not None and command.posting:
-            became = done
-        if became is not None and (became.service != speaker.person.jid or became.node != MICROBLOG):
-            became = None
-        shown = None
-        if answer.posts or done is not None or became is not None:
-            wanted = chatting.Answered(
-                account=speaker.key,
-                by=speaker.by,
-                ids=speaker.ids,
-                became=became,
-                done=done,
-                posts=tuple(post.address for post in answer.posts),
-                answered=tuple(filter(None, map(answered_by, answer.posts))),
-            )
-            shown = await self._database.write(chatting.answered, wanted)
-        self._keep_more(speaker, answer)
-        parts = [answer.text] if answer.text else []
-        id_ = None
-        if shown is not None and done is not None:
-            number = shown.numbers[done]
-            parts = [f"#{number} {answer.text}".rstrip()]
-            id_ = chat.line_id(number) if shown.new else None
-        if shown is not None:
-            parts.extend(
-                line(
-                    post,
-                    shown.numbers[post.address],
-                    shown.numbers,
-                    reader=speaker.person.jid,
-                    domain=self._router.domain,
-                    language=speaker.language,
-                )
-                for post in answer.posts
-            )
-        if parts:
-            self._say(speaker, "\n".join(parts), id_=id_, echo=not answer.posts)
-
-    def _keep_more(self, speaker: _Speaker, answer: Answer) -> None:
-        if answer.more is not None:
-            talk = self._talk(speaker)
-            talk.more, talk.more_until = answer.more, self._clock.monotonic() + MORE_SECONDS
-        elif answer.posts and speaker.by in self._talks:
-            self._talks[speaker.by].more = None
-
-    # saying
-
-    def _ask(self, speaker: _Speaker, act: Callable[[_Speaker], Awaitable[None]], text: str, **values: str) -> None:
-        """Ask whether to do something. ``act`` is given whoever says yes, then."""
-        said = " ".join(speaker.saying.text.split())
-        quoted = said if len(said) <= QUOTED_MAX else said[: QUOTED_MAX - 1] + "…"
-
-        async def as_it_was(later: _Speaker) -> None:
-            await act(replace(speaker, message=later.message, person=later.person))
-
-        self._wait_for_yes(speaker, as_it_was)
-        self._say(speaker, say(speaker.language, text, said=quoted, **values))
-
-    def _wait_for_yes(self, speaker: _Speaker, act: Callable[[_Speaker], Awaitable[None]]) -> None:
-        talk = self._talk(speaker)
-        talk.question, talk.question_until = act, self._clock.monotonic() + QUESTION_SECONDS
-
-    def _talk(self, speaker: _Speaker) -> _Talk:
-        talk = self._talks.setdefault(speaker.by, _Talk())
-        self._talks.move_to_end(speaker.by)
-        while len(self._talks) > TALKS_MAX:
-            self._talks.popitem(last=False)
-        return talk
-
-    def _say(self, speaker: _Speaker, text: str, *, id_: str | None = None, echo: bool = True) -> None:
-        self._send(speaker.message, text, speaker.language, id_=id_, echo=echo)
-
-    def _send(self, message: Stanza, text: str, language: str = "en", *, id_: str | None = None, echo: bool) -> None:
-        """Answer a message, from the address that it was written to."""
-        answer = chat.write(
-            text,
-            message.to,
-            message.from_,
-            type_=message.type,
-            id_=id_ or secrets.token_urlsafe(9),
-            language=language,
-            echo=echo,
-        )
-        self._router.send(answer)
+            text = await self._talking.hear_stranger(stranger, message, saying) or self._help.overview(stranger)
+        self._talking.answer(message, text, language, echo=True)
 
 
 def _hash(saying: Saying) -> bytes:

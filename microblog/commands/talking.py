@@ -1,0 +1,459 @@
+"""Talking: what somebody with an account here says to the node is done, and answered.
+
+A message that corrects, retracts, reacts to or answers another (XEP-0308, XEP-0424, XEP-0444, XEP-0461) is the command
+that means the same. What came late, what destroys, and what looks like a command and is none is asked about first;
+whatever is said next is the answer, or the question is forgotten. Each message has at most one answer.
+"""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
+
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from microblog.commands.command import Answer, Call, Command, Person, Post, Table
+from microblog.commands.help import label, usage
+from microblog.commands.lines import answered_by, line
+from microblog.commands.parsing import Misread, Parser, Reading, bound
+from microblog.commands.texts import say
+from microblog.model.entry import HEART
+from microblog.model.errors import Refusal
+from microblog.model.item import Audience
+from microblog.model.jid import JID
+from microblog.model.node import MICROBLOG
+from microblog.model.uri import ItemAddress
+from microblog.runtime import Clock
+from microblog.store.database import Database
+from microblog.usecases import chatting
+from microblog.wire import chat
+from microblog.wire.chat import Saying
+from microblog.wire.stanza import Stanza
+
+TALKS_MAX: Final = 5000
+QUESTION_SECONDS: Final = 120
+MORE_SECONDS: Final = 1800
+LATE_SECONDS: Final = 600
+QUOTED_MAX: Final = 80
+HEARTS: Final = frozenset((HEART, "❤", "❤\ufe0f", "♥\ufe0f"))
+_EDIT: Final = "edit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speaker:
+    """Somebody who has said something, and under which ids they will refer to it."""
+
+    person: Person
+    message: Stanza
+    saying: Saying
+    ids: tuple[str, ...] = ()
+    same: bool = False
+    slash: bool = False
+
+    @property
+    def key(self) -> int:
+        """Of the account."""
+        return self.person.account.key
+
+    @property
+    def by(self) -> JID:
+        """The address that talks."""
+        return self.person.address.bare
+
+    @property
+    def language(self) -> str:
+        """In which they are answered."""
+        return self.person.language
+
+
+@dataclass(slots=True)
+class _Talk:
+    """What was said last to somebody: a question that waits for ``yes``, and what ``more`` does, each until when."""
+
+    question: Callable[[Speaker], Awaitable[None]] | None = None
+    question_until: float = 0
+    more: Callable[[Call], Awaitable[Answer]] | None = None
+    more_until: float = 0
+
+
+@dataclass(slots=True)
+class _Names:
+    """Whom and what somebody can mean. ``target``: what they speak of, instead of what was shown last."""
+
+    database: Database
+    account: int
+    target: ItemAddress | None = None
+
+    async def person(self, name: str) -> JID | None:
+        return await self.database.read(chatting.account_named, name) if self.account else None
+
+    async def item(self, number: int) -> ItemAddress | None:
+        return await self.database.read(chatting.item_of_number, self.account, number)
+
+    async def newest(self) -> ItemAddress | None:
+        return self.target or await self.database.read(chatting.newest_shown, self.account)
+
+
+class Talking:
+    """All talks. ``send`` takes stanzas to wherever their addressee is."""
+
+    _log = Logger()
+
+    def __init__(
+        self, database: Database, clock: Clock, domain: str, table: Table, send: Callable[[Stanza], None]
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._domain = domain
+        self._table = table
+        self._send = send
+        self._talks: OrderedDict[JID, _Talk] = OrderedDict()
+        self._parser = Parser(table=table, domain=domain)
+
+    def incident(self, message: Stanza, language: str) -> str:
+        """Called while handling an exception that is our bug: what to say of it."""
+        number = secrets.token_hex(4)
+        self._log.failure("incident {number}: a chat message from {sender} failed", number=number, sender=message.from_)
+        return say(language, "chat.incident", number=number)
+
+    async def hear(self, speaker: Speaker) -> None:
+        """Do what somebody says."""
+        saying = speaker.saying
+        if saying.encrypted:
+            self._say(speaker, say(speaker.language, "chat.encrypted"))
+        elif saying.retracts is not None:
+            await self._retract(speaker, saying.retracts)
+        elif saying.reacts_to is not None:
+            await self._react(speaker, saying.reacts_to)
+        elif self._is_late(saying):
+            self._ask(speaker, self._was_late, "chat.late", when=str(saying.written or "?")[:16])
+        else:
+            await self._was_said(speaker)
+
+    async def hear_stranger(self, stranger: Person, message: Stanza, saying: Saying) -> str:
+        """Do what somebody without an account says; what to answer, empty for what is not for them."""
+        language = stranger.language
+        try:
+            reading = await self._parser.read(saying.text, _Names(self._database, 0))
+        except Misread as misread:
+            command = misread.command
+            return self._problem(command, misread, language) if command is not None and command.strangers else ""
+        if reading.plain or not reading.command.strangers:
+            return ""
+        call = Call(person=stranger, arguments=reading.arguments, message_id=saying.id)
+        return (await self._call(message, reading.command, call)).text
+
+    async def _was_said(self, speaker: Speaker) -> None:
+        if speaker.saying.corrects is not None:
+            await self._correct(speaker, speaker.saying.corrects)
+        else:
+            await self._words(speaker)
+
+    def _is_late(self, saying: Saying) -> bool:
+        if not saying.late:
+            return False
+        return saying.written is None or self._clock.now() - saying.written > timedelta(seconds=LATE_SECONDS)
+
+    async def _was_late(self, speaker: Speaker) -> None:
+        await self._was_said(speaker)
+
+    # words
+
+    async def _words(self, speaker: Speaker) -> None:
+        talk = self._talks.get(speaker.by)
+        now = self._clock.monotonic()
+        question = talk.question if talk is not None and now < talk.question_until else None
+        if talk is not None:
+            # Whatever is said now is the answer, or is not about it.
+            talk.question = None
+        target: ItemAddress | None = None
+        if speaker.saying.answers is not None:
+            found = await self._item_of(speaker, speaker.saying.answers)
+            target = found if isinstance(found, ItemAddress) else None
+        word = speaker.saying.text.casefold()
+        led = word[:1] in ("/", ":")
+        if not led and (target is not None or (speaker.slash and question is None)):
+            word = ""
+        match word[1:] if led else word:
+            case "yes" if question is not None:
+                await question(speaker)
+            case "no" if question is not None:
+                self._say(speaker, say(speaker.language, "chat.left_alone"))
+            case "yes" | "no":
+                self._say(speaker, say(speaker.language, "chat.no_question"))
+            case "more":
+                await self._more(speaker, talk.more if talk is not None and now < talk.more_until else None)
+            case _:
+                await self._read(speaker, target)
+
+    async def _more(self, speaker: Speaker, more: Callable[[Call], Awaitable[Answer]] | None) -> None:
+        if more is None:
+            self._say(speaker, say(speaker.language, "chat.no_more"))
+            return
+        call = Call(person=speaker.person, message_id=speaker.ids[0])
+        await self._answer(speaker, None, await self._call(speaker.message, more, call))
+
+    async def _read(self, speaker: Speaker, target: ItemAddress | None) -> None:
+        """``target``: the post that they answer by a gesture."""
+        names = _Names(self._database, speaker.key, target)
+        text = speaker.saying.text
+        try:
+            reading = await self._parser.read(text, names, slash=speaker.slash)
+        except Misread as misread:
+            command = misread.command
+            if target is None or (command is not None and command.private):
+                self._misread(speaker, misread)
+                return
+            reading = self._parser.post(text)
+        reply = self._table.find("reply") if target is not None else None
+        if reply is not None and not reading.command.private and text[:1] != "/":
+            said = reading.text if text[:1] == "\\" else text
+            reading = Reading(command=reply, arguments=bound(reply, target=target, text=said))
+        await self._run(speaker, reading)
+
+    def _misread(self, speaker: Speaker, misread: Misread) -> None:
+        language = speaker.language
+        text = self._problem(misread.command, misread, language)
+        if not misread.offer:
+            self._say(speaker, text)
+            return
+        post = self._parser.post(speaker.saying.text)
+
+        async def post_it(later: Speaker) -> None:
+            await self._run(replace(speaker, message=later.message, person=later.person), post, confirmed=True)
+
+        self._wait_for_yes(speaker, post_it)
+        self._say(speaker, f"{text} {say(language, 'chat.offer')}")
+
+    def _problem(self, command: Command | None, misread: Misread, language: str) -> str:
+        problem = misread.problem
+        use = "" if command is None else usage(command, language)
+        what = ""
+        if command is not None and problem.parameter is not None:
+            what = label(command, problem.parameter, language)
+        name = "" if command is None else command.name
+        said = say(language, f"chat.{problem.text}", command=name, label=what, word=problem.word, usage=use)
+        parts = [say(language, "common.nothing_posted"), said]
+        if use and problem.text in ("missing", "wrong", "too_much"):
+            parts.append(say(language, "chat.usage", usage=use))
+        return " ".join(parts)
+
+    # gestures
+
+    async def _item_of(self, speaker: Speaker, message_id: str) -> ItemAddress | str | None:
+        """The item of a line of ours, or of a message of theirs; "" for a message that became none."""
+        number = chat.number_of(message_id)
+        if number is not None:
+            found = await self._database.read(chatting.item_of_number, speaker.key, number)
+            if found is not None:
+                return found
+        return await self._item_said(speaker, message_id)
+
+    async def _item_said(self, speaker: Speaker, message_id: str) -> ItemAddress | str | None:
+        return await self._database.read(
+            chatting.item_of_message, speaker.person.jid, speaker.key, speaker.by, message_id
+        )
+
+    async def _correct(self, speaker: Speaker, message_id: str) -> None:
+        item = await self._item_said(speaker, message_id)
+        if item == "":
+            await self._words(speaker)
+            return
+        edit = self._table.find(_EDIT)
+        if not isinstance(item, ItemAddress) or edit is None:
+            self._say(speaker, say(speaker.language, "chat.nothing_to_correct"))
+            return
+        try:
+            reading = await self._parser.read(
+                speaker.saying.text, _Names(self._database, speaker.key, item), slash=speaker.slash
+            )
+        except Misread as misread:
+            self._say(speaker, self._problem(misread.command, misread, speaker.language))
+            return
+        if not reading.text or not await self._corrects(item, reading):
+            self._say(speaker, say(speaker.language, "chat.no_correction"))
+            return
+        done = Reading(command=edit, arguments=bound(edit, target=item, text=reading.text))
+        await self._run(speaker, done, confirmed=True, became=item)
+
+    async def _corrects(self, item: ItemAddress, reading: Reading) -> bool:
+        """May that become the text of an item? What is private, only of an item that is."""
+        if reading.command.private:
+            return await self._database.read(chatting.audience_of, item) is Audience.DIRECT
+        return reading.plain or reading.command.posting
+
+    async def _retract(self, speaker: Speaker, message_id: str) -> None:
+        item = await self._item_said(speaker, message_id)
+        delete = self._table.find("delete")
+        if item == "":
+            return
+        if not isinstance(item, ItemAddress) or delete is None:
+            self._say(speaker, say(speaker.language, "chat.not_known"))
+            return
+        await self._run(speaker, Reading(command=delete, arguments=bound(delete, target=item)), confirmed=True)
+
+    async def _react(self, speaker: Speaker, message_id: str) -> None:
+        item = await self._item_of(speaker, message_id)
+        if not isinstance(item, ItemAddress):
+            self._say(speaker, say(speaker.language, "chat.not_known"))
+            return
+        reactions = speaker.saying.reactions
+        others = [reaction for reaction in reactions if reaction not in HEARTS]
+        wanted: list[tuple[str, str]] = [("react", reaction) for reaction in others[:1]]
+        if len(others) < len(reactions):
+            wanted.insert(0, ("fav", ""))
+        for name, text in wanted or [("unfav", "")]:
+            command = self._table.find(name)
+            if command is None:
+                self._say(speaker, say(speaker.language, "chat.cannot"))
+                return
+            call = Call(person=speaker.person, arguments=bound(command, target=item, text=text))
+            failure = await self._failure(command, call, speaker)
+            if failure:
+                self._say(speaker, failure)
+                return
+
+    async def _failure(self, command: Command, call: Call, speaker: Speaker) -> str:
+        """What went wrong; a gesture that was understood has no other answer."""
+        try:
+            await command.function(call)
+        except Refusal as refusal:
+            return refusal.text or say(speaker.language, "chat.cannot")
+        except Exception as error:
+            if isinstance(error, CancelledError):
+                raise
+            return self.incident(speaker.message, speaker.language)
+        return ""
+
+    # doing
+
+    async def _run(
+        self, speaker: Speaker, reading: Reading, *, confirmed: bool = False, became: ItemAddress | None = None
+    ) -> None:
+        command, language = reading.command, speaker.language
+        if command.admin and not speaker.person.account.admin:
+            self._say(speaker, say(language, "chat.not_for_you", command=command.name))
+            return
+        if speaker.same and not confirmed and (command.posting or command.private):
+            self._say(speaker, say(language, "chat.same"))
+            return
+        if command.destructive and not confirmed:
+
+            async def do_it(later: Speaker) -> None:
+                await self._run(replace(speaker, message=later.message), reading, confirmed=True)
+
+            self._ask(speaker, do_it, "chat.sure")
+            return
+        call = Call(
+            person=speaker.person,
+            arguments=reading.arguments,
+            message_id=speaker.ids[0],
+            enclosures=speaker.saying.enclosures,
+        )
+        answer = await self._call(speaker.message, command, call)
+        await self._answer(speaker, command, answer, became)
+
+    async def _call(self, message: Stanza, what: Command | Callable[[Call], Awaitable[Answer]], call: Call) -> Answer:
+        """What it answers, or why not."""
+        language = call.person.language
+        function = what.function if isinstance(what, Command) else what
+        try:
+            return await function(call)
+        except Refusal as refusal:
+            text = refusal.text or say(language, "chat.cannot")
+            if isinstance(what, Command) and what.posting:
+                text = f"{say(language, 'common.nothing_posted')} {text}"
+            return Answer(text=text)
+        except CancelledError:
+            raise
+        except Exception:
+            return Answer(text=self.incident(message, language))
+
+    async def _answer(
+        self, speaker: Speaker, command: Command | None, answer: Answer, became: ItemAddress | None = None
+    ) -> None:
+        done = answer.done
+        posted = command is not None and command.posting and command.name != _EDIT
+        if became is None and posted:
+            became = done
+        if became is not None and (became.service != speaker.person.jid or became.node != MICROBLOG):
+            became = None
+        numbers: dict[ItemAddress, int] = {}
+        if answer.posts or done is not None or became is not None:
+            wanted = chatting.Answered(
+                account=speaker.key,
+                by=speaker.by,
+                ids=speaker.ids,
+                became=became,
+                done=done,
+                posts=tuple(post.address for post in answer.posts),
+                answered=tuple(filter(None, map(answered_by, answer.posts))),
+            )
+            numbers = await self._database.write(chatting.answered, wanted)
+        self._keep_more(speaker, answer)
+        lines = [self._line(speaker, post, numbers) for post in answer.posts]
+        parts = [answer.text, *lines] if answer.text else lines
+        if parts:
+            # The echo of a new post is also its line: one can answer it.
+            id_ = chat.line_id(numbers[done]) if posted and done is not None else None
+            self._say(speaker, "\n".join(parts), id_=id_, echo=not answer.posts)
+
+    def _line(self, speaker: Speaker, post: Post, numbers: dict[ItemAddress, int]) -> str:
+        return line(
+            post,
+            numbers[post.address],
+            numbers,
+            reader=speaker.person.jid,
+            domain=self._domain,
+            language=speaker.language,
+        )
+
+    def _keep_more(self, speaker: Speaker, answer: Answer) -> None:
+        if answer.more is not None:
+            talk = self._talk(speaker)
+            talk.more, talk.more_until = answer.more, self._clock.monotonic() + MORE_SECONDS
+        elif answer.posts and speaker.by in self._talks:
+            self._talks[speaker.by].more = None
+
+    # saying
+
+    def _ask(self, speaker: Speaker, act: Callable[[Speaker], Awaitable[None]], text: str, **values: str) -> None:
+        """Ask whether to do something. ``act`` is given whoever says yes, then."""
+        said = " ".join(speaker.saying.text.split())
+        quoted = said if len(said) <= QUOTED_MAX else said[: QUOTED_MAX - 1] + "…"
+
+        async def as_it_was(later: Speaker) -> None:
+            await act(replace(speaker, message=later.message, person=later.person))
+
+        self._wait_for_yes(speaker, as_it_was)
+        self._say(speaker, say(speaker.language, text, said=quoted, **values))
+
+    def _wait_for_yes(self, speaker: Speaker, act: Callable[[Speaker], Awaitable[None]]) -> None:
+        talk = self._talk(speaker)
+        talk.question, talk.question_until = act, self._clock.monotonic() + QUESTION_SECONDS
+
+    def _talk(self, speaker: Speaker) -> _Talk:
+        talk = self._talks.setdefault(speaker.by, _Talk())
+        self._talks.move_to_end(speaker.by)
+        while len(self._talks) > TALKS_MAX:
+            self._talks.popitem(last=False)
+        return talk
+
+    def _say(self, speaker: Speaker, text: str, *, id_: str | None = None, echo: bool = True) -> None:
+        self.answer(speaker.message, text, speaker.language, id_=id_, echo=echo)
+
+    def answer(self, message: Stanza, text: str, language: str = "en", *, id_: str | None = None, echo: bool) -> None:
+        """Answer a message, from the address that it was written to."""
+        answer = chat.write(
+            text,
+            message.to,
+            message.from_,
+            type_=message.type,
+            id_=id_ or secrets.token_urlsafe(9),
+            language=language,
+            echo=echo,
+        )
+        self._send(answer)
