@@ -89,6 +89,17 @@ class Entry:
         return self.title == HEART and not self.content.strip(HEART)
 
 
+# All that clients send for a heart, without what only says how it is drawn.
+_HEARTS: Final = frozenset((HEART, "\u2764", "<3"))
+_DRAWN: Final = str.maketrans("", "", "\ufe0e\ufe0f")
+
+
+def fold_reaction(text: str) -> str:
+    """A reaction as it is counted: one heart is like another."""
+    text = text.strip()
+    return HEART if text.translate(_DRAWN) in _HEARTS else text
+
+
 def fold_tag(tag: str) -> str:
     """A tag as it is compared: without ``#``, case and surrounding space."""
     return tag.strip().lstrip("#").casefold()

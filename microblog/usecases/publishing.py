@@ -28,7 +28,7 @@ from microblog.model.access import (
     readable,
     visible,
 )
-from microblog.model.entry import HEART, Entry
+from microblog.model.entry import HEART, Entry, fold_reaction
 from microblog.model.errors import (
     BadRequest,
     Conflict,
@@ -233,7 +233,7 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
             readers = tuple(jid for jid, reader in tx.items.mentioned(old.key).items() if reader)
         write_down(tx, node, item, entry, readers=readers, again=old is not None)
     if depending.is_dependent(node.name):
-        said = (HEART,) if entry is not None and entry.is_heart else request.reactions
+        said = (HEART,) if entry is not None and entry.is_heart else map(fold_reaction, request.reactions)
         Reactions(tx).set(item.key, said, again=old is not None)
     if retracted:
         tx.items.unbury(node.key, item_id)

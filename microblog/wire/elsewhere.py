@@ -34,15 +34,9 @@ def withdraw(service: JID, node: str, item: Item) -> str:
     return withdrawal(item.publisher.bare, service, node, item.id)
 
 
-def direct_message(actor: JID, to: JID, text: str, message_id: str, language: str = "") -> stanza.Stanza:
+def direct_message(actor: JID, to: JID, text: str, message_id: str) -> stanza.Stanza:
     """RFC 6121 §5: a chat message from one person to another."""
-    return stanza.message(
-        "chat",
-        actor.bare,
-        to.bare,
-        Element(ns.CLIENT, "body", {f"{{{ns.XML}}}lang": language} if language else {}, text),
-        id_=message_id,
-    )
+    return stanza.message("chat", actor.bare, to.bare, Element(ns.CLIENT, "body", None, text), id_=message_id)
 
 
 def nudge(actor: JID, to: JID, text: str, message_id: str) -> stanza.Stanza:
