@@ -336,10 +336,16 @@ def test_nobody_invites_the_world(verona: Verona) -> None:
         verona.says(verona.person("benvolio"), "invite")
 
 
-def test_where_people_do_not_invite_administrators_do(database: Database) -> None:
-    database.run(registering.create_account, "benvolio", KEYS)
+def test_where_accounts_are_made_by_hand_nobody_invites_or_joins(database: Database) -> None:
     database.run(registering.create_account, "escalus", KEYS, admin=True)
-    verona = Verona(database, invites=False)
-    with pytest.raises(NotAllowed):
-        verona.says(verona.person("benvolio"), "invite")
-    assert verona.says(verona.person("escalus"), "invite").text
+    verona = Verona(database, invitations=False)
+    for person, text in ((verona.person("escalus"), "invite"), (stranger(), f"join {invitation(verona)}")):
+        with pytest.raises(NotAllowed):
+            verona.says(person, text)
+    assert account_of(verona) is None
+
+
+def test_and_still_people_of_a_domain_that_enrols_its_own_join(database: Database) -> None:
+    verona = Verona(database, invitations=False, enrol_domains=("capulet.example",))
+    verona.says(stranger(), "join")
+    assert account_of(verona) == "romeo"
