@@ -497,6 +497,17 @@ def contact_lost(tx: Transaction, service: JID, jid: JID) -> None:
             _tell(tx, node, replace(subscription, state=SubscriptionState.NONE), tell_subscriber=True)
 
 
+def subscriber_gone(tx: Transaction, service: JID, jid: JID) -> None:
+    """There is no such account elsewhere any more, its own server says (§7.1.3.8): its subscriptions end."""
+    if jid.domainpart == tx.domain:
+        return
+    for subscription in tx.subscriptions.at_service(service, jid):
+        node = tx.nodes.find(service, subscription.node)
+        if node is not None:
+            tx.subscriptions.remove(node, subscription.jid)
+            _tell(tx, node, replace(subscription, state=SubscriptionState.NONE))
+
+
 def last_items(tx: Transaction, request: LastItems) -> tuple[tuple[Node, Item], ...]:
     """The last items of nodes that send them on presence, as far as the reader may have them."""
     found = []

@@ -112,11 +112,20 @@ class PersonalEventing(Extension):
 
     def bounced(self, error: Stanza) -> None:
         """An error message to an account of ours: a notification that found nobody."""
-        if error.from_.is_bare or error.from_.domainpart == self._router.domain:
+        if error.from_.domainpart == self._router.domain:
             return
-        if read_condition(error.element)[0] in _GONE:
+        condition = read_condition(error.element)[0]
+        if error.from_.is_bare:
+            # Everything else that is said of an account may be over tomorrow.
+            if condition == "gone" and error.to.localpart and (error.id or "").startswith("event-"):
+                self._tasks.spawn(self._lost(error.to.bare, error.from_), f"end of {error.from_}")
+            return
+        if condition in _GONE:
             self._present.pop((error.to.bare, error.from_), None)
             self._tasks.spawn(self._gone(error.to.bare, error.from_), f"absence of {error.from_}")
+
+    async def _lost(self, account: JID, follower: JID) -> None:
+        await self._database.write(subscribing.subscriber_gone, account, follower)
 
     # our own sessions
 

@@ -3,13 +3,14 @@
 import pytest
 
 from microblog.model.jid import JID
+from microblog.store.transaction import Transaction
 from microblog.usecases import subscribing
 from microblog.usecases.subscribing import RESOURCES_PER_CONTACT, Interest
 from microblog.wire import disco, ns
 from microblog.wire.disco import Caps, Identity, Info
 from microblog.wire.xml import Element, to_text
 from tests.im.town import Client
-from tests.xep.square import Square, address, option, publishes, told
+from tests.xep.square import FEED, Square, address, option, publishes, told
 
 ROMEO = "romeo@montague.example"
 JULIET = "juliet@capulet.example"
@@ -193,6 +194,27 @@ def test_a_notification_that_finds_nobody_ends_the_interest(square: Square) -> N
     error = error.replace("service-unavailable", "policy-violation")
     square.inject(f"<message type='error' id='event-1' from='{JULIET}/balcony' to='{ROMEO}'>{error}</message>")
     assert interests(square) == {TUNE}
+
+
+def test_a_follower_whose_account_is_gone_follows_no_more(square: Square) -> None:
+    def subscribers(tx: Transaction) -> list[JID]:
+        node = tx.nodes.find(address("romeo"), FEED)
+        assert node is not None
+        return tx.subscriptions.elsewhere(node, tx.domain)
+
+    square.inject(
+        f"<iq type='set' id='1' from='{JULIET}/balcony' to='{ROMEO}'><pubsub xmlns='{ns.PUBSUB}'>"
+        f"<subscribe node='{FEED}' jid='{JULIET}'/></pubsub></iq>"
+    )
+    for id_, condition, left in (
+        ("event-1", "service-unavailable", 1),
+        ("event-1", "item-not-found", 1),
+        ("m1", "gone", 1),
+        ("event-1", "gone", 0),
+    ):
+        error = f"<error type='cancel'><{condition} xmlns='{ns.STANZAS}'/></error>"
+        square.inject(f"<message type='error' id='{id_}' from='{JULIET}' to='{ROMEO}'>{error}</message>")
+        assert len(square.database.run(subscribers)) == left
 
 
 @pytest.mark.parametrize("options", ["", option("send_last_published_item", "never")])
