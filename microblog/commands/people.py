@@ -46,7 +46,7 @@ class PeopleWords:
     """The commands.
 
     ``send`` takes stanzas to people here, ``wake`` hears which domain is owed something, ``may_invite`` counts and
-    raises. ``invitations``: people may join with one. ``enrol_domains``: whose people may join as they are.
+    raises. ``invites``: people may join by invitation. ``enrol_domains``: whose people may join as they are.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class PeopleWords:
         wake: Callable[[str], None],
         may_invite: Callable[[JID], None],
         *,
-        invitations: bool = True,
+        invites: bool = True,
         enrol_domains: Iterable[str] = (),
     ) -> None:
         self._database = database
@@ -64,7 +64,7 @@ class PeopleWords:
         self._send = send
         self._wake = wake
         self._may_invite = may_invite
-        self._invitations = invitations
+        self._invites = invites
         self._enrol_domains = frozenset(enrol_domains)
 
     def commands(self) -> Iterable[Command]:
@@ -111,9 +111,9 @@ class PeopleWords:
             return _said(person, "joined_already", account=person.jid)
         enrolled = person.jid.domainpart in self._enrol_domains and person.proof is Proof.CERTIFICATE
         words = [word for word in (call.get("code"), call.get("name")) if word]
-        if not self._invitations and not enrolled:
+        if not self._invites and not enrolled:
             raise NotAllowed(say(person.language, "people.closed"))
-        token = await self._token(words[0]) if words and self._invitations else None
+        token = await self._token(words[0]) if words and self._invites else None
         if token is not None:
             words = words[1:]
         elif not enrolled:
@@ -243,7 +243,7 @@ class PeopleWords:
     async def invite(self, call: Call) -> Answer:
         """``invite [FOR WHOM] [N days]``: an invitation for one."""
         person = call.person
-        if not self._invitations:
+        if not self._invites:
             raise NotAllowed(say(person.language, "people.closed"))
         label, days = call.get("label", ""), call.get("days")
         if days is None and _DAYS.fullmatch(label):

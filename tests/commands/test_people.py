@@ -338,7 +338,7 @@ def test_nobody_invites_the_world(verona: Verona) -> None:
 
 def test_where_accounts_are_made_by_hand_nobody_invites_or_joins(database: Database) -> None:
     database.run(registering.create_account, "escalus", KEYS, admin=True)
-    verona = Verona(database, invitations=False)
+    verona = Verona(database, invites=False)
     for person, text in ((verona.person("escalus"), "invite"), (stranger(), f"join {invitation(verona)}")):
         with pytest.raises(NotAllowed):
             verona.says(person, text)
@@ -346,6 +346,6 @@ def test_where_accounts_are_made_by_hand_nobody_invites_or_joins(database: Datab
 
 
 def test_and_still_people_of_a_domain_that_enrols_its_own_join(database: Database) -> None:
-    verona = Verona(database, invitations=False, enrol_domains=("capulet.example",))
+    verona = Verona(database, invites=False, enrol_domains=("capulet.example",))
     verona.says(stranger(), "join")
     assert account_of(verona) == "romeo"
