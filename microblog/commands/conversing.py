@@ -28,7 +28,7 @@ from microblog.store.database import Database
 from microblog.store.transaction import Transaction
 from microblog.usecases import conversing, reading
 from microblog.usecases.conversing import EVERYTHING, Direct, Directed, React, Seen
-from microblog.wire import atom, attachments, elsewhere, ns, pubsub
+from microblog.wire import atom, attachments, drafting, elsewhere, ns, pubsub
 from microblog.wire.attachments import Attached
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import clean, parse, to_text
@@ -201,7 +201,7 @@ class ConversationWords:
         now = self._now()
         byline = Byline(author=person.jid, item_id=secrets.token_hex(8), published=now, updated=now)
         reference = Reference.to(post.node, post.item, post.entry)
-        return to_text(atom.write_entry(Draft(text=HEART, reply_to=reference), byline))
+        return to_text(drafting.write_entry(Draft(text=HEART, reply_to=reference), byline))
 
     # from one to another
 

@@ -27,7 +27,7 @@ from microblog.usecases import authoring, publishing, reporting
 from microblog.usecases.authoring import UNDO_SECONDS, Posted
 from microblog.usecases.publishing import Publish, Retract
 from microblog.usecases.reporting import Reach, Report, State
-from microblog.wire import atom, elsewhere, mention, pubsub
+from microblog.wire import atom, drafting, elsewhere, mention, pubsub
 
 _GROUP: Final = "posting"
 DOMAINS_SHOWN: Final = 20
@@ -133,7 +133,7 @@ class Posting:
         author, now = call.person.jid, self._now()
         byline = Byline(author=author, item_id=item_id, published=published or now, updated=now)
         try:
-            payload = atom.write_entry(draft, byline)
+            payload = drafting.write_entry(draft, byline)
         except ValueError as error:
             raise BadRequest(say(call.person.language, "posting.nothing")) from error
         publish = pubsub.Publish(node=MICROBLOG, item_id=item_id, payload=payload, options=None, has_item=True)

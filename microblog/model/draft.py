@@ -1,6 +1,6 @@
 """A post as a person means it, before it is an Atom entry: what was written, for whom, in answer to what.
 
-``wire.atom.write_entry`` makes the entry of it.
+``wire.drafting.write_entry`` makes the entry of it.
 """
 
 from dataclasses import dataclass

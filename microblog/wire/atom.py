@@ -1,7 +1,7 @@
-"""RFC 4287, RFC 4685, XEP-0277, XEP-0472: a post as an Atom entry, read and written.
+"""RFC 4287, RFC 4685, XEP-0277, XEP-0472: a post as an Atom entry, read, and completed by its service.
 
 Reading is lenient: what is missing stays empty, what is repeated counts once, what is unknown is passed over. The
-payload itself is kept as it came, but for markup and addresses that could do something by themselves (``sanitised``).
+payload itself is kept as it came, but for what ``wire.harmless`` leaves out.
 
 What Atom and XEP-0277 have no word for is said with others': a content warning is a spoiler (XEP-0382), a place is
 XEP-0080, a security label XEP-0258, the end of a post's life ``age:expires``. Who is named is a link of relation
@@ -10,16 +10,13 @@ XEP-0080, a security label XEP-0258, the end of a post's life ``age:expires``. W
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
-from microblog.model.draft import Byline as Byline
-from microblog.model.draft import Draft as Draft
-from microblog.model.draft import Reference as Reference
 from microblog.model.entry import Entry, Link, Location, fold_tag
 from microblog.model.errors import InvalidPayload, JIDMalformed
 from microblog.model.item import Audience
@@ -27,23 +24,15 @@ from microblog.model.jid import JID
 from microblog.model.uri import canonical
 from microblog.wire import html, markup, ns
 from microblog.wire.markup import MENTIONS_MAX, TAG_MAX_CHARACTERS, TAGS_MAX, address_uri
-from microblog.wire.xml import Element, clean, parse, read_stamp, stamp
+from microblog.wire.xml import Element, parse, read_stamp, stamp
 
 LINKS_MAX: Final = 50
 CATEGORIES_MAX: Final = 20
 LABELS_MAX: Final = 20
-# Longer texts have a title that is the beginning of them.
-TITLE_MAX_CHARACTERS: Final = 300
-_SHORT_TITLE_CHARACTERS: Final = 120
 # What an entry with a warning that says nothing is called.
 UNNAMED_WARNING: Final = "…"
 _OLDEST_YEAR: Final = 1970
-_LANG: Final = "{" + ns.XML + "}lang"
-_CONSTRUCTS: Final = frozenset(("title", "summary", "content", "rights", "subtitle"))
-_PLAIN: Final = frozenset(("id", "author", "published", "updated", "category", "contributor", "generator"))
-_FOREIGN_MARKUP: Final = frozenset(
-    (ns.XHTML, "http://www.w3.org/2000/svg", "http://www.w3.org/1998/Math/MathML", "http://www.w3.org/1999/html")
-)
+LANG: Final = "{" + ns.XML + "}lang"
 _MARK: Final = re.compile(rf"<audience xmlns='{re.escape(ns.AUDIENCE)}'>[a-z]*</audience>")
 _END: Final = "</entry>"
 # Marks above and below a letter beyond what any script needs, and what turns the direction of all that follows.
@@ -115,7 +104,7 @@ def read_entry(payload: Element) -> Entry | None:
         content=_text(atoms["content"]) if "content" in atoms else "",
         links=links,
         categories=categories,
-        language=payload.attributes.get(_LANG, ""),
+        language=payload.attributes.get(LANG, ""),
         tags=tags,
         mentions=mentions,
         thread=thread,
@@ -282,71 +271,6 @@ _EXTENSIONS: Final[dict[str, Callable[[list[Element]], dict[str, Any]]]] = {
 }
 
 
-# making harmless
-
-
-def sanitised(entry: Element) -> Element:
-    """The entry without what could do something by itself; the very same if there is nothing of it, or it is none."""
-    if not is_entry(entry):
-        return entry
-    for child in entry.children:
-        if isinstance(child, str) or (child.uri == ns.ATOM and child.name in _PLAIN):
-            continue
-        if _is_suspicious(child):
-            break
-    else:
-        return entry
-    harmless = entry.replaced()
-    harmless.children = [
-        kept for child in entry.children for kept in ((child,) if isinstance(child, str) else _harmless(child))
-    ]
-    return harmless
-
-
-def _is_suspicious(child: Element) -> bool:
-    if child.uri == ns.ATOM:
-        name = child.name
-        if name == "link":
-            return not html.is_safe_address((child.attributes.get("href") or "").strip())
-        if name in _CONSTRUCTS:
-            attributes = child.attributes
-            if attributes and ("src" in attributes or attributes.get("type", "text") != "text"):
-                return True
-            return any(map(_is_element, child.children))
-        return name == "source"
-    return child.uri in _FOREIGN_MARKUP
-
-
-def _is_element(child: Element | str) -> bool:
-    return child.__class__ is Element
-
-
-def _harmless(child: Element) -> Iterator[Element]:
-    if not _is_suspicious(child):
-        yield child
-    elif child.uri == ns.ATOM and child.name == "source":
-        # RFC 4287 §4.2.11: of which feed an entry was. Nobody shows more of it than what it is called.
-        kept = [part for part in child.elements() if part.is_(ns.ATOM, "id") or not _is_suspicious(part)]
-        yield Element(ns.ATOM, "source", None, *kept)
-    elif child.uri == ns.ATOM and child.name in _CONSTRUCTS and "src" not in child.attributes:
-        kind = child.get("type") or "text"
-        if kind == "text":
-            yield Element(ns.ATOM, child.name, child.attributes, child.text)
-        elif kind in ("html", "xhtml"):
-            div = html.sanitised(child.text) if kind == "html" else html.sanitised_xhtml(child)
-            if div is not None:
-                yield Element(ns.ATOM, child.name, {**child.attributes, "type": "xhtml"}, div)
-
-
-def rich_texts(entry: Element) -> tuple[str, ...]:
-    """The words of all that is markup in an entry."""
-    return tuple(
-        html.xhtml_to_text(child)
-        for child in entry.elements()
-        if child.uri == ns.ATOM and child.name in _CONSTRUCTS and child.get("type") == "xhtml"
-    )
-
-
 # what a service adds
 
 
@@ -370,8 +294,36 @@ def with_links(entry: Element, *, own: str, replies: str) -> Element:
     if linked:
         missing.append(Element(ns.ATOM, "link", {"rel": "alternate", "href": own}))
     if begins and replies:
-        missing.append(_replies(replies))
+        missing.append(replies_link(replies))
     return _with(entry, missing) if missing else entry
+
+
+def with_names(post: Element, entry: Entry, author: JID) -> Element:
+    """The post with the tags and mentions in its text as Atom has them, if its client wrote none."""
+    words = entry.text
+    tagged, naming = not entry.categories and "#" in words, not entry.mentions and "@" in words
+    if not (tagged or naming):
+        return post
+    styled = markup.style(words, author.domainpart)
+    found = [category(tag) for tag in styled.tags] if tagged else []
+    if naming:
+        found += [mentioned_link(jid) for jid in styled.mentions if jid != author]
+    return _with(post, found) if found else post
+
+
+def replies_link(uri: str) -> Element:
+    """To the comments on it (XEP-0277 §3)."""
+    return Element(ns.ATOM, "link", {"rel": "replies", "title": "comments", "href": uri})
+
+
+def category(tag: str) -> Element:
+    """A tag."""
+    return Element(ns.ATOM, "category", {"term": tag.lstrip("#")})
+
+
+def mentioned_link(jid: JID) -> Element:
+    """To somebody who is named."""
+    return Element(ns.ATOM, "link", {"rel": "mentioned", "href": address_uri(jid)})
 
 
 def with_expiry(entry: Element, expires: datetime) -> Element:
@@ -407,146 +359,3 @@ def mark(payload: str, audience: Audience) -> str:
     if payload.endswith(_END):
         return f"{payload[: -len(_END)]}{said}{_END}"
     return f"{payload[:-2]}>{said}{_END}" if payload.startswith("<entry") and payload.endswith("/>") else payload
-
-
-# writing
-
-
-def write_entry(draft: Draft, byline: Byline) -> Element:
-    """The entry of a draft. Raises ValueError for a draft that says nothing."""
-    styled = markup.style(clean(draft.text), byline.author.domainpart)
-    repeated = None if draft.via is None else parse(draft.via.payload)
-    if not styled.text.strip() and repeated is None and not draft.enclosures:
-        raise ValueError("a post says something")
-    mentions = dict.fromkeys((*styled.mentions, *draft.mentions))
-    if draft.reply_to is not None:
-        mentions = dict.fromkeys((draft.reply_to.author, *mentions))
-    mentions.pop(byline.author, None)
-    tags = {fold_tag(tag): tag for tag in (*draft.tags, *styled.tags)}
-    entry = Element(ns.ATOM, "entry", {_LANG: draft.language} if draft.language else {})
-    if repeated is not None and not styled.text:
-        entry.children.extend(_repeated(repeated, draft))
-    else:
-        entry.append(_author(address_uri(byline.author), byline.name))
-        entry.children.extend(_quoting(draft, styled, repeated) if repeated is not None else _said(draft, styled))
-    tag = f"tag:{byline.author.domainpart},{byline.published:%Y-%m-%d}:{quote(byline.author.localpart, safe='')}"
-    entry.append(Element(ns.ATOM, "id", None, f"{tag}/{quote(byline.item_id, safe='')}"))
-    entry.append(Element(ns.ATOM, "published", None, stamp(byline.published)))
-    entry.append(Element(ns.ATOM, "updated", None, stamp(byline.updated)))
-    for tag in list(tags.values())[:TAGS_MAX]:
-        entry.append(Element(ns.ATOM, "category", {"term": tag.lstrip("#")}))
-    for jid in list(mentions)[:MENTIONS_MAX]:
-        entry.append(Element(ns.ATOM, "link", {"rel": "mentioned", "href": address_uri(jid)}))
-    for link in draft.enclosures[:LINKS_MAX]:
-        entry.append(_enclosure(link))
-    entry.children.extend(_related(draft))
-    if draft.warning:
-        entry.append(Element(ns.SPOILER, "spoiler", None, clean(draft.warning)))
-    if draft.location is not None and (repeated is None or styled.text):
-        entry.append(_geoloc(draft.location))
-    return entry if draft.expires is None else with_expiry(entry, draft.expires)
-
-
-def _author(uri: str, name: str) -> Element:
-    named = Element(ns.ATOM, "name", None, clean(name)) if name else None
-    return Element(ns.ATOM, "author", None, named, Element(ns.ATOM, "uri", None, uri))
-
-
-def _construct(name: str, text: str) -> Element:
-    return Element(ns.ATOM, name, {"type": "text"}, text)
-
-
-def _said(draft: Draft, styled: markup.Styled) -> Iterator[Element]:
-    """Title and content; a title alone if that says it all (XEP-0277 §2.3)."""
-    text = styled.text
-    if draft.warning:
-        # Whoever knows no warnings shows the title.
-        yield _construct("title", clean(draft.warning))
-    elif styled.xhtml is None and "\n" not in text and len(text) <= TITLE_MAX_CHARACTERS:
-        yield _construct("title", text or _file_names(draft))
-        return
-    else:
-        yield _construct("title", shortened(text))
-    yield from _content(text, styled.xhtml)
-
-
-def _content(text: str, xhtml: Element | None) -> Iterator[Element]:
-    yield _construct("content", text)
-    if xhtml is not None:
-        yield Element(ns.ATOM, "content", {"type": "xhtml"}, xhtml)
-
-
-def _file_names(draft: Draft) -> str:
-    names = (link.title or link.href.rpartition("/")[2] or link.href for link in draft.enclosures)
-    return shortened(clean(", ".join(names)))
-
-
-def shortened(text: str) -> str:
-    """The beginning of a text, as a title."""
-    line = next((line.strip() for line in text.split("\n") if line.strip()), "")
-    if len(line) <= _SHORT_TITLE_CHARACTERS:
-        return line if line == text.strip() else f"{line}…"
-    head = line[:_SHORT_TITLE_CHARACTERS]
-    return f"{head.rpartition(' ')[0].rstrip() or head}…"
-
-
-def _repeated(original: Element, draft: Draft) -> Iterator[Element]:
-    """XEP-0277 §2.6: the same post, with its author's name, but without the place where it was written."""
-    assert draft.via is not None
-    yield _author(address_uri(draft.via.author), draft.via.author_name)
-    for child in sanitised(original).elements():
-        is_file = child.is_(ns.ATOM, "link") and child.get("rel") == "enclosure"
-        if (
-            is_file
-            or (child.uri == ns.ATOM and child.name in ("title", "summary", "content", "category", "rights"))
-            or child.uri in (ns.SPOILER, ns.SECURITY_LABEL)
-        ):
-            yield child
-
-
-def _quoting(draft: Draft, styled: markup.Styled, original: Element) -> Iterator[Element]:
-    """XEP-0277 §2.6: the original in a quotation, and what is said to it below."""
-    assert draft.via is not None
-    entry = read_entry(original)
-    words = entry.text if entry is not None else ""
-    name = draft.via.author_name or str(draft.via.author)
-    lines = "\n".join(f"> {line}" for line in f"{name}: {words}".split("\n"))
-    quoted = Element(ns.XHTML, "blockquote", None, *html.paragraphs(f"{name}: {words}"))
-    own = list(html.paragraphs(styled.text)) if styled.xhtml is None else styled.xhtml.children
-    yield _construct("title", clean(draft.warning) if draft.warning else shortened(styled.text))
-    yield from _content(f"{lines}\n\n{styled.text}", Element(ns.XHTML, "div", None, quoted, *own))
-
-
-def _enclosure(link: Link) -> Element:
-    attributes = {"rel": "enclosure", "href": link.href}
-    attributes |= {name: clean(value) for name, value in (("type", link.type), ("title", link.title)) if value}
-    return Element(ns.ATOM, "link", attributes)
-
-
-def _replies(uri: str) -> Element:
-    return Element(ns.ATOM, "link", {"rel": "replies", "title": "comments", "href": uri})
-
-
-def _related(draft: Draft) -> Iterator[Element]:
-    thread = ""
-    if draft.via is not None:
-        thread = draft.via.thread if not draft.text.strip() else ""
-        attributes = {"rel": "via", "href": draft.via.uri}
-        yield Element(ns.ATOM, "link", attributes | ({"ref": draft.via.id} if draft.via.id else {}))
-    if draft.reply_to is not None:
-        thread = draft.reply_to.thread
-        ref = draft.reply_to.id or draft.reply_to.uri
-        yield Element(ns.THREADING, "in-reply-to", {"ref": ref, "href": draft.reply_to.uri})
-    if thread:
-        yield _replies(thread)
-
-
-def _geoloc(location: Location) -> Element:
-    geoloc = Element(ns.GEOLOC, "geoloc")
-    if location.latitude is not None and location.longitude is not None:
-        # A hundred metres are near enough for everybody but a burglar.
-        geoloc.append(Element(ns.GEOLOC, "lat", None, f"{location.latitude:.3f}"))
-        geoloc.append(Element(ns.GEOLOC, "lon", None, f"{location.longitude:.3f}"))
-    if location.text:
-        geoloc.append(Element(ns.GEOLOC, "text", None, clean(location.text)))
-    return geoloc

@@ -26,8 +26,8 @@ from microblog.model.jid import JID
 from microblog.model.node import Node
 from microblog.model.subscription import Subscription, SubscriptionState
 from microblog.wire import ns
-from microblog.wire.atom import sanitised
 from microblog.wire.forms import write_node_config
+from microblog.wire.harmless import sanitised
 from microblog.wire.stanza import Stanza, message, presence
 from microblog.wire.xml import Element, Raw, escape_attribute, serialize, stamp, to_text
 

@@ -3,8 +3,9 @@
 What these say of a node's configuration is its profile (``model.node``), what they say of an entry's form is
 ``wire.atom``. Here is what happens at the moment of publishing: only an Atom entry becomes a post; markup is made
 harmless; a post whose author's client could not name it gets a link to itself (XEP-0472 §3.3), and one that begins a
-conversation a link to its comments (XEP-0277 §3). What the administrator's words and labels keep in the house is
-recognised. Apart from that it is stored as it came.
+conversation a link to its comments (XEP-0277 §3). Most clients leave ``#tags`` and ``@names`` in the text: they are
+written into the entry. What the administrator's words and labels keep in the house is recognised. Apart from that it is
+stored as it came.
 
 Publish-options may carry what is not of the node but of the item (XEP-0060 §7.1.5 knows both): ``microblog#audience``,
 ``microblog#reader``, ``microblog#expires``.
@@ -23,7 +24,7 @@ from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.node import COMMENTS_PREFIX, MICROBLOG, is_feed
 from microblog.model.uri import item_uri
-from microblog.wire import atom, ns
+from microblog.wire import atom, harmless, ns
 from microblog.wire.pubsub import Options, Publish
 from microblog.wire.xml import read_stamp, to_text
 from microblog.xmpp.dispatch import Extension, Spec
@@ -79,9 +80,9 @@ def prepare(service: JID, request: Publish, characters_max: int, *, border: Bord
         atom.check_post(payload, item_id)
     if not atom.is_entry(payload):
         return Prepared(item_id=item_id, payload=to_text(payload), entry=None, options=options, wishes=wishes)
-    harmless = atom.sanitised(payload)
-    texts = () if harmless is payload else atom.rich_texts(harmless)
-    payload = harmless
+    clean = harmless.sanitised(payload)
+    texts = () if clean is payload else harmless.rich_texts(clean)
+    payload = clean
     if is_feed(request.node):
         # The links need the id, so it is chosen here.
         item_id = item_id or secrets.token_hex(16)
@@ -95,6 +96,10 @@ def prepare(service: JID, request: Publish, characters_max: int, *, border: Bord
     entry = atom.read_entry(payload)
     assert entry is not None
     _check_length(entry, texts, characters_max)
+    if request.node == MICROBLOG and not entry.via:
+        named = atom.with_names(payload, entry, service)
+        if named is not payload:
+            payload, entry = named, atom.read_entry(named) or entry
     if entry.audience is not None:
         # What an entry says of itself is a wish like another; what it gets is written into it when it is known.
         payload = atom.unmarked(payload)
