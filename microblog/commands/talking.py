@@ -29,6 +29,7 @@ from microblog.model.uri import ItemAddress
 from microblog.runtime import Clock
 from microblog.store.database import Database
 from microblog.usecases import chatting
+from microblog.usecases.chatting import SAME_SECONDS
 from microblog.wire import chat
 from microblog.wire.chat import Saying
 from microblog.wire.stanza import Stanza
@@ -71,12 +72,15 @@ class Speaker:
 
 @dataclass(slots=True)
 class _Talk:
-    """What was said last to somebody: a question that waits for ``yes``, and what ``more`` does, each until when."""
+    """What was said last to somebody: a question that waits for ``yes``, and what ``more`` does, each until when; and
+    what they said last in private."""
 
     question: Callable[[Speaker], Awaitable[None]] | None = None
     question_until: float = 0
     more: Callable[[Call], Awaitable[Answer]] | None = None
     more_until: float = 0
+    whispered: str = ""
+    whispered_until: float = 0
 
 
 @dataclass(slots=True)
@@ -95,6 +99,12 @@ class _Names:
 
     async def newest(self) -> ItemAddress | None:
         return self.target or await self.database.read(chatting.newest_shown, self.account)
+
+
+class _Failure(Answer):
+    """Why something was not done."""
+
+    __slots__ = ()
 
 
 class Talking:
@@ -233,7 +243,7 @@ class Talking:
         use = "" if command is None else usage(command, language)
         what = ""
         if command is not None and problem.parameter is not None:
-            what = label(command, problem.parameter, language)
+            what = label(command, problem.parameter, language).upper()
         name = "" if command is None else command.name
         said = say(language, f"chat.{problem.text}", command=name, label=what, word=problem.word, usage=use)
         parts = [say(language, "common.nothing_posted"), said]
@@ -337,7 +347,7 @@ class Talking:
         if command.admin and not speaker.person.account.admin:
             self._say(speaker, say(language, "chat.not_for_you", command=command.name))
             return
-        if speaker.same and not confirmed and (command.posting or command.private):
+        if not confirmed and self._was_just_said(speaker, command):
             self._say(speaker, say(language, "chat.same"))
             return
         if command.destructive and not confirmed:
@@ -354,7 +364,17 @@ class Talking:
             enclosures=speaker.saying.enclosures,
         )
         answer = await self._call(speaker.message, command, call)
+        if command.private and not isinstance(answer, _Failure):
+            talk = self._talk(speaker)
+            talk.whispered, talk.whispered_until = speaker.saying.text, self._clock.monotonic() + SAME_SECONDS
         await self._answer(speaker, command, answer, became)
+
+    def _was_just_said(self, speaker: Speaker, command: Command) -> bool:
+        """Posts are known by the database; what was said in private became none."""
+        talk = self._talks.get(speaker.by)
+        if command.private and talk is not None and talk.whispered == speaker.saying.text:
+            return self._clock.monotonic() < talk.whispered_until
+        return speaker.same and (command.posting or command.private)
 
     async def _call(self, message: Stanza, what: Command | Callable[[Call], Awaitable[Answer]], call: Call) -> Answer:
         """What it answers, or why not."""
@@ -366,11 +386,11 @@ class Talking:
             text = refusal.text or say(language, "chat.cannot")
             if isinstance(what, Command) and what.posting:
                 text = f"{say(language, 'common.nothing_posted')} {text}"
-            return Answer(text=text)
+            return _Failure(text=text)
         except CancelledError:
             raise
         except Exception:
-            return Answer(text=self.incident(message, language))
+            return _Failure(text=self.incident(message, language))
 
     async def _answer(
         self, speaker: Speaker, command: Command | None, answer: Answer, became: ItemAddress | None = None

@@ -57,7 +57,7 @@ def test_j161_strangers_are_told_what_strangers_can_do(parlour: Parlour, text: s
 
 def test_j161_strangers_can_do_what_is_for_strangers(parlour: Parlour) -> None:
     assert stranger_says(parlour, "join code") == ["join done"]
-    assert stranger_says(parlour, "join") == ['Nothing was posted. "join" needs code. Usage: join CODE']
+    assert stranger_says(parlour, "join") == ['Nothing was posted. "join" needs CODE. Usage: join CODE']
     (answer,) = stranger_says(parlour, "help join")
     assert answer == "join CODE"
     assert stranger_says(parlour, "help follow") == ['There is no word "follow". "help" lists all there are.']
@@ -85,14 +85,14 @@ def test_j161_an_address_that_is_not_proven_is_nobodys(parlour: Parlour) -> None
     ("text", "named"),
     [
         ("delete 1 OR 1=1", "#1"),
-        ("delete --flag=", '"delete" needs item: "--flag=" is none.'),
-        ("delete \u2014item", '"delete" needs item: "\u2014item" is none.'),
+        ("delete --flag=", '"delete" needs ITEM; "--flag=" is none.'),
+        ("delete \u2014item", '"delete" needs ITEM; "\u2014item" is none.'),
         ("delete #1\npeers", "#1"),
         ("follow benvolio\npeers", '"follow" does not take "peers".'),
-        ("follow " + "x" * 100 * 1024, '"follow" needs person: "' + "x" * 39 + '\u2026" is none.'),
-        ("follow {0.__class__}", '"follow" needs person: "{0.__class__}" is none.'),
+        ("follow " + "x" * 100 * 1024, '"follow" needs PERSON; "' + "x" * 39 + '\u2026" is none.'),
+        ("follow {0.__class__}", '"follow" needs PERSON; "{0.__class__}" is none.'),
         ("home; peers", ""),
-        ("follow '; DROP TABLE accounts; --", '"follow" needs person: "\';" is none.'),
+        ("follow '; DROP TABLE accounts; --", '"follow" needs PERSON; "\';" is none.'),
     ],
     ids=lambda value: value[:20],
 )

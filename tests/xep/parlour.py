@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from microblog.commands.command import Answer, Call, Command, Kind, Parameter, Post, Table
 from microblog.commands.help import Help
 from microblog.model.errors import NotAllowed
@@ -37,6 +39,7 @@ class TestWords:
         self._database = database
         self.done: list[tuple[str, dict[str, Any]]] = []
         self.enclosures: list[tuple[str, ...]] = []
+        self.wait: Deferred[None] = Deferred()
 
     def commands(self) -> Iterable[Command]:
         def word(name: str, *parameters: Parameter, function: Any = None, **more: Any) -> Command:
@@ -48,7 +51,8 @@ class TestWords:
 
         person = Parameter(name="person", kinds=(Kind.PERSON,))
         yield word("post", _TEXT, function=self.post, posting=True)
-        yield word("d", person, _TEXT, function=self.direct, posting=True, private=True, aliases=("tell",))
+        yield word("dm", person, _TEXT, function=self.direct, posting=True, private=True)
+        yield word("d", person, _TEXT, private=True, aliases=("tell",))
         yield word("reply", _TARGET, _TEXT, posting=True)
         yield word("fav", _TARGET)
         yield word("unfav", _TARGET)
@@ -61,6 +65,7 @@ class TestWords:
         yield word("peers", admin=True)
         yield word("refuse", function=self.refuse, posting=True)
         yield word("fail", function=self.fail)
+        yield word("slow", function=self.slow)
 
     async def post(self, call: Call) -> Answer:
         self.enclosures.append(call.enclosures)
@@ -90,6 +95,10 @@ class TestWords:
 
     async def refuse(self, call: Call) -> Answer:
         raise NotAllowed("Not today.")
+
+    async def slow(self, call: Call) -> Answer:
+        await self.wait
+        return Answer(text="at last")
 
     async def fail(self, call: Call) -> Answer:
         raise RuntimeError("a bug")

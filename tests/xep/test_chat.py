@@ -63,12 +63,22 @@ def test_a_message_to_one_of_the_nodes_resources_is_not_for_the_chat(parlour: Pa
     assert parlour.words.done == []
 
 
+def test_words_of_one_person_are_done_in_order_and_nobody_else_waits(parlour: Parlour, romeo: Client) -> None:
+    assert says(romeo, "slow") == ""
+    assert says(romeo, "Ay me") == ""
+    assert says(parlour.online("benvolio", "street"), "Good morrow") == "sent"
+    assert posts(parlour) == ["Good morrow"]
+    parlour.words.wait.callback(None)
+    assert [text for _, text in lines(romeo)] == ["at last", "sent"]
+    assert says(romeo, "But soft") == "sent"
+
+
 # questions
 
 
 def test_what_does_not_parse_is_posted_if_that_is_confirmed(parlour: Parlour, romeo: Client) -> None:
     said = says(romeo, "follow me, Benvolio")
-    assert said.startswith('Nothing was posted. "follow" needs person: "me," is none. Usage: follow PERSON')
+    assert said.startswith('Nothing was posted. "follow" needs PERSON; "me," is none. Usage: follow PERSON')
     assert said.endswith(OFFER)
     assert parlour.words.done == []
     assert says(romeo, "Yes") == "sent"
@@ -191,9 +201,9 @@ def test_a_post_is_not_corrected_into_something_else(parlour: Parlour, romeo: Cl
 
 
 def test_what_is_private_stays_private_when_it_is_corrected(parlour: Parlour, romeo: Client) -> None:
-    says(romeo, "d benvolio hsuh", id_="m1")
+    says(romeo, "dm benvolio hsuh", id_="m1")
     post = item(parlour, 1)
-    says(romeo, "d benvolio hush", id_="m2", inside=replace("m1"))
+    says(romeo, "dm benvolio hush", id_="m2", inside=replace("m1"))
     assert parlour.words.done[1:] == [("edit", {"item": post, "text": "hush"})]
 
 
@@ -350,6 +360,15 @@ def test_the_same_words_again_are_one_post(parlour: Parlour, romeo: Client, time
     time.advance(61)
     says(romeo, "Ay me", id_="m5")
     assert posts(parlour) == ["Ay me", "Ay me"]
+
+
+def test_the_same_in_private_again_is_said_once(parlour: Parlour, romeo: Client, time: Time) -> None:
+    says(romeo, "tell benvolio hush")
+    assert says(romeo, "tell benvolio hush") == "You said that just now. It was done once."
+    says(romeo, "tell benvolio hush now")
+    time.advance(61)
+    says(romeo, "tell benvolio hush now")
+    assert [arguments["text"] for _, arguments in parlour.words.done] == ["hush", "hush now", "hush now"]
 
 
 def test_files_come_with_a_post(parlour: Parlour, romeo: Client) -> None:
