@@ -21,12 +21,14 @@ from twisted.names.client import createResolver
 
 from microblog.commands.administration import AdministrationForms, AdministrationWords
 from microblog.commands.command import Table, Words
+from microblog.commands.conversing import ConversationWords
 from microblog.commands.following import FollowingWords
 from microblog.commands.help import Help
 from microblog.commands.known import Known
 from microblog.commands.people import PeopleWords
 from microblog.commands.posting import Posting, PostingWords
 from microblog.commands.profile import ProfileWords
+from microblog.commands.reading import ReadingWords
 from microblog.config import Config, Endpoint
 from microblog.im.held import HeldMessages
 from microblog.im.message import Messages
@@ -303,6 +305,8 @@ class Node(Service):
         posting = Posting(database, self.clock.now, prepared, rates.post)
         return (
             PostingWords(database, posting),
+            ReadingWords(database, router.request, self.clock.now),
+            ConversationWords(database, posting, router, self.outbox.wake, self.clock.now),
             FollowingWords(
                 database, following.follows, FollowImporter(database, following.follows, self.clock, self.tasks)
             ),

@@ -73,7 +73,7 @@ class Chat(Extension):
         self._help = help_
         self._begins = begins
         self._talking = Talking(database, clock, router.domain, table, router.send)
-        self._rate = Rate(clock, ANSWERS_PER_MINUTE - 1, 60)
+        self._rate = Rate(clock, database.limits.rate(ANSWERS_PER_MINUTE - 1), 60)
         self._warned = Rate(clock, 1, 60)
         self._lanes: dict[JID, deque[Stanza]] = {}
 
