@@ -9,28 +9,30 @@ still is sent only what may leave for that address's domain.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Final, TypeVar
 
 from twisted.internet.defer import Deferred
 
 from microblog.model.access import audiences_allowed
 from microblog.model.border import NO_BORDER, Border
-from microblog.model.errors import FeatureNotImplemented, Forbidden
+from microblog.model.errors import BadRequest, FeatureNotImplemented, Forbidden
 from microblog.model.item import Audience, PageRequest
-from microblog.model.node import is_feed
+from microblog.model.node import IDENTITY_NODES, is_feed
 from microblog.model.subscription import SubscribeOptions
 from microblog.runtime import Clock
 from microblog.store.database import Database
 from microblog.store.transaction import Transaction
-from microblog.usecases import browsing, linking, owning, publishing, reading, subscribing
+from microblog.usecases import browsing, depending, linking, owning, profiling, publishing, reading, subscribing
 from microblog.usecases.reading import is_timeline
 from microblog.usecases.subscribing import Subscribed
-from microblog.wire import atom, forms, notification, ns, pubsub
+from microblog.wire import atom, attachments, elsewhere, forms, notification, ns, pubsub
 from microblog.wire.mention import write_mention
 from microblog.wire.pubsub import Items, Verb
 from microblog.wire.stanza import Stanza
+from microblog.wire.vcard import Nodes
 from microblog.wire.xml import Element
-from microblog.xep import timelines
+from microblog.xep import public_lists, timelines
 from microblog.xep.microblog import prepare
 from microblog.xep.people import People
 from microblog.xep.rates import PersonalRates
@@ -41,6 +43,7 @@ from microblog.xmpp.router import Router
 T = TypeVar("T")
 R = TypeVar("R", bound=linking.Acts)
 Answer = Awaitable[Element | None]
+_PUBLISH_PROFILE: Final = partial(profiling.publish, codec=Nodes())
 _FEATURES: Final = (
     "access-authorize access-open access-presence access-roster access-whitelist auto-create auto-subscribe "
     "config-node config-node-max create-and-configure create-nodes delete-items delete-nodes filtered-notifications "
@@ -112,6 +115,8 @@ class Pubsub(Extension):
         verb = asked.pubsub.uri, request.type, asked.name
         if verb not in timelines.VERBS and is_timeline(request.to, asked.element.get("node") or ""):
             raise Forbidden("a timeline is computed: it is there to be read")
+        if public_lists.claims(asked.element.get("node") or ""):
+            public_lists.check(request, asked.name)
         return await self._verbs[verb](request, asked)
 
     def _write(self, request: Stanza, use_case: Callable[[Transaction, R], T], wanted: R) -> Deferred[T]:
@@ -143,7 +148,7 @@ class Pubsub(Extension):
         ready = prepare(request.to, read, self._database.limits.post_max_characters, border=self._border)
         done = await self._write(
             request,
-            publishing.publish,
+            _PUBLISH_PROFILE if read.node in IDENTITY_NODES else publishing.publish,
             publishing.Publish(
                 service=request.to,
                 node=read.node,
@@ -159,6 +164,8 @@ class Pubsub(Extension):
                 readers=ready.wishes.readers,
                 mark=atom.mark,
                 mention=write_mention,
+                copy=elsewhere.copy,
+                reactions=_reactions(read),
             ),
         )
         return pubsub.write_published(read.node, done.item.id)
@@ -166,7 +173,14 @@ class Pubsub(Extension):
     async def retract(self, request: Stanza, asked: Verb) -> None:
         """Delete an item (§7.2)."""
         node, item_id, notify = pubsub.read_retract(asked)
-        wanted = publishing.Retract(service=request.to, node=node, actor=request.from_, item_id=item_id, notify=notify)
+        wanted = publishing.Retract(
+            service=request.to,
+            node=node,
+            actor=request.from_,
+            item_id=item_id,
+            notify=notify,
+            withdraw=elsewhere.withdraw,
+        )
         await self._write(request, publishing.retract, wanted)
 
     # §6: subscribers
@@ -176,6 +190,8 @@ class Pubsub(Extension):
         read = pubsub.read_items(asked)
         if is_timeline(request.to, read.node):
             return await self._timeline(request, read)
+        if public_lists.claims(read.node):
+            return await public_lists.items(self._database, request, read)
         found = await self._read(
             request,
             subscribing.retrieve,
@@ -372,3 +388,13 @@ class Pubsub(Extension):
             notice=notification.decision,
         )
         await self._write(request, owning.set_subscriptions, wanted)
+
+
+def _reactions(read: pubsub.Publish) -> tuple[str, ...]:
+    """What is said by what is attached to an item (XEP-0470). Raises BadRequest."""
+    if not depending.is_attachments(read.node) or read.payload is None:
+        return ()
+    attached = attachments.read_attachments(read.payload)
+    if attached is None:
+        raise BadRequest("this node takes attachments (XEP-0470)")
+    return attached.reactions
