@@ -50,6 +50,11 @@ class Place(NamedTuple):
     stands: int
     item: int
 
+    @property
+    def anchor(self) -> str:
+        """As a text, for those who go on from there."""
+        return f"{self.stands}.{self.item}"
+
 
 class Span(NamedTuple):
     """What stands between two places. ``descending``: read from the newest on."""

@@ -8,7 +8,8 @@ goes on. How many there are in all is said if it is at most ``COUNT_MAX``; count
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
 from microblog.model.access import NO_SUCH_NODE, Action, audiences_readable, check
@@ -36,6 +37,7 @@ SCAN_MAX: Final = 2000
 FEEDS_MORE: Final = 2
 THREAD_MAX: Final = 200
 TAG_MAX_CHARACTERS: Final = 100
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # One's own are for oneself, those of the domain for its people; nobody else subscribes to either.
 _OWN_CONFIG: Final = NodeConfig(
     access_model=AccessModel.WHITELIST, send_last_published_item=SendLast.NEVER, max_items=None, type=MICROBLOG
@@ -81,7 +83,7 @@ class Placed(NamedTuple):
     @property
     def anchor(self) -> str:
         """The place as a text, to go on from."""
-        return f"{self.place.stands}.{self.place.item}"
+        return self.place.anchor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +119,30 @@ class ThreadPage:
     posts: tuple[Placed, ...]
     root: ItemAddress | None
     comments: ItemAddress | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatchUp:
+    """Somebody reads on in their home timeline: from where they are, or from an instant or place on."""
+
+    account: Account
+    most: int
+    since: datetime | None = None
+    after: Place | None = None
+    audiences: frozenset[Audience] = frozenset(Audience)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaughtUp:
+    """``page``: what they read now, newest first. ``fresh``: they had not read it; otherwise nothing is new.
+
+    ``unread``, ``mentions``: how many there were before, of all and of what names them; None for very many.
+    """
+
+    page: TimelinePage
+    fresh: bool
+    unread: int | None
+    mentions: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,11 +294,34 @@ def unread(tx: Transaction, account: Account, timeline: str = HOME) -> int | Non
 
     Who never read has everything before them.
     """
-    request = Reading(actor=account.jid(tx.domain), own=False)
-    source = _source(tx, timeline, request, _Sight(tx, request.actor))
     after = tx.timelines.cursor(account.key, timeline) or FIRST
-    count = source.count(Span(after, LAST), COUNT_MAX + 1)
+    return _count_since(tx, timeline, after, Reading(actor=account.jid(tx.domain), own=False))
+
+
+def _count_since(tx: Transaction, timeline: str, place: Place, request: Reading) -> int | None:
+    source = _source(tx, timeline, request, _Sight(tx, request.actor, request.audiences))
+    count = source.count(Span(place, LAST), COUNT_MAX + 1)
     return None if count > COUNT_MAX else count
+
+
+def catch_up(tx: Transaction, request: CatchUp) -> CaughtUp:
+    """The oldest of what somebody has not read; with this they have. What they wrote themselves is left out.
+
+    Who never read anything begins with the newest.
+    """
+    account, reader = request.account, request.account.jid(tx.domain)
+    since = None if request.since is None else Place((request.since - _EPOCH) // timedelta(microseconds=1), 0)
+    after = request.after or since or tx.timelines.cursor(account.key, HOME)
+    wanted = PageRequest(max=request.most, before=None if after is None else after.anchor)
+    reading = Reading(actor=reader, page=wanted, audiences=request.audiences, own=False, counted=False)
+    count = _count_since(tx, HOME, after or FIRST, reading)
+    page = home(tx, reading)
+    if page.posts:
+        read_to(tx, account, HOME, page.posts[0].place)
+    fresh = bool(page.posts)
+    if not fresh:
+        page = home(tx, replace(reading, page=PageRequest(max=request.most), own=True))
+    return CaughtUp(page=page, fresh=fresh, unread=count, mentions=unread(tx, account, MENTIONS))
 
 
 # telling

@@ -2,28 +2,24 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import timedelta
 from random import Random
 from typing import Any
 
 import pytest
 
 from microblog.model.access import audiences_allowed
-from microblog.model.entry import Entry
 from microblog.model.errors import BadRequest, FeatureNotImplemented, ItemNotFound
-from microblog.model.item import Audience, Item, PageRequest, Proof
+from microblog.model.item import Audience, Item, PageRequest
 from microblog.model.jid import JID
-from microblog.model.node import COMMENTS_PREFIX, MICROBLOG, AccessModel
+from microblog.model.node import COMMENTS_PREFIX, MICROBLOG
 from microblog.model.subscription import Affiliation, Subscription, SubscriptionState
 from microblog.model.uri import ItemAddress, item_uri, node_uri
 from microblog.store.transaction import Transaction
-from microblog.usecases import following, publishing, reading, receiving
+from microblog.usecases import reading
 from microblog.usecases.reading import HOME, LOCAL, MENTIONS, Reading, TimelinePage
 from tests.usecases.pubsub import (
     BENVOLIO,
     JULIET,
-    NOON,
-    PHONE,
     ROMEO,
     a_contact,
     affiliate,
@@ -32,54 +28,11 @@ from tests.usecases.pubsub import (
     retract,
     subscribe,
 )
+from tests.usecases.timelines import arrives, writes
 
 MERCUTIO = JID.parse("mercutio@montague.example")
 ABROAD = audiences_allowed("capulet.example", local_domain="montague.example")
 DOMAIN = JID.parse("montague.example")
-
-
-def writes(tx: Transaction, by: JID, item_id: str, ago: float = 0, *, node: str = MICROBLOG, **more: Any) -> Item:
-    """A post so many minutes before noon."""
-    service = more.pop("service", by)
-    said = {name: more.pop(name) for name in ("tags", "mentions", "thread", "answers", "title") if name in more}
-    when = NOON - timedelta(minutes=ago)
-    fields: dict[str, Any] = {"title": item_id, "published": when, "updated": when}
-    entry = Entry(**fields | said)
-    payload = f"<entry xmlns='http://www.w3.org/2005/Atom'><title>{entry.title}</title></entry>"
-    request = publishing.Publish(
-        service=service,
-        node=node,
-        actor=by.with_resource(PHONE),
-        item_id=item_id,
-        payload=payload,
-        entry=entry,
-        **more,
-    )
-    return publishing.publish(tx, request).item
-
-
-def arrives(tx: Transaction, service: JID, item_id: str, ago: float = 0, *, to: JID = BENVOLIO, **said: Any) -> None:
-    """A post of a feed elsewhere that is open to all and one of ours follows."""
-    following.record_subscribe(
-        tx, following.Follow(account=to, service=service, node=MICROBLOG, state=SubscriptionState.SUBSCRIBED)
-    )
-    copy = tx.nodes.find(service, MICROBLOG)
-    assert copy is not None
-    tx.nodes.configure(copy, replace(copy.config, access_model=AccessModel.OPEN))
-    when = NOON - timedelta(minutes=ago)
-    entry = Entry(title=item_id, published=when, updated=when, **said)
-    item = receiving.ReceivedItem(id=item_id, payload=f"<entry n='{item_id}'/>", entry=entry)
-    receiving.receive(
-        tx,
-        receiving.Received(
-            service=service,
-            node=MICROBLOG,
-            recipient=to,
-            sender_domain=service.domainpart,
-            proof=Proof.CERTIFICATE,
-            published=(item,),
-        ),
-    )
 
 
 def ids(page: TimelinePage) -> list[str]:
