@@ -26,7 +26,7 @@ from microblog.model.errors import (
 )
 from microblog.model.item import PageRequest
 from microblog.model.jid import JID
-from microblog.model.node import MICROBLOG
+from microblog.model.node import MICROBLOG, AccessModel
 from microblog.model.subscription import SubscriptionState
 from microblog.runtime import Tasks
 from microblog.store.database import Database, Transaction
@@ -241,15 +241,22 @@ class Follows:
             self._filling.discard(feed)
 
     async def _describe(self, account: JID, feed: _Feed) -> None:
+        said = asking.read_access_model(await self._optional(account, feed, asking.metadata_request(feed.node)))
+        if said is None:
+            # COMPAT: Prosody and ejabberd tell only contacts. What they show to a stranger is for everybody.
+            shown = await self._optional(self._router.host, feed, asking.newest_request(feed.node, 1))
+            said = AccessModel.AUTHORIZE if shown is None else AccessModel.OPEN
+        described = Described(service=feed.service, node=feed.node, access_model=said)
+        await self._database.write(following.describe, described)
+
+    async def _optional(self, asker: JID, feed: _Feed, payload: Element) -> Element | None:
+        """What a service answers; None if it refuses. Raises RemoteServerNotFound, RemoteServerTimeout."""
         try:
-            answer = await self._ask(account, feed.service, asking.metadata_request(feed.node), type_="get")
+            return (await self._ask(asker, feed.service, payload, type_="get")).payload
         except (RemoteServerNotFound, RemoteServerTimeout):
             raise
         except Refusal:
-            return
-        said = asking.read_access_model(answer.payload)
-        described = Described(service=feed.service, node=feed.node, access_model=said)
-        await self._database.write(following.describe, described)
+            return None
 
     async def _backfill(self, account: JID, feed: _Feed) -> int:
         answer = await self._ask(account, feed.service, asking.newest_request(feed.node, BACKFILL_ITEMS), type_="get")

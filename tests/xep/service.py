@@ -31,6 +31,7 @@ class Service:
         self.square = square
         self.jid = jid
         self.access = "open"
+        self.says_access = True
         self.grants = "subscribed"
         self.items: list[str] = []
         self.lists: dict[str, str] = {}
@@ -50,6 +51,8 @@ class Service:
         verb = "disco" if payload.uri == ns.DISCO_INFO else next(iter(payload.elements())).name
         self.asked.append(verb)
         condition = "remote-server-not-found" if self.unreachable else self.refuses.get(verb)
+        if verb == "items" and "@" not in request.attributes["from"] and self.access != "open":
+            condition = "item-not-found"
         from_, id_ = request.attributes["from"], request.attributes["id"]
         if condition:
             name, _, detail = condition.partition(" ")
@@ -61,7 +64,7 @@ class Service:
         self.square.inject(f"<iq type='{kind}' id='{id_}' from='{self.jid}' to='{from_}'>{content}</iq>")
 
     def _disco(self, asker: str, payload: Element) -> str:
-        field = f"<field var='pubsub#access_model'><value>{self.access}</value></field>" if self.access else ""
+        field = f"<field var='pubsub#access_model'><value>{self.access}</value></field>" if self.says_access else ""
         return (
             f"<query xmlns='{ns.DISCO_INFO}' node='{FEED}'><identity category='pubsub' type='leaf'/>"
             f"<x xmlns='{ns.DATA}' type='result'><field var='FORM_TYPE' type='hidden'>"

@@ -106,15 +106,23 @@ def test_a_copy_is_for_whom_the_feed_is(square: Square, juliet: Service, access:
     assert [str(item.audience) for item in copies(square)] == [audience]
 
 
-def test_who_does_not_describe_the_feed_is_believed_the_least(square: Square, juliet: Service) -> None:
-    juliet.refuses, juliet.items = {"disco": "service-unavailable"}, [post("p1", "2025-12-01T10:00:00Z")]
-    follow(square, juliet)
-    assert [str(item.audience) for item in copies(square)] == ["followers"]
-
-
-def test_a_feed_that_closes_takes_what_was_public_with_it_and_one_that_opens_what_was_not_for_fewer(
-    square: Square, juliet: Service
+@pytest.mark.parametrize(("access", "audience"), [("open", "public"), ("presence", "followers")])
+@pytest.mark.parametrize("refusal", ["", "service-unavailable"])
+def test_where_it_is_not_said_what_a_stranger_is_shown_is_public(
+    square: Square, juliet: Service, access: str, audience: str, refusal: str
 ) -> None:
+    juliet.access, juliet.items, juliet.says_access = access, [post("p1", "2025-12-01T10:00:00Z")], False
+    juliet.refuses = {"disco": refusal} if refusal else {}
+    follow(square, juliet)
+    assert juliet.asked == ["subscribe", "disco", "items", "items"]
+    assert [str(item.audience) for item in copies(square)] == [audience]
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_a_feed_that_closes_takes_what_was_public_with_it_and_one_that_opens_what_was_not_for_fewer(
+    square: Square, juliet: Service, said: bool
+) -> None:
+    juliet.says_access = said
     juliet.items = [post("p1", "2025-12-01T10:00:00Z"), post("p2", "2025-12-02T10:00:00Z", audience="followers")]
     follow(square, juliet)
     for access, audiences in (
