@@ -95,7 +95,7 @@ class Commands(Extension):
 
     def routes(self) -> Iterable[Route]:
         """At the node, and at what is another name of it."""
-        yield Route.set(ns.COMMANDS, "command", self.command, at=At.HOST | At.ACCOUNT)
+        yield Route.set(ns.COMMANDS, "command", self.command, at=At.HOST | At.ACCOUNT, waits=True)
 
     # discovery (§2)
 
