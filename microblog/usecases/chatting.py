@@ -30,7 +30,6 @@ SAME_SECONDS: Final = 60
 NEWEST_SECONDS: Final = 600
 NUMBERS_DAYS: Final = 30
 IDLE_DAYS: Final = 1
-FORGET_AT_ONCE: Final = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,9 +299,8 @@ def followers_among(tx: Transaction, accounts: Iterable[int], nodes: Iterable[in
     return tx.shown.followers(accounts, nodes)
 
 
-def forget(tx: Transaction) -> bool:
-    """Forget numbers that nobody saw for 30 days, and messages of that age; True if there may be more."""
+def forget(tx: Transaction, limit: int) -> int:
+    """Forget numbers that nobody saw for 30 days, and messages of that age; of which there were more, how many."""
     before = tx.now - timedelta(days=NUMBERS_DAYS)
-    numbers = tx.shown.forget(before, FORGET_AT_ONCE)
-    messages = tx.said.forget(before, tx.now - timedelta(days=IDLE_DAYS), FORGET_AT_ONCE)
-    return FORGET_AT_ONCE in (numbers, messages)
+    idle_before = tx.now - timedelta(days=IDLE_DAYS)
+    return max(tx.shown.forget(before, limit), tx.said.forget(before, idle_before, limit))

@@ -3,15 +3,15 @@
 The log of events is there for other domains that have yet to be told and for our people who were away; a tombstone
 keeps a retracted item from being brought back by somebody who is late. After ``DAYS`` nobody is waited for any more:
 what a domain has not taken by then, after thirty days of trying and two months without a sign of life, is given up.
-Items are never forgotten here. Messages that nobody came for, and links that nobody confirmed, go after a time of their
-own.
+Items are never forgotten here. Messages that nobody came for, links that nobody confirmed, and what the chat remembers
+go after a time of their own.
 """
 
 from dataclasses import dataclass
 from datetime import timedelta
 
 from microblog.store.transaction import Transaction
-from microblog.usecases import holding, linking
+from microblog.usecases import chatting, holding, linking
 
 DAYS = 90
 ROWS_MAX = 1000  # at once: others want to write too
@@ -35,9 +35,10 @@ def forget(tx: Transaction) -> Forgotten:
     events = 0 if owed == ROWS_MAX else tx.events.forget(before, ROWS_MAX)
     held = holding.forget(tx, ROWS_MAX)
     linking.forget(tx)
+    chat = chatting.forget(tx, ROWS_MAX)
     return Forgotten(
         events=events,
         owed=owed,
         tombstones=tx.items.forget_tombstones(before),
-        more=ROWS_MAX in (owed, events, held),
+        more=ROWS_MAX in (owed, events, held, chat),
     )

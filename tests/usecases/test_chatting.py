@@ -74,11 +74,11 @@ def test_messages_lead_to_their_posts(database: Database, key: int, time: Time) 
     assert item("m3") is None
     assert item("m1", MANTUA) is None
     time.advance(2 * DAY)
-    assert database.run(chatting.forget) is False
+    assert database.run(chatting.forget, 100) == 1
     assert item("m1") == post("1", ROMEO)
     assert item("m2") is None, "what became no post is forgotten sooner"
     time.advance(29 * DAY)
-    database.run(chatting.forget)
+    database.run(chatting.forget, 100)
     assert item("m1") is None
 
 
@@ -105,7 +105,8 @@ def test_numbers_are_counted_and_stay(database: Database, key: int, time: Time) 
     time.advance(20 * DAY)
     assert show("b") == [2]
     time.advance(11 * DAY)
-    database.run(chatting.forget)
+    assert database.run(chatting.forget, 2) == 2
+    assert database.run(chatting.forget, 2) == 1
     assert database.run(chatting.item_of_number, key, 4) is None
     assert database.run(chatting.item_of_number, key, 2) == post("b"), "seen not long ago"
     assert show("e") == [3]
