@@ -289,12 +289,10 @@ def _audience(tx: Transaction, node: Node, request: Publish) -> tuple[Audience, 
     if request.ceiling is not None:
         bounds.append(request.ceiling)
     readers = request.readers
-    if entry is not None and entry.answers:
-        answered = known_item(tx, entry.answers)
-        if answered is not None:
-            bounds.append(answered.audience)
-            if answered.audience is Audience.DIRECT:
-                readers = readers or (answered.publisher,)
+    for answered in _answered(tx, node, entry) if entry is not None else ():
+        bounds.append(answered.audience)
+        if answered.audience is Audience.DIRECT:
+            readers = readers or (answered.publisher,)
     if entry is not None and entry.via:
         _check_repeat(tx, entry.via)
     if Audience.DIRECT not in bounds:
@@ -305,6 +303,20 @@ def _audience(tx: Transaction, node: Node, request: Publish) -> tuple[Audience, 
     if not readers:
         raise NotAcceptable("a direct post names its readers")
     return Audience.DIRECT, readers
+
+
+def _answered(tx: Transaction, node: Node, entry: Entry) -> Iterator[Item]:
+    """What an item answers, and what the thread began with that it puts itself in."""
+    answered = known_item(tx, entry.answers) if entry.answers else None
+    if answered is not None:
+        yield answered
+    thread = read_uri(entry.thread) if entry.thread else None
+    root = None if thread is None else depending.depends_on(thread.service, thread.node)
+    # Whoever begins a thread names its node as well.
+    if root is not None and root.uri != entry.answers and (entry.answers or root.service != node.service):
+        began = known_item(tx, root.uri)
+        if began is not None:
+            yield began
 
 
 def known_item(tx: Transaction, uri: str) -> Item | None:
@@ -327,6 +339,19 @@ def _check_repeat(tx: Transaction, via: str) -> None:
         raise ItemNotFound("what you repeat is not there any more")
     if found is not None and found.item is not None and found.item.audience is not Audience.PUBLIC:
         raise NotAllowed("only public posts are repeated")
+
+
+def is_shown(tx: Transaction, entry: Entry | None) -> bool:
+    """May what comes from elsewhere be shown? Not what repeats something of ours that is gone or was never for all, nor
+    what repeats what we know to be gone.
+    """
+    address = read_uri(entry.via) if entry is not None and entry.via else None
+    if address is None or address.item_id is None:
+        return True
+    found = tx.nodes.look_up(address.service, address.node, address.item_id)
+    if address.service.domainpart == tx.domain:
+        return found is not None and found.item is not None and found.item.audience is Audience.PUBLIC
+    return found is None or found.item is not None or not found.retracted
 
 
 def _marked(request: Publish, audience: Audience) -> str:

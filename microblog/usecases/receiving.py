@@ -30,7 +30,7 @@ from microblog.store.transaction import Transaction
 from microblog.usecases import depending
 from microblog.usecases.following import remote_node
 from microblog.usecases.placing import place, write_down
-from microblog.usecases.publishing import check_item_id, check_node_name, clamp_instant, retract_repeats
+from microblog.usecases.publishing import check_item_id, check_node_name, clamp_instant, is_shown, retract_repeats
 
 UNDELIVERED_MAX = 100
 UNDELIVERED_MAX_BYTES = 500_000  # a stream takes no more at once from one who only begins to read
@@ -232,6 +232,8 @@ class _Reader:
             if found.item is None or not self._known(found.item):
                 self.missing.append(item.id)
             return
+        if not is_shown(tx, item.entry):
+            return
         stored = self._store(found, item, request)
         if stored is None or not self._told(stored.position):
             return
@@ -395,7 +397,8 @@ def _acceptable(tx: Transaction, request: Backfill, item: ReceivedItem) -> bool:
     return (
         bool(item.payload)
         and publisher.domainpart == request.service.domainpart
-        and (size <= tx.limits.payload_max_bytes)
+        and size <= tx.limits.payload_max_bytes
+        and is_shown(tx, item.entry)
     )
 
 
