@@ -157,6 +157,7 @@ class Dialogue:
         label = self._label(parameter.name)
         if choose:
             options = [(str(jid), jid.localpart if jid.domainpart == self._domain else "") for jid in self._people]
+            options += self._options(parameter)
             chosen = self._chosen.get(parameter.name)
             return Field(
                 var=parameter.name,
@@ -173,8 +174,11 @@ class Dialogue:
             label=label,
             required=(parameter.required or parameter.name in self._chosen) and not parameter.newest,
             values=values,
-            options=tuple((choice, self._label(f"{parameter.name}_{choice}", choice)) for choice in parameter.choices),
+            options=tuple(self._options(parameter)) if parameter.kinds == (Kind.CHOICE,) else (),
         )
+
+    def _options(self, parameter: Parameter) -> list[tuple[str, str]]:
+        return [(choice, self._label(f"{parameter.name}_{choice}", choice)) for choice in parameter.choices]
 
     def _label(self, name: str, otherwise: str = "") -> str:
         return label(self.command, name, self.language) or otherwise or name
@@ -204,7 +208,7 @@ class Dialogue:
             return None
         if parameter.many:
             return tuple([await self._one(parameter, text, person, lookup) for text in texts if text.strip()])
-        if Kind.TEXT in parameter.kinds:
+        if parameter.kinds == (Kind.TEXT,):
             return "\n".join(texts)
         return await self._one(parameter, texts[0], person, lookup)
 
@@ -232,6 +236,11 @@ class Dialogue:
             return int(word)
         if kind is Kind.FLAG:
             return word == "1"
+        if kind is Kind.CHOICE:
+            found = next((choice for choice in parameter.choices if choice.casefold() == word.casefold()), None)
+            if found is None:
+                raise self._wrong("no_choice", parameter)
+            return found
         if kind is Kind.WORD and len(word.split()) != 1:
             raise self._wrong("one_word", parameter)
         return text if kind is Kind.TEXT else word
@@ -258,7 +267,8 @@ class Dialogue:
 
 
 def _is_choice(parameter: Parameter) -> bool:
-    return parameter.kinds == (Kind.PERSON,) and not parameter.many
+    """A person, or one of a few words."""
+    return Kind.PERSON in parameter.kinds and set(parameter.kinds) <= {Kind.PERSON, Kind.CHOICE} and not parameter.many
 
 
 def _field_type(parameter: Parameter) -> FieldType:

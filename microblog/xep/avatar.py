@@ -42,10 +42,10 @@ class Avatars(Extension):
         """The presence with the hash of its sender's picture (XEP-0398 §4)."""
         update = presence.element.find(ns.VCARD_UPDATE, "x")
         photo = None if update is None else update.find(ns.VCARD_UPDATE, "photo")
-        if photo is not None and not photo.text.strip():
-            return presence
+        said = None if photo is None else photo.text.strip()
+        # Asked in any case: whoever says that there is none says it of the picture that there is now.
         hash_ = await self._hash(presence.from_.bare)
-        if hash_ is None or (update is None and not hash_) or (photo is not None and photo.text.strip() == hash_):
+        if hash_ is None or said in ("", hash_) or (update is None and not hash_):
             return presence
         return _with(presence, hash_)
 
@@ -69,7 +69,7 @@ class Avatars(Extension):
             presence = session.presence
             update = None if presence is None else presence.element.find(ns.VCARD_UPDATE, "x")
             photo = None if update is None else update.find(ns.VCARD_UPDATE, "photo")
-            # Empty by the client's own will, unless it was we who said that there was none.
+            # Empty by the client's own will, unless there was none.
             if presence is None or (photo is not None and not photo.text.strip() and before != ""):
                 continue
             await self._presence.broadcast(session, _with(presence, hash_))

@@ -65,6 +65,18 @@ class Verona:
             parameters=(Parameter(name="letter", kinds=(Kind.ITEM,), newest=True),),
             destructive=True,
         )
+        yield Command(
+            name="forgive",
+            group="verona",
+            function=self.note("forgive"),
+            parameters=(Parameter(name="who", kinds=(Kind.CHOICE, Kind.PERSON), choices=("all",)),),
+        )
+        yield Command(
+            name="find",
+            group="verona",
+            function=self.note("find"),
+            parameters=(Parameter(name="what", kinds=(Kind.ITEM, Kind.TEXT), required=False),),
+        )
         yield Command(name="letters", group="verona", function=self.letters)
         yield Command(name="enter", group="verona", function=self.note("enter"), strangers=True)
 
@@ -231,7 +243,7 @@ def listed(client: Client, to: str = DOMAIN) -> list[str]:
 
 
 def test_one_sees_what_one_may_do(street: Street) -> None:
-    words = ["sigh", "call", "kiss", "write", "burn", "letters", "enter"]
+    words = ["sigh", "call", "kiss", "write", "burn", "forgive", "find", "letters", "enter"]
     assert listed(street.login("romeo", "a")) == words
     assert listed(street.login("romeo", "a"), f"post@{DOMAIN}") == words
     assert listed(street.login("escalus", "a")) == [*words, f"{ns.ADMIN}#banish"]
@@ -339,6 +351,28 @@ def test_the_chosen_one_is_all_that_was_needed(street: Street) -> None:
     romeo = street.login("romeo", "a")
     assert note(does(romeo, "kiss", session=session_of(does(romeo, "kiss")), form=filled(who=str(JULIET)))) == "kiss!"
     assert street.words.calls == [("kiss", {"who": JULIET})]
+
+
+def test_a_word_may_stand_for_everybody(street: Street) -> None:
+    romeo = street.login("romeo", "a")
+    asked = does(romeo, "forgive")
+    assert form_of(asked)["who"].get("type") == "text-single"
+    does(romeo, "forgive", session=session_of(asked), form=filled(who="All"))
+    street.known.friends = (JULIET,)
+    for chosen in (str(JULIET), "all"):
+        asked = does(romeo, "forgive")
+        values = [option.child_text(ns.DATA, "value") for option in form_of(asked)["who"].find_all(ns.DATA, "option")]
+        assert values == [str(JULIET), "all", "other"]
+        assert note(does(romeo, "forgive", session=session_of(asked), form=filled(who=chosen))) == "forgive!"
+    assert [given["who"] for _, given in street.words.calls] == ["all", JULIET, "all"]
+
+
+def test_what_may_be_an_item_or_a_text(street: Street) -> None:
+    romeo = street.login("romeo", "a")
+    for written in ("#12", "12 letters", ""):
+        does(romeo, "find", session=session_of(does(romeo, "find")), form=filled(what=written))
+    letter = ItemAddress(ROMEO, FEED, "l12")
+    assert [given for _, given in street.words.calls] == [{"what": letter}, {"what": "12 letters"}, {}]
 
 
 def test_who_knows_nobody_names_them(street: Street) -> None:

@@ -236,6 +236,15 @@ def test_who_wants_no_picture_shown_is_let_alone(studio: Studio) -> None:
     assert presences(benvolio.hears()) == []
 
 
+def test_who_said_truly_that_there_was_none_is_corrected(studio: Studio) -> None:
+    studio.befriend("romeo", "benvolio")
+    romeo, benvolio = studio.login("romeo", "a"), studio.online("benvolio", "a")
+    romeo.sends("<presence><x xmlns='vcard-temp:x:update'><photo/></x></presence>")
+    assert presences(benvolio.hears()) == [""]
+    iq(romeo, "set", CARD)
+    assert presences(benvolio.hears()) == [AVATAR.hash]
+
+
 def test_a_picture_for_few_is_in_nobodys_presence(studio: Studio) -> None:
     romeo = studio.login("romeo", "a")
     iq(romeo, "set", CARD)
