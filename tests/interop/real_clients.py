@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.interop.screen import Screen
 from tests.interop.servers import Server
 
 CLIENTS = Path(__file__).parent / "clients"
@@ -45,6 +46,12 @@ def slixmpp_story(server: Server, author: str, reader: str, password: str = "sec
     return _act([sys.executable, str(CLIENTS / "slixmpp_story.py"), *arguments])
 
 
+def slixmpp_forms(server: Server, administrator: str, person: str, password: str = "secret") -> list[str]:
+    """The steps an administrator and somebody did with forms, vCards and pictures."""
+    arguments = [server.address, str(server.c2s_port), str(server.authority.path), password, administrator, person]
+    return _act([sys.executable, str(CLIENTS / "slixmpp_forms.py"), *arguments])
+
+
 def aioxmpp_story(server: Server, author: str, reader: str, password: str = "secret") -> list[str]:
     """The steps two aioxmpp clients did, in Debian's Python."""
     arguments = [server.address, str(server.c2s_port), password, author, reader]
@@ -60,8 +67,10 @@ def _act(command: list[str]) -> list[str]:
 class Profanity:
     """profanity on a terminal of its own: type at it, and wait for what it shows."""
 
-    def __init__(self, folder: Path, server: Server, name: str, password: str = "secret") -> None:
-        self.shown = ""
+    def __init__(
+        self, folder: Path, server: Server, name: str, password: str = "secret", screen: Screen | None = None
+    ) -> None:
+        self.shown, self.screen = "", screen
         home = folder / f"profanity-{name}"
         (home / "data" / "profanity").mkdir(parents=True)
         (home / "config" / "profanity").mkdir(parents=True)
@@ -78,12 +87,13 @@ class Profanity:
         lines = [f"[{jid}]", *(f"{key}={value}" for key, value in account.items())]
         (home / "data" / "profanity" / "accounts").write_text("\n".join(lines) + "\n")
         self._terminal, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
+        size = (40, 160) if screen is None else (screen.rows, screen.columns)
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
         environment = {
             "HOME": str(home),
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",
-            "TERM": "xterm",
+            "TERM": "xterm" if screen is None else "vt52",
             "XDG_CONFIG_HOME": str(home / "config"),
             "XDG_DATA_HOME": str(home / "data"),
         }
@@ -111,6 +121,15 @@ class Profanity:
                 raise AssertionError(f"profanity did not show {text!r}:\n{self.shown[-4000:]}")
         self.shown = self.shown.partition(text)[2]
 
+    def sees(self, text: str, timeout: float = 15) -> None:
+        """Wait until the text is on the screen."""
+        assert self.screen is not None
+        deadline = time.monotonic() + timeout
+        while text not in "\n".join(self.screen.lines()):
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._read(left):
+                raise AssertionError(f"profanity did not show {text!r}:\n" + "\n".join(self.screen.lines()))
+
     def _read(self, timeout: float) -> bool:
         if not select.select([self._terminal], [], [], timeout)[0]:
             return False
@@ -119,6 +138,8 @@ class Profanity:
         except OSError:  # it has ended
             return False
         text = data.decode("utf-8", "replace")
+        if self.screen is not None:
+            self.screen.feed(text)
         self.shown += re.sub(r"\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[=>78])", "", text)
         return bool(data)
 
@@ -137,9 +158,9 @@ class Profanity:
 
 
 @contextlib.contextmanager
-def profanity(folder: Path, server: Server, name: str) -> Iterator[Profanity]:
+def profanity(folder: Path, server: Server, name: str, screen: Screen | None = None) -> Iterator[Profanity]:
     """profanity for as long as the block lasts."""
-    client = Profanity(folder, server, name)
+    client = Profanity(folder, server, name, screen=screen)
     try:
         yield client
     finally:
