@@ -156,6 +156,15 @@ def _edge(descending: bool) -> Prepared:
 _EDGES = {True: _edge(True), False: _edge(False)}
 _IN_FEED = select(_whole(_I.stands), _I.id).where(_I.node_id == _number("node"), or_(_ALLOWED, _FOR_READER))
 _OF_FEED = _ordered(_IN_FEED, _I.stands, _I.id)
+_OF_FEEDS = Prepared(
+    select(_whole(_I.stands), _I.id, _I.node_id, _I.audience)
+    .where(
+        _I.node_id.in_([_number(f"key_{n}") for n in range(_BATCH)]),
+        or_(_I.audience != literal_column(f"'{_DIRECT}'"), _FOR_READER),
+        _within(_I.stands, _I.id),
+    )
+    .limit(_number("limit"))
+)
 _COUNT_FEED = _counted(_IN_FEED.where(_within(_I.stands, _I.id)))
 # Most feeds are open to everybody, and nobody is anything there. These are counted all at once, and no longer than need
 # be; who follows under an address with a resource is told all the same, but counted with the others.
@@ -253,11 +262,11 @@ _ITEMS = Prepared(select(_I.node_id, *ITEM_COLUMNS).where(_I.id.in_([_number(f"k
 _STATE = (
     select(func.max(_S.c.state)).where(_S.c.node_id == _N.c.id, _S.c.bare == _READER).correlate(_N).scalar_subquery()
 )
-_AT_NODE = Prepared(
+_AT_NODES = Prepared(
     select(*NODE_COLUMNS, _STATE, _A.c.affiliation)
     .select_from(_N)
     .outerjoin(_A, and_(_A.c.node_id == _N.c.id, _A.c.jid == _READER))
-    .where(_N.c.id == _number("node"))
+    .where(_N.c.id.in_([_number(f"key_{n}") for n in range(_BATCH)]))
 )
 _TAGS = select(_T.c.tag).where(_T.c.item == _number("item"))
 _CURSOR = Prepared(
@@ -312,6 +321,19 @@ class Timelines:
         rows = _OF_FEED[span.descending].rows(self._connection, parameters)
         return [Standing(Place(row[0], row[1]), node_key) for row in rows]
 
+    def of_feeds(self, node_keys: Sequence[int], reader: JID, span: Span, limit: int) -> list[Standing] | None:
+        """The posts of several feeds for whomever, but of direct ones those for the reader; None if they are too many.
+
+        In no order.
+        """
+        found = []
+        for batch in _batches(node_keys):
+            rows = _OF_FEEDS.rows(self._connection, {"reader": str(reader), "limit": limit, **_span(span), **batch})
+            if len(rows) == limit:
+                return None
+            found += _standing(rows)
+        return found
+
     def count_feed(self, node_key: int, reader: JID, span: Span, limit: int, audiences: Iterable[Audience]) -> int:
         """How many these are, counted up to a limit."""
         parameters = {"node": node_key, "reader": str(reader), "limit": limit, **_span(span), **_audiences(audiences)}
@@ -361,27 +383,28 @@ class Timelines:
     def items(self, keys: Sequence[int]) -> Mapping[int, tuple[int, Item]]:
         """Items by key, each with its node's key."""
         found = {}
-        for start in range(0, len(keys), _BATCH):
-            batch = keys[start : start + _BATCH]
-            parameters = {f"key_{n}": batch[n % len(batch)] for n in range(_BATCH)}
-            for row in _ITEMS.rows(self._connection, parameters):
+        for batch in _batches(keys):
+            for row in _ITEMS.rows(self._connection, batch):
                 item = read_item(row, 1)
                 found[item.key] = (row[0], item)
         return found
 
-    def at_node(self, node_key: int, reader: JID) -> tuple[Node, Facts] | None:
-        """A node, and what the access rules have to know of somebody there.
+    def at_nodes(self, node_keys: Sequence[int], reader: JID) -> dict[int, tuple[Node, Facts]]:
+        """Nodes, and what the access rules have to know of somebody there.
 
         Whether they see each other's presence is looked up only if that makes a difference.
         """
-        row = _AT_NODE.first(self._connection, {"node": node_key, "reader": str(reader)})
-        if row is None:
-            return None
-        node, (state, affiliation) = read_node(row), row[len(NODE_COLUMNS) :]
-        subscribed = state == SubscriptionState.SUBSCRIBED.value
-        if not subscribed or node.config.access_model in (AccessModel.PRESENCE, AccessModel.ROSTER):
-            return node, self._affiliations.facts(node, reader)
-        return node, read_facts(node, reader, self._domain, state, affiliation, None, None)
+        found = {}
+        for batch in _batches(node_keys):
+            for row in _AT_NODES.rows(self._connection, {"reader": str(reader), **batch}):
+                node, (state, affiliation) = read_node(row), row[len(NODE_COLUMNS) :]
+                subscribed = state == SubscriptionState.SUBSCRIBED.value
+                if not subscribed or node.config.access_model in (AccessModel.PRESENCE, AccessModel.ROSTER):
+                    facts = self._affiliations.facts(node, reader)
+                else:
+                    facts = read_facts(node, reader, self._domain, state, affiliation, None, None)
+                found[node.key] = node, facts
+        return found
 
     def tags(self, item_key: int) -> tuple[str, ...]:
         """The tags that an item is found under."""
@@ -410,6 +433,13 @@ class Timelines:
             ),
             {"account_id": account, "timeline": timeline, "stands": place.stands, "item": place.item},
         )
+
+
+def _batches(keys: Sequence[int]) -> Iterable[dict[str, int]]:
+    """Keys as parameters, so many at a time; what is left over is repeated."""
+    for start in range(0, len(keys), _BATCH):
+        batch = keys[start : start + _BATCH]
+        yield {f"key_{n}": batch[n % len(batch)] for n in range(_BATCH)}
 
 
 def _standing(rows: Iterable[Sequence[Any]]) -> list[Standing]:

@@ -1,40 +1,36 @@
 """Timelines: posts of many feeds in one order, newest first, as far as their reader may see them.
 
 What an audience means to a reader is said by the rules of the node that the post is in, for each node once
-(``_Sight``), whatever timeline it is read in. A post for named readers is read by those, and by its author.
+(``Sight``), whatever timeline it is read in. A post for named readers is read by those, and by its author.
 
 Pages are those of XEP-0059, both ways. A page begins at a place and not at an item: the item may be gone, the page
 goes on. How many there are in all is said if it is at most ``COUNT_MAX``; counting more would cost more than reading.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
-from microblog.model.access import NO_SUCH_NODE, Action, audiences_readable, check
+from microblog.model.access import NO_SUCH_NODE, Action, check
 from microblog.model.account import Account
 from microblog.model.entry import fold_tag
 from microblog.model.errors import BadRequest, ClosedNode, FeatureNotImplemented, ItemNotFound
 from microblog.model.item import Audience, Item, PageRequest
 from microblog.model.jid import JID
 from microblog.model.node import COMMENTS_PREFIX, MICROBLOG, AccessModel, Node, NodeConfig, SendLast
-from microblog.model.subscription import SubscriptionState
 from microblog.model.uri import ItemAddress, node_uri, read_uri
-from microblog.store.timelines import FIRST, LAST, Place, Span, Standing
+from microblog.store.timelines import FIRST, LAST, Place, Span
 from microblog.store.transaction import Transaction
 from microblog.usecases import subscribing
-from microblog.usecases.depending import is_dependent, stand
+from microblog.usecases.sight import Sight
+from microblog.usecases.sources import Feed, Filtered, Home, Source, by_place
 
 HOME: Final = "urn:x-microblog:home:0"
 MENTIONS: Final = "urn:x-microblog:mentions:0"
 LOCAL: Final = "urn:x-microblog:local:0"
 TAG_PREFIX: Final = "urn:x-microblog:tag:0:"
 COUNT_MAX: Final = 1000
-# How many posts are looked at, for one page, that the reader may not see.
-SCAN_MAX: Final = 2000
-# How many feeds are looked at first for each post of a page: more than one, as of some all may be for others.
-FEEDS_MORE: Final = 2
 THREAD_MAX: Final = 200
 TAG_MAX_CHARACTERS: Final = 100
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -181,7 +177,7 @@ def _timeline(tx: Transaction, service: JID, node: str, request: Reading) -> Tim
     mine = not service.localpart or service == request.actor.bare
     if service.domainpart != tx.domain or not is_timeline(service, node) or not mine:
         raise ItemNotFound(NO_SUCH_NODE)
-    sight = _Sight(tx, request.actor, request.audiences)
+    sight = Sight(tx, request.actor, request.audiences)
     return _page(tx, _source(tx, node, request, sight), request, sight)
 
 
@@ -218,8 +214,8 @@ def author(tx: Transaction, service: JID, request: Reading) -> TimelinePage:
         raise ItemNotFound(NO_SUCH_NODE)
     if service.domainpart == tx.domain:
         check(Action.RETRIEVE, node.config, tx.affiliations.facts(node, request.actor))
-    sight = _Sight(tx, request.actor, request.audiences)
-    return _page(tx, _Feed(tx, node.key, request.actor, sight), request, sight)
+    sight = Sight(tx, request.actor, request.audiences)
+    return _page(tx, Feed(tx, node.key, request.actor, sight), request, sight)
 
 
 def is_followed(tx: Transaction, service: JID) -> bool:
@@ -254,7 +250,7 @@ def thread(tx: Transaction, request: Thread) -> ThreadPage:
     first = tx.nodes.look_up(root.service, root.node, root.item_id or "")
     if first is not None and first.item is not None:
         candidates.insert(0, (first.node.key, first.item))
-    sight = _Sight(tx, request.actor, request.audiences)
+    sight = Sight(tx, request.actor, request.audiences)
     posts: dict[tuple[JID, str], Placed] = {}
     for node_key, candidate in candidates:
         key = candidate.publisher, candidate.id
@@ -299,7 +295,7 @@ def unread(tx: Transaction, account: Account, timeline: str = HOME) -> int | Non
 
 
 def _count_since(tx: Transaction, timeline: str, place: Place, request: Reading) -> int | None:
-    source = _source(tx, timeline, request, _Sight(tx, request.actor, request.audiences))
+    source = _source(tx, timeline, request, Sight(tx, request.actor, request.audiences))
     count = source.count(Span(place, LAST), COUNT_MAX + 1)
     return None if count > COUNT_MAX else count
 
@@ -370,7 +366,7 @@ def told(tx: Transaction, request: Telling) -> dict[str, frozenset[JID]]:
     readers = frozenset().union(*wanted.values()) if wanted else frozenset()
     if not _for_all_here(tx, node, item):
         readers = frozenset(
-            reader for reader in readers if _Sight(tx, reader).readable(node.key, item, mentioned) is not None
+            reader for reader in readers if Sight(tx, reader).readable(node.key, item, mentioned) is not None
         )
     found = {name: some & readers for name, some in wanted.items()}
     return {name: some for name, some in found.items() if some}
@@ -386,212 +382,15 @@ def _for_all_here(tx: Transaction, node: Node, item: Item) -> bool:
 # how pages are made
 
 
-class _Sight:
-    """What a reader may see at which node. ``everybodys``: the audiences of what is not for some only."""
-
-    def __init__(self, tx: Transaction, reader: JID, audiences: frozenset[Audience] = frozenset(Audience)) -> None:
-        self._tx = tx
-        self._reader = reader.bare
-        self.here = self._reader.domainpart == tx.domain
-        # Whom somebody from elsewhere follows does not matter: their own server has those posts.
-        self._audiences = audiences if self.here else audiences & {Audience.PUBLIC}
-        self.everybodys = self._audiences & {Audience.PUBLIC, Audience.LOCAL}
-        self._direct = Audience.DIRECT in self._audiences
-        self._nodes: dict[int, tuple[Node, frozenset[Audience] | None] | None] = {}
-
-    def at(self, node_key: int) -> tuple[Node, frozenset[Audience] | None] | None:
-        """A node with the audiences of which everything there may be read; None in their place: nothing at all."""
-        if node_key not in self._nodes:
-            self._nodes[node_key] = self._look(node_key)
-        return self._nodes[node_key]
-
-    def node(self, node_key: int) -> Node | None:
-        """The node of a key."""
-        found = self.at(node_key)
-        return found[0] if found else None
-
-    def _look(self, node_key: int) -> tuple[Node, frozenset[Audience] | None] | None:
-        found = self._tx.timelines.at_node(node_key, self._reader)
-        if found is None:
-            return None
-        node, facts = found
-        if is_dependent(node.name):
-            node, facts = stand(self._tx, node, self._reader)
-        if not facts.capability.retrieve:
-            return node, None
-        if node.service.domainpart != self._tx.domain:
-            follows = facts.subscribed is SubscriptionState.SUBSCRIBED
-            allowed = frozenset((Audience.PUBLIC, Audience.FOLLOWERS) if follows else (Audience.PUBLIC,))
-        else:
-            allowed = audiences_readable(node.config, facts)
-        return node, allowed & self._audiences
-
-    def admits(self, standing: Standing) -> bool:
-        """May it be read, given that a direct one is for this reader?"""
-        found = self.at(standing.node)
-        if found is None or found[1] is None:
-            return False
-        return standing.audience in found[1] or (standing.audience is Audience.DIRECT and self._direct)
-
-    def readable(self, node_key: int, item: Item, mentioned: Mapping[JID, bool] | None = None) -> Node | None:
-        """The node of an item that may be read."""
-        found = self.at(node_key)
-        if found is None or found[1] is None:
-            return None
-        if item.audience in found[1]:
-            return found[0]
-        if item.audience is not Audience.DIRECT or not self._direct:
-            return None
-        readers = self._tx.items.mentioned(item.key) if mentioned is None else mentioned
-        return found[0] if readers.get(self._reader) else None
-
-
-class _Source(Protocol):
-    """A timeline without its pages."""
-
-    def scan(self, span: Span, limit: int) -> list[Standing]:
-        """What may be read of a span, in its direction."""
-
-    def count(self, span: Span, limit: int) -> int:
-        """How much that is, counted up to a limit."""
-
-
-class _Feed:
-    """One feed."""
-
-    def __init__(self, tx: Transaction, node_key: int, reader: JID, sight: "_Sight") -> None:
-        self._tx = tx
-        self._key = node_key
-        self._reader = reader.bare
-        found = sight.at(node_key)
-        self._allowed = found[1] if found else None
-
-    def scan(self, span: Span, limit: int) -> list[Standing]:
-        if self._allowed is None:
-            return []
-        return self._tx.timelines.of_feed(self._key, self._reader, span, limit, self._allowed)
-
-    def count(self, span: Span, limit: int) -> int:
-        if self._allowed is None:
-            return 0
-        return self._tx.timelines.count_feed(self._key, self._reader, span, limit, self._allowed)
-
-
-class _Home:
-    """The feeds somebody follows, and their own.
-
-    The feeds come in the order in which they reach into the span. Once a page is full, no feed that begins behind its
-    last post can change it, nor any feed after that one.
-    """
-
-    def __init__(self, tx: Transaction, request: Reading, sight: _Sight) -> None:
-        self._tx = tx
-        self._request = request
-        self._reader = request.actor.bare
-        self._sight = sight
-        node = tx.nodes.find(self._reader, MICROBLOG)
-        self._own = node.key if node else 0
-
-    def scan(self, span: Span, limit: int) -> list[Standing]:
-        best: list[Standing] = []
-        if self._own and self._request.own:
-            self._take(best, self._own, span, limit)
-        seen = {self._own}
-        feeds = FEEDS_MORE * limit
-        while True:
-            followed = self._tx.timelines.followed(self._reader, span, feeds)
-            for node_key, edge in followed:
-                if len(best) == limit and _behind(edge, best[-1], span.descending):
-                    return best
-                if node_key not in seen:
-                    seen.add(node_key)
-                    self._take(best, node_key, span, limit)
-            if len(followed) < feeds:
-                return best
-            # Many of them have nothing for this reader.
-            feeds *= 10
-
-    def _take(self, best: list[Standing], node_key: int, span: Span, limit: int) -> None:
-        found = self._sight.at(node_key)
-        if found is None or found[1] is None:
-            return
-        if len(best) == limit:
-            last = best[-1].place
-            span = span._replace(low=last) if span.descending else span._replace(high=last)
-        best += self._tx.timelines.of_feed(node_key, self._reader, span, limit, found[1])
-        best.sort(key=_place, reverse=span.descending)
-        del best[limit:]
-
-    def count(self, span: Span, limit: int) -> int:
-        timelines = self._tx.timelines
-        everybodys = self._sight.everybodys | ({Audience.FOLLOWERS} & self._request.audiences)
-        count = timelines.count_plain(self._reader, self._own, span, limit, everybodys)
-        keys = [self._own] if self._own and self._request.own else []
-        if count < limit:
-            keys += [key for key in timelines.followed_others(self._reader) if key != self._own]
-        for key in keys:
-            if count >= limit:
-                break
-            found = self._sight.at(key)
-            if found is not None and found[1] is not None:
-                count += timelines.count_feed(key, self._reader, span, limit - count, found[1])
-        return count
-
-
-def _behind(edge: int, last: Standing, descending: bool) -> bool:
-    return edge < last.place.stands if descending else edge > last.place.stands
-
-
-def _place(standing: Standing) -> Place:
-    return standing.place
-
-
-class _Filtered:
-    """Posts of all kinds of nodes, of which what the reader may not see is left out.
-
-    ``at_most``: what there is at most, where that is known for less.
-    """
-
-    def __init__(
-        self,
-        sight: _Sight,
-        rows: Callable[[Span, int], list[Standing]],
-        at_most: Callable[[Span, int], int] | None = None,
-    ) -> None:
-        self._sight = sight
-        self._rows = rows
-        self._at_most = at_most
-
-    def scan(self, span: Span, limit: int) -> list[Standing]:
-        found: list[Standing] = []
-        scanned = 0
-        while len(found) < limit and scanned < SCAN_MAX:
-            wanted = limit - len(found)
-            rows = self._rows(span, wanted)
-            found += filter(self._sight.admits, rows)
-            scanned += len(rows)
-            if len(rows) < wanted:
-                break
-            last = rows[-1].place
-            span = span._replace(high=last) if span.descending else span._replace(low=last)
-        return found
-
-    def count(self, span: Span, limit: int) -> int:
-        if self._at_most is not None and self._at_most(span, limit) >= limit:
-            return limit
-        rows = self._rows(span, limit)
-        return limit if len(rows) >= limit else sum(map(self._sight.admits, rows))
-
-
-def _source(tx: Transaction, timeline: str, request: Reading, sight: _Sight) -> _Source:
+def _source(tx: Transaction, timeline: str, request: Reading, sight: Sight) -> Source:
     """A timeline by its name."""
     timelines, reader, everybodys = tx.timelines, request.actor.bare, sight.everybodys
     if timeline == HOME:
-        return _Home(tx, request, sight)
+        return Home(tx, reader, sight, own=request.own)
     if timeline == MENTIONS:
-        return _Filtered(sight, lambda span, n: timelines.mentioning(reader, span, n, everybodys))
+        return Filtered(sight, lambda span, n: timelines.mentioning(reader, span, n, everybodys))
     if timeline == LOCAL:
-        return _Filtered(
+        return Filtered(
             sight,
             lambda span, n: timelines.local(span, n, everybodys),
             lambda span, n: timelines.count_local(span, n, everybodys),
@@ -599,10 +398,10 @@ def _source(tx: Transaction, timeline: str, request: Reading, sight: _Sight) -> 
     word = tag_of(timeline) or ""
     if not sight.here:
         reader = JID("", tx.domain)
-    return _Filtered(sight, lambda span, n: timelines.tagged(word, reader, span, n, everybodys))
+    return Filtered(sight, lambda span, n: timelines.tagged(word, reader, span, n, everybodys))
 
 
-def _page(tx: Transaction, source: _Source, request: Reading, sight: _Sight) -> TimelinePage:
+def _page(tx: Transaction, source: Source, request: Reading, sight: Sight) -> TimelinePage:
     page = request.page
     if sum((page.after is not None, page.before is not None, page.last_page, page.index is not None)) > 1:
         raise BadRequest("after, before or index: one of them")
@@ -625,7 +424,7 @@ def _page(tx: Transaction, source: _Source, request: Reading, sight: _Sight) -> 
         span = Span(FIRST, LAST, descending=False)
     found = source.scan(span, skip + limit + 1)[skip:]
     standing, more = found[:limit], len(found) > limit
-    standing.sort(key=_place, reverse=True)
+    standing.sort(key=by_place, reverse=True)
     index = None
     if standing and known is not None:
         # The first page's needs no counting.

@@ -15,7 +15,7 @@ from microblog.model.node import COMMENTS_PREFIX, MICROBLOG
 from microblog.model.subscription import Affiliation, Subscription, SubscriptionState
 from microblog.model.uri import ItemAddress, item_uri, node_uri
 from microblog.store.transaction import Transaction
-from microblog.usecases import reading
+from microblog.usecases import reading, sources
 from microblog.usecases.reading import HOME, LOCAL, MENTIONS, Reading, TimelinePage
 from tests.usecases.pubsub import (
     BENVOLIO,
@@ -167,6 +167,18 @@ def test_feeds_of_which_the_newest_is_for_others_do_not_hide_what_is_older(town:
         writes(town, jid, f"secret {n}", n, audience=Audience.DIRECT, readers=(MERCUTIO,))
     assert ids(home(town, max=2)) == ["old 0", "old 1"]
     assert ids(home(town, max=2, last_page=True)) == ["old 4", "old 5"]
+
+
+def test_a_busy_feed_does_not_hide_others(town: Transaction, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "BUSY", 2)
+    subscribe(town, BENVOLIO, service=MERCUTIO)
+    writes(town, MERCUTIO, "rare", 50)
+    for n in range(60):
+        writes(town, ROMEO, f"p{n}", n)
+    for size in (1, 7):
+        found = [id_ for page in pages(town, size, forward=True) for id_ in ids(page)]
+        # Of what stands at the same time, what came later is newer.
+        assert found == [*(f"p{n}" for n in range(51)), "rare", *(f"p{n}" for n in range(51, 60))]
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -1,0 +1,194 @@
+"""Where the posts of a timeline come from: one feed, many feeds merged, or one index of them all.
+
+A source is read in spans, in either direction, and leaves out what its reader may not see; ``reading`` makes pages of
+what it finds.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from microblog.model.item import Audience
+from microblog.model.jid import JID
+from microblog.model.node import MICROBLOG
+from microblog.store.timelines import LAST, Place, Span, Standing
+from microblog.store.transaction import Transaction
+from microblog.usecases.sight import Sight
+
+# How many posts are looked at, for one page, that the reader may not see.
+SCAN_MAX: Final = 2000
+# How many feeds are looked at first for each post of a page: more than one, as of some all may be for others.
+FEEDS_MORE: Final = 2
+# How many posts are taken from them at once for each post of a page, before it is seen which of them are needed.
+BUSY: Final = 10
+
+
+class Source(Protocol):
+    """A timeline without its pages."""
+
+    def scan(self, span: Span, limit: int) -> list[Standing]:
+        """What may be read of a span, in its direction."""
+
+    def count(self, span: Span, limit: int) -> int:
+        """How much that is, counted up to a limit."""
+
+
+class Feed:
+    """One feed."""
+
+    def __init__(self, tx: Transaction, node_key: int, reader: JID, sight: Sight) -> None:
+        self._tx = tx
+        self._key = node_key
+        self._reader = reader.bare
+        found = sight.at(node_key)
+        self._allowed = found[1] if found else None
+
+    def scan(self, span: Span, limit: int) -> list[Standing]:
+        """What may be read of a span."""
+        if self._allowed is None:
+            return []
+        return self._tx.timelines.of_feed(self._key, self._reader, span, limit, self._allowed)
+
+    def count(self, span: Span, limit: int) -> int:
+        """How much that is, counted up to a limit."""
+        if self._allowed is None:
+            return 0
+        return self._tx.timelines.count_feed(self._key, self._reader, span, limit, self._allowed)
+
+
+class Home:
+    """The feeds somebody follows, and their own.
+
+    The feeds come in the order in which they reach into the span. Once a page is full, no feed that begins behind its
+    last post can change it, nor any feed after that one.
+    """
+
+    def __init__(self, tx: Transaction, reader: JID, sight: Sight, *, own: bool) -> None:
+        self._tx = tx
+        self._reader = reader.bare
+        self._sight = sight
+        self._with_own = own
+        node = tx.nodes.find(self._reader, MICROBLOG)
+        self._own = node.key if node else 0
+
+    def scan(self, span: Span, limit: int) -> list[Standing]:
+        """What may be read of a span."""
+        best: list[Standing] = []
+        if self._own and self._with_own:
+            self._take(best, self._own, span, limit)
+        feeds = FEEDS_MORE * limit
+        followed = self._followed(span, feeds)
+        seen = {self._own, *self._take_first(best, followed[:limit], span, limit)}
+        while True:
+            for node_key, edge in followed:
+                if len(best) == limit and _behind(edge, best[-1], span.descending):
+                    return best
+                if node_key not in seen:
+                    seen.add(node_key)
+                    self._take(best, node_key, span, limit)
+            if len(followed) < feeds:
+                return best
+            # Many of them have nothing for this reader.
+            feeds *= 10
+            followed = self._followed(span, feeds)
+
+    def _followed(self, span: Span, feeds: int) -> list[tuple[int, int]]:
+        return self._tx.timelines.followed(self._reader, span, feeds)
+
+    def _take_first(self, best: list[Standing], first: list[tuple[int, int]], span: Span, limit: int) -> Iterable[int]:
+        """Take as many feeds as a page has posts at once, as far as to where the last of them begins.
+
+        Likely that fills the page, and what is behind is not needed. The keys of those that are done with; nothing is
+        taken and none is done with if the page is not filled.
+        """
+        keys = [node_key for node_key, _ in first if node_key != self._own]
+        if len(first) < limit or not keys:
+            return ()
+        edge = first[-1][1]
+        self._sight.look(keys)
+        if span.descending:
+            near = span._replace(low=max(span.low, Place(edge, -1)))
+        else:
+            near = span._replace(high=min(span.high, Place(edge, LAST.stands)))
+        rows = self._tx.timelines.of_feeds(keys, self._reader, near, BUSY * limit)
+        if rows is None:
+            return ()
+        found = sorted((*best, *filter(self._sight.admits, rows)), key=by_place, reverse=span.descending)
+        if len(found) < limit:
+            return ()
+        best[:] = found[:limit]
+        return keys
+
+    def _take(self, best: list[Standing], node_key: int, span: Span, limit: int) -> None:
+        found = self._sight.at(node_key)
+        if found is None or found[1] is None:
+            return
+        if len(best) == limit:
+            last = best[-1].place
+            span = span._replace(low=last) if span.descending else span._replace(high=last)
+        best += self._tx.timelines.of_feed(node_key, self._reader, span, limit, found[1])
+        best.sort(key=by_place, reverse=span.descending)
+        del best[limit:]
+
+    def count(self, span: Span, limit: int) -> int:
+        """How much that is, counted up to a limit."""
+        timelines = self._tx.timelines
+        everybodys = self._sight.everybodys | ({Audience.FOLLOWERS} & self._sight.audiences)
+        count = timelines.count_plain(self._reader, self._own, span, limit, everybodys)
+        keys = [self._own] if self._own and self._with_own else []
+        if count < limit:
+            keys += [key for key in timelines.followed_others(self._reader) if key != self._own]
+        for key in keys:
+            if count >= limit:
+                break
+            found = self._sight.at(key)
+            if found is not None and found[1] is not None:
+                count += timelines.count_feed(key, self._reader, span, limit - count, found[1])
+        return count
+
+
+def _behind(edge: int, last: Standing, descending: bool) -> bool:
+    return edge < last.place.stands if descending else edge > last.place.stands
+
+
+def by_place(standing: Standing) -> Place:
+    """The key to order posts by."""
+    return standing.place
+
+
+class Filtered:
+    """Posts of all kinds of nodes, of which what the reader may not see is left out.
+
+    ``at_most``: what there is at most, where that is known for less.
+    """
+
+    def __init__(
+        self,
+        sight: Sight,
+        rows: Callable[[Span, int], list[Standing]],
+        at_most: Callable[[Span, int], int] | None = None,
+    ) -> None:
+        self._sight = sight
+        self._rows = rows
+        self._at_most = at_most
+
+    def scan(self, span: Span, limit: int) -> list[Standing]:
+        """What may be read of a span."""
+        found: list[Standing] = []
+        scanned = 0
+        while len(found) < limit and scanned < SCAN_MAX:
+            wanted = limit - len(found)
+            rows = self._rows(span, wanted)
+            found += filter(self._sight.admits, rows)
+            scanned += len(rows)
+            if len(rows) < wanted:
+                break
+            last = rows[-1].place
+            span = span._replace(high=last) if span.descending else span._replace(low=last)
+        return found
+
+    def count(self, span: Span, limit: int) -> int:
+        """How much that is, counted up to a limit."""
+        if self._at_most is not None and self._at_most(span, limit) >= limit:
+            return limit
+        rows = self._rows(span, limit)
+        return limit if len(rows) >= limit else sum(map(self._sight.admits, rows))
