@@ -74,7 +74,7 @@ class Session:
 
 
 class Commands(Extension):
-    """Answers lists of commands, and runs them."""
+    """Answers lists of commands, and runs them. ``commands``: by the names of their nodes."""
 
     specs = (Spec(50, "1.3.0"),)
     features = (ns.COMMANDS, ns.DATA)
@@ -87,8 +87,8 @@ class Commands(Extension):
         self._lookup = lookup
         self._clock = clock
         # The administrator's words for chat are the same things by shorter names.
-        self._commands = {name: command for name, command in table.commands.items() if not command.admin}
-        self._commands |= {_admin_node(name): command for name, command in administration.commands.items()}
+        self.commands = {name: command for name, command in table.commands.items() if not command.admin}
+        self.commands |= {_admin_node(name): command for name, command in administration.commands.items()}
         self._sessions: OrderedDict[str, Session] = OrderedDict()  # by the time of their last step
         self._owned: dict[JID | str, OrderedDict[str, Session]] = {}
         self._ended: OrderedDict[str, JID] = OrderedDict()
@@ -103,7 +103,7 @@ class Commands(Extension):
         """The list, or a command."""
         if node == ns.COMMANDS:
             return Info(identities=(Identity("automation", "command-list", say("en", "forms.commands")),))
-        command = self._commands.get(node)
+        command = self.commands.get(node)
         if command is None:
             return None
         person = await self._person(request)
@@ -116,13 +116,13 @@ class Commands(Extension):
     async def node_items(self, request: Stanza, node: str) -> Sequence[Item] | None:
         """What the asker may do (§2.2)."""
         if node != ns.COMMANDS:
-            return () if node in self._commands else None
+            return () if node in self.commands else None
         person = await self._person(request)
         if person is None:
             return ()
         return [
             Item(request.to.bare, name, summary(command, person.language))
-            for name, command in self._commands.items()
+            for name, command in self.commands.items()
             if _may(command, person)
         ]
 
@@ -139,7 +139,7 @@ class Commands(Extension):
             raise BadRequest("which command?")
         if action not in _ACTIONS:
             raise MalformedAction("execute, next, prev, complete or cancel")
-        command = self._commands.get(node)
+        command = self.commands.get(node)
         if command is None:
             raise ItemNotFound("no such command")
         person = await self._person(request)
