@@ -13,7 +13,7 @@ from microblog.usecases.following import Follow, record_subscribe
 from microblog.wire import ns
 from microblog.wire.xml import Element
 from tests.im.town import Client
-from tests.xep.square import FEED, Square, asks, error, publishes, result, told
+from tests.xep.square import FEED, Square, asks, error, option, publishes, result, told
 
 HOME, MENTIONS, LOCAL = reading.HOME, reading.MENTIONS, reading.LOCAL
 VERONA = reading.tag_node("verona")
@@ -212,6 +212,48 @@ def test_a_subscription_holds_at_the_next_login(square: Square, people: tuple[Cl
     benvolio.hears()
     post(romeo, "1")
     assert [id_ for _, _, id_ in heard(benvolio, HOME)] == ["1"]
+
+
+def test_whoever_says_notify_for_their_own_timeline_is_told_there(
+    square: Square, people: tuple[Client, Client]
+) -> None:
+    """XEP-0163 §4.3.2; and once, if the account subscribed as well."""
+    romeo, benvolio = people
+    other = square.online("benvolio", "tent")
+    square.readers.interest(benvolio.session, frozenset((HOME, FEED)))
+    square.readers.interest(romeo.session, frozenset((HOME,)))
+    post(romeo, "1")
+    me = "benvolio@montague.example"
+    assert heard(benvolio, HOME) == [(me, str(benvolio.session.jid), "1")]
+    assert heard(other, HOME) == []
+    romeos = "romeo@montague.example"
+    assert heard(romeo, HOME) == [(romeos, str(romeo.session.jid), "1")]
+    result(follow(benvolio, me, HOME))
+    benvolio.hears()
+    post(romeo, "2")
+    assert heard(benvolio, HOME) == [(me, me, "2")]
+    assert heard(other, HOME) == [(me, me, "2")]
+
+
+def test_what_is_for_some_is_told_to_those(square: Square, people: tuple[Client, Client]) -> None:
+    romeo, benvolio = people
+    mercutio = square.online("mercutio", "square")
+    result(follow(mercutio))
+    for client in (benvolio, mercutio):
+        result(follow(client, str(client.session.jid.bare), HOME))
+        result(follow(client, HERE, LOCAL))
+        client.hears()
+    reader = f"<field var='microblog#reader'><value>{benvolio.session.jid.bare}</value></field>"
+    audience = "<field var='microblog#audience'><value>direct</value></field>"
+    result(publishes(romeo, "1", options=audience + reader))
+    assert [id_ for _, _, id_ in heard(benvolio, HOME)] == ["1"]
+    assert heard(mercutio, HOME) == []
+    form = f"""<configure node='{FEED}'><x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'>
+        <value>{ns.PUBSUB_NODE_CONFIG}</value></field>{option("access_model", "presence")}</x></configure>"""
+    result(asks(romeo, "set", form, owner=True))
+    benvolio.hears()
+    post(romeo, "2")
+    assert heard(benvolio, HOME) == []
 
 
 def test_tags_local_and_mentions_are_told(square: Square, people: tuple[Client, Client]) -> None:
