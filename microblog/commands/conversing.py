@@ -9,6 +9,7 @@ Who is named in a private message reads nothing of it: only who it is sent to.
 
 import secrets
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -111,7 +112,7 @@ class ConversationWords:
         return await self._publish(call, draft)
 
     async def _reply(self, call: Call, post: Post) -> Answer:
-        reference = Reference.to(post.node, post.item, post.entry)
+        reference = replace(Reference.to(post.node, post.item, post.entry), uri=_origin(post).uri)
         # Of a post that is not kept here nobody else knows that it is not for all.
         narrow = post.item.audience if not post.item.key and post.item.audience is not Audience.PUBLIC else None
         readers = (reference.author,) if narrow is Audience.DIRECT else ()
@@ -173,7 +174,7 @@ class ConversationWords:
         post = await self._meant(call, await self._post(call, call.get("target")))
         wanted = React(
             actor=person.jid,
-            address=post.address,
+            address=_origin(post),
             change=change,
             attach=self._attach,
             send=partial(elsewhere.publication, person.jid),
@@ -312,6 +313,15 @@ def _as_post(call: Call, seen: Seen) -> Post:
     if entry is None:
         raise ItemNotFound(_text(call.person, "no_post"))
     return Post(node=seen.node, item=seen.item, entry=entry)
+
+
+def _origin(post: Post) -> ItemAddress:
+    """Where a post is its author's own: a comment may be a copy of an answer in their feed, as it says itself."""
+    own = ItemAddress(post.item.publisher.bare, MICROBLOG, post.item.id)
+    if post.node.name == MICROBLOG or post.node.service == own.service:
+        return post.address
+    alternates = (link.href for link in post.entry.links if link.rel == "alternate")
+    return own if any(read_uri(href) == own for href in alternates) else post.address
 
 
 def _repeated(post: Post) -> Reference:

@@ -13,7 +13,7 @@ An answer is a post of its author's, and under the same id a comment in the thre
 and deleted together.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -242,9 +242,11 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
         tx.items.trim(node.key, keep)
     crashpoint("K2")
     domains = tx.outbox.fan_out(node, seq, audience) if node.config.deliver_notifications else ()
-    if request.mention is not None and request.entry is not None and old is None:
-        domains += _tell_mentioned(tx, request, node, item, readers)
     thread = depending.thread_of(tx, node, item)
+    if request.mention is not None and request.entry is not None and old is None:
+        # Who keeps the thread themselves hear of the answer there.
+        aware = thread.service if thread is not None and request.copy is not None else None
+        domains += _tell_mentioned(tx, request, node, item, readers, aware)
     if thread is not None and request.copy is not None and thread.service.domainpart != tx.domain:
         tx.outbox.add_stanza(thread.service.domainpart, request.copy(thread.service, thread.node, item), item.audience)
         domains += (thread.service.domainpart,)
@@ -271,7 +273,8 @@ def _copy(tx: Transaction, request: Publish, item: Item, thread: ItemAddress) ->
         service=thread.service,
         node=thread.node,
         audience=item.audience,
-        ceiling=there.parent.item.audience,
+        # An edit is for whom the first version was.
+        ceiling=there.parent.item.audience if found.item is None else None,
         mention=None,
         copy=None,
     )
@@ -361,9 +364,9 @@ def _marked(request: Publish, audience: Audience) -> str:
 
 
 def _tell_mentioned(
-    tx: Transaction, request: Publish, node: Node, item: Item, readers: tuple[JID, ...]
+    tx: Transaction, request: Publish, node: Node, item: Item, readers: tuple[JID, ...], aware: JID | None
 ) -> tuple[str, ...]:
-    """Owe people elsewhere the news that a post names them, unless they follow it anyway; their domains."""
+    """Owe people elsewhere the news that a post names them, unless they follow it or know anyway; their domains."""
     assert request.mention is not None and request.entry is not None
     if item.audience is Audience.DIRECT:
         told = set(readers)
@@ -373,7 +376,7 @@ def _tell_mentioned(
         return ()
     domains = []
     for jid in sorted(told, key=str):
-        if jid.domainpart == tx.domain or jid == item.publisher:
+        if jid.domainpart == tx.domain or jid in (item.publisher, aware):
             continue
         follows = None if item.audience is Audience.DIRECT else tx.subscriptions.find(node, jid)
         if follows is None or follows.state is not SubscriptionState.SUBSCRIBED:

@@ -461,6 +461,19 @@ def test_an_answer_is_edited_and_deleted_with_its_copy(tx: Transaction) -> None:
     assert [event.node.service for event in tx.emitted if isinstance(event, ItemRetracted)] == [BENVOLIO, ROMEO]
 
 
+def test_an_answer_is_edited_when_the_post_is_for_fewer_people_now(tx: Transaction) -> None:
+    an_account(tx)
+    an_account(tx, BENVOLIO)
+    a_contact(tx, ROMEO, BENVOLIO)
+    post(tx, "1")
+    answer(tx, BENVOLIO)
+    configure(tx, access_model="presence")
+    answer(tx, BENVOLIO, text="or not")
+    assert [item.payload for item in retrieve(tx, ROMEO, COMMENTS).page.items] == ["<entry>or not</entry>"]
+    with pytest.raises(Refusal):
+        comments(tx, JULIET)
+
+
 def test_an_answer_to_an_answer_is_in_the_same_thread(tx: Transaction) -> None:
     an_account(tx)
     an_account(tx, BENVOLIO)
