@@ -170,7 +170,8 @@ def test_a_form_carries_them() -> None:
     def form(form_type: str) -> Element:
         return read(
             f"<x xmlns='{ns.DATA}' type='submit'>"
-            f"<field var='FORM_TYPE' type='hidden'><value>{form_type}</value></field><field var='pubsub#access_model'><value>open</value></field>"
+            f"<field var='FORM_TYPE' type='hidden'><value>{form_type}</value></field>"
+            "<field var='pubsub#access_model'><value>open</value></field>"
             "<field var='microblog#audience'><value>local</value></field></x>"
         )
 
