@@ -157,7 +157,7 @@ def test_items_of_the_wrong_form(content: str) -> None:
 def test_subscribe() -> None:
     """§6.1.1 and §6.3.7."""
     request = pubsub.read_subscribe(asked("set", "<subscribe node='a' jid='juliet@capulet.example'/>"))
-    assert request == ("a", JULIET, None)
+    assert request == ("a", JULIET, None, False)
     form = FORM.format(ns.PUBSUB_SUBSCRIBE_OPTIONS, "deliver", "0")
     for content in ("<subscribe node='a' jid='juliet@capulet.example'/>{}", "{}<subscribe node='a' jid='a@b'/>"):
         verb = asked("set", content.format(f"<options>{form}</options>"))
