@@ -20,7 +20,7 @@ from microblog.model.errors import (
     NotInRosterGroup,
     PresenceSubscriptionRequired,
 )
-from microblog.model.item import Audience
+from microblog.model.item import Audience, Proof
 from microblog.model.node import AccessModel, NodeConfig, PublishModel
 from microblog.model.subscription import CAPABILITIES, Affiliation, Capability, SubscriptionState
 
@@ -193,6 +193,11 @@ def audiences_allowed(domain: str, *, local_domain: str, trusted: bool = True) -
     if trusted:
         return frozenset((Audience.PUBLIC, Audience.FOLLOWERS, Audience.DIRECT))
     return frozenset((Audience.PUBLIC,))
+
+
+def proof_for(audience: Audience) -> Proof:
+    """What a domain has to have proved before it is sent an item of this audience, if it may be sent it at all."""
+    return Proof.DIALBACK if audience in audiences_allowed("", local_domain="-", trusted=False) else Proof.CERTIFICATE
 
 
 def may_leave(audience: Audience, domain: str, *, local_domain: str, trusted: bool = True) -> bool:

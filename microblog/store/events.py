@@ -48,6 +48,16 @@ _FORGET = delete(_EVENTS).where(
     _EVENTS.c.seq.in_(select(_OLDEST.c.seq).where(_OLDEST.c.created < bindparam("before"))),
     ~exists().where(tables.outbox.c.event_seq == _EVENTS.c.seq),
 )
+_RETRACTED_FROM = (
+    select(_EVENTS.c.audience)
+    .where(
+        _EVENTS.c.node_id == bindparam("node_id"),
+        _EVENTS.c.kind == RETRACTED,
+        _EVENTS.c.item_id == bindparam("item_id"),
+    )
+    .order_by(_EVENTS.c.seq.desc())
+    .limit(1)
+)
 _LAST_KIND = (
     select(_EVENTS.c.seq)
     .where(
@@ -102,6 +112,11 @@ class Events:
             _LAST_OF, {"node_id": node_key, "after": after, "kind": RETRACTED, "item_id": item_id}
         ).scalar_one()
         return seq
+
+    def retracted_from(self, node_key: int, item_id: str) -> Audience | None:
+        """Whom an item was for that was retracted; None if nothing is known of that."""
+        found = self._connection.execute(_RETRACTED_FROM, {"node_id": node_key, "item_id": item_id}).scalar()
+        return None if found is None else Audience(found)
 
     def purged_since(self, node_key: int, after: int) -> int | None:
         """The last event, later than another, in which a node was purged."""

@@ -205,7 +205,7 @@ def _publish_dependent(tx: Transaction, request: Publish, there: Dependent) -> P
 def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Published:
     node, old, retracted = found
     entry = request.entry
-    audience, readers = (old.audience, ()) if old else _audience(tx, node, request)
+    audience, readers = (_edited(tx, request, old), ()) if old else _audience(tx, node, request)
     if depending.is_dependent(node.name):
         node = depending.written(tx, node)
     seq = tx.events.record(node.key, events.PUBLISHED, item_id=item_id, audience=audience)
@@ -281,54 +281,65 @@ def _copy(tx: Transaction, request: Publish, item: Item, thread: ItemAddress) ->
     _write(tx, copied, LookUp(there.node, found.item, False), item.id)
 
 
-def _audience(tx: Transaction, node: Node, request: Publish) -> tuple[Audience, tuple[JID, ...]]:
-    """Whom a new item is for, and who are its readers if it is direct.
+def _edited(tx: Transaction, request: Publish, old: Item) -> Audience:
+    """Whom an edit is for: the same as the first version. What would be for fewer cannot be brought in by an edit."""
+    entry = request.entry
+    bounds = [] if request.ceiling is None else [request.ceiling]
+    if entry is not None and entry.via and entry.via != old.via:
+        _check_repeat(tx, entry.via)
+    if entry is not None and (entry.answers, entry.thread) != (old.answers, old.thread):
+        bounds += [audience for audience, _ in _answered(tx, request, entry)]
+    if any(WIDTH[bound] < WIDTH[old.audience] for bound in bounds):
+        raise NotAllowed("the post is for more people than this may be for: delete it and post anew")
+    return old.audience
 
-    What is for this domain and direct is for those readers who are here.
-    """
+
+def _audience(tx: Transaction, node: Node, request: Publish) -> tuple[Audience, tuple[JID, ...]]:
+    """Whom a new item is for, and who are its readers if it is direct."""
     entry = request.entry
     stated = entry.audience if entry is not None else None
     bounds = [audience_of(node.config), request.audience or stated or node.config.default_audience]
     if request.ceiling is not None:
         bounds.append(request.ceiling)
     readers = request.readers
-    for answered in _answered(tx, node, entry) if entry is not None else ():
-        bounds.append(answered.audience)
-        if answered.audience is Audience.DIRECT:
-            readers = readers or (answered.publisher,)
+    for audience, author in _answered(tx, request, entry) if entry is not None else ():
+        bounds.append(audience)
+        if audience is Audience.DIRECT and author is not None:
+            readers = readers or (author,)
     if entry is not None and entry.via:
         _check_repeat(tx, entry.via)
     if Audience.DIRECT not in bounds:
         return min(bounds, key=WIDTH.__getitem__), ()
     if Audience.LOCAL in bounds:
-        readers = tuple(jid for jid in readers if jid.domainpart == tx.domain)
+        # Nobody could tell any more that it stays here: its readers' other addresses, and answers to it, would not.
+        raise NotAllowed("what stays on this node is not direct: send a message instead")
     readers = tuple(dict.fromkeys(jid.bare for jid in readers))[:MENTIONS_MAX]
     if not readers:
         raise NotAcceptable("a direct post names its readers")
     return Audience.DIRECT, readers
 
 
-def _answered(tx: Transaction, node: Node, entry: Entry) -> Iterator[Item]:
-    """What an item answers, and what the thread began with that it puts itself in."""
-    answered = known_item(tx, entry.answers) if entry.answers else None
-    if answered is not None:
-        yield answered
+def _answered(tx: Transaction, request: Publish, entry: Entry) -> Iterator[tuple[Audience, JID | None]]:
+    """Whom what an item answers is for, and what its thread began with, if we know it; and whose it is."""
+    if entry.answers:
+        yield from _known(tx, entry.answers)
     thread = read_uri(entry.thread) if entry.thread else None
     root = None if thread is None else depending.depends_on(thread.service, thread.node)
-    # Whoever begins a thread names its node as well.
-    if root is not None and root.uri != entry.answers and (entry.answers or root.service != node.service):
-        began = known_item(tx, root.uri)
-        if began is not None:
-            yield began
+    # What begins a thread names it as well.
+    if root is not None and root.uri != entry.answers and root != (request.service, request.node, request.item_id):
+        yield from _known(tx, root.uri)
 
 
-def known_item(tx: Transaction, uri: str) -> Item | None:
-    """The item of a URI, ours or our copy; None if we have none."""
+def _known(tx: Transaction, uri: str) -> Iterator[tuple[Audience, JID | None]]:
+    """Whom an item is for, or was: somebody may answer it who has not heard yet that it is gone."""
     address = read_uri(uri)
     if address is None or address.item_id is None:
-        return None
+        return
     found = tx.nodes.look_up(address.service, address.node, address.item_id)
-    return None if found is None else found.item
+    if found is not None and found.item is not None:
+        yield found.item.audience, found.item.publisher
+    elif found is not None and found.retracted:
+        yield tx.events.retracted_from(found.node.key, address.item_id) or Audience.LOCAL, None
 
 
 def _check_repeat(tx: Transaction, via: str) -> None:

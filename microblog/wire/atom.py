@@ -214,10 +214,12 @@ def _in_reply_to(elements: Iterable[Element]) -> dict[str, Any]:
         for child in elements
         if child.name == "in-reply-to" and (child.get("href") or child.get("ref"))
     ]
-    link = next((link for link in found if link.href.startswith("xmpp:")), found[0] if found else None)
-    if link is None:
-        return {}
-    return {"in_reply_to": link, "answers": canonical(link.href) if link.href.startswith("xmpp:") else ""}
+    for link in found:
+        # Some name what they answer by nothing but its id, which then is its address.
+        for uri in (link.href, link.ref):
+            if uri.startswith("xmpp:"):
+                return {"in_reply_to": link, "answers": canonical(uri)}
+    return {"in_reply_to": found[0]} if found else {}
 
 
 def _location(elements: Sequence[Element]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from twisted.logger import Logger
 
 from microblog.im.roster import ContactList
+from microblog.model.access import audience_of, narrower, proof_for
 from microblog.model.contact import Contact
 from microblog.model.errors import Refusal, ResourceConstraint
 from microblog.model.item import Item
@@ -188,7 +189,7 @@ class PersonalEventing(Extension):
         for node, item in last:
             stanza = notification.last_message(node, item, jid)
             if stanza is not None:
-                self._router.servers.send(stanza)
+                self._router.servers.send(stanza, proof_for(narrower(audience_of(node.config), item.audience)))
 
     async def _gone(self, account: JID, jid: JID) -> None:
         if jid.is_bare:

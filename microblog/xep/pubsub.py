@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from microblog.model.access import audiences_allowed
+from microblog.model.access import audience_of, audiences_allowed, narrower, proof_for
 from microblog.model.border import NO_BORDER, Border
 from microblog.model.errors import BadRequest, FeatureNotImplemented, Forbidden
 from microblog.model.item import Audience, PageRequest
@@ -249,7 +249,8 @@ class Pubsub(Extension):
         if jid.domainpart != self._router.domain:
             stanza = notification.last_message(done.node, done.last, jid)
             if stanza is not None:
-                self._router.servers.send(stanza)
+                audience = narrower(audience_of(done.node.config), done.last.audience)
+                self._router.servers.send(stanza, proof_for(audience))
             return
         splice = notification.render_last(done.node, done.last)
         if splice is not None:

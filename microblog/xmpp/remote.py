@@ -99,7 +99,7 @@ class Remote:
         self._servers = servers
         self._federation = servers.federation
         self._clock = servers.federation.clock
-        self._queue: deque[Stanza] = deque()
+        self._queue: deque[tuple[Stanza, Proof]] = deque()
         self._established: Outgoing | None = None
         self._latest: Outgoing | None = None  # secured, and perhaps established
         self._retired = False
@@ -118,10 +118,17 @@ class Remote:
         outgoing = self._established
         return None if outgoing is None or outgoing.stream.closed else outgoing
 
-    def send(self, stanza: Stanza) -> None:
-        """Write a stanza, keep it while the stream is being opened, or bounce it."""
+    def send(self, stanza: Stanza, minimum_proof: Proof = Proof.DIALBACK) -> None:
+        """Write a stanza, keep it while the stream is being opened, or bounce it.
+
+        What asks for more than the peer has proved to be is not sent, and nobody waits for it.
+        """
         outgoing = self.outgoing
-        if outgoing is not None:
+        if outgoing is not None and not self._federation.suffices(outgoing.proof, minimum_proof):
+            self.log.debug(
+                "Something for {domain} needs a certificate: {doubt}", domain=self.domain, doubt=outgoing.doubt
+            )
+        elif outgoing is not None:
             data = stanza.to_bytes()
             limit = outgoing.max_bytes
             if limit is not None and len(data) > limit:
@@ -133,7 +140,7 @@ class Remote:
         elif len(self._queue) >= self._federation.limits.s2s_queue_max_stanzas or self._servers.queued >= QUEUED_MAX:
             self._servers.bounce(stanza, ResourceConstraint(f"too much is waiting for {self.domain}; try again later"))
         else:
-            self._queue.append(stanza)
+            self._queue.append((stanza, minimum_proof))
             self._servers.queued += 1
             self._start()
 
@@ -292,8 +299,8 @@ class Remote:
             since = self._used = self._clock.monotonic()
             self._established, self._error, self._retired = outgoing, None, False
             self.log.info("Stream to {domain} at {address}, proof: {proof}", **self._about(outgoing))
-            for stanza in self._take_queue():
-                self.send(stanza)
+            for stanza, minimum_proof in self._take_queue():
+                self.send(stanza, minimum_proof)
             self._for_established.succeed(outgoing)
             upkeep = self._clock.every(self._federation.limits.idle_ping_seconds, lambda: self._keep_up(since))
             try:
@@ -323,12 +330,12 @@ class Remote:
         self._failures += 1
         longest = min(PAUSE_MAX_SECONDS, self._gap * 2 ** min(self._failures, 10))
         self._pause_until = self._clock.monotonic() + _RANDOM.uniform(self._gap, longest)
-        for stanza in self._take_queue():
+        for stanza, _ in self._take_queue():
             self._servers.bounce(stanza, self._refusal())
         self._for_secured.fail(error)
         self._for_established.fail(error)
 
-    def _take_queue(self) -> Iterator[Stanza]:
+    def _take_queue(self) -> Iterator[tuple[Stanza, Proof]]:
         taken, self._queue = self._queue, deque()
         self._servers.queued -= len(taken)
         return iter(taken)

@@ -57,8 +57,8 @@ class MessageRules(Protocol):
 class RemoteServers(Protocol):
     """What carries stanzas to other domains."""
 
-    def send(self, stanza: Stanza) -> None:
-        """Send a stanza, or bounce it later."""
+    def send(self, stanza: Stanza, minimum_proof: Proof = Proof.DIALBACK) -> None:
+        """Send a stanza, or bounce it later; drop it if the domain has proved too little."""
 
 
 class Router:

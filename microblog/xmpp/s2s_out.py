@@ -70,14 +70,17 @@ class Servers:
         self._remotes: dict[str, Remote] = {}
         self._sweep = federation.clock.every(PAUSE_MAX_SECONDS, self._forget_idle)
 
-    def send(self, stanza: Stanza) -> None:
-        """Send a stanza of people; it comes back through ``bounce`` if it cannot be handed over."""
+    def send(self, stanza: Stanza, minimum_proof: Proof = Proof.DIALBACK) -> None:
+        """Send a stanza of people; it comes back through ``bounce`` if it cannot be handed over.
+
+        To a domain that has proved less than ``minimum_proof`` it is not sent.
+        """
         try:
             remote = self._remote(stanza.to.domainpart)
         except ResourceConstraint as refusal:
             self.bounce(stanza, refusal)
         else:
-            remote.send(stanza)
+            remote.send(stanza, minimum_proof)
 
     async def deliver(self, domain: str, stanzas: Sequence[bytes], minimum_proof: Proof = Proof.DIALBACK) -> None:
         """Write a batch and return when the domain has read it.

@@ -151,7 +151,7 @@ class Town:
 
     # other domains
 
-    def send(self, stanza: Stanza) -> None:
+    def send(self, stanza: Stanza, minimum_proof: Proof = Proof.DIALBACK) -> None:
         """What goes to other servers."""
         self._abroad.append(stanza)
 

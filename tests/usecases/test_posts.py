@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -139,18 +140,37 @@ def test_an_answer_to_a_direct_post_is_for_its_author_alone(tx: Transaction) -> 
     assert {jid for jid, reader in tx.items.mentioned(answer.item.key).items() if reader} == {ROMEO}
 
 
-def test_direct_within_the_domain_has_no_readers_elsewhere(tx: Transaction) -> None:
-    done = post(
-        tx,
-        audience=Audience.DIRECT,
-        ceiling=Audience.LOCAL,
-        readers=(BENVOLIO, JULIET),
-        mention=lambda to, node, item: f"for {to}",
-    )
-    assert set(tx.items.mentioned(done.item.key)) == {BENVOLIO}
-    assert owed(tx, "capulet.example") == []
-    with pytest.raises(NotAcceptable):
-        post(tx, item_id="2", audience=Audience.DIRECT, ceiling=Audience.LOCAL, readers=(JULIET,))
+@pytest.mark.parametrize("reader", [BENVOLIO, JULIET])
+def test_what_stays_within_the_domain_is_not_direct(tx: Transaction, reader: JID) -> None:
+    """A direct item goes to its readers' other addresses, and answers to it to theirs."""
+    with pytest.raises(NotAllowed):
+        post(tx, audience=Audience.DIRECT, ceiling=Audience.LOCAL, readers=(reader,))
+
+
+@pytest.mark.parametrize("narrow", [Audience.FOLLOWERS, Audience.LOCAL])
+def test_an_edit_does_not_bring_in_what_is_for_fewer(tx: Transaction, narrow: Audience) -> None:
+    post(tx, item_id="narrow", audience=narrow)
+    post(tx, item_id="1")
+    uri = item_uri(ROMEO, MICROBLOG, "narrow")
+    for name, value in (("answers", uri), ("via", uri), ("thread", node_uri(ROMEO, COMMENTS_PREFIX + "narrow"))):
+        more: dict[str, Any] = {name: value}
+        with pytest.raises(NotAllowed):
+            post(tx, item_id="1", summary="b", **more)
+    with pytest.raises(NotAllowed):
+        post(tx, item_id="1", summary="c", ceiling=narrow)
+
+
+@pytest.mark.parametrize("audience", [Audience.FOLLOWERS, Audience.LOCAL])
+def test_who_answers_what_is_just_gone_answers_no_more_people(tx: Transaction, audience: Audience) -> None:
+    post(tx, item_id="gone", audience=audience)
+    retract(tx, Retract(service=ROMEO, node=MICROBLOG, actor=ROMEO, item_id="gone"))
+    assert post(tx, answers=item_uri(ROMEO, MICROBLOG, "gone")).item.audience is audience
+
+
+def test_what_joins_a_thread_is_for_no_more_than_what_it_began_with(tx: Transaction) -> None:
+    post(tx, item_id="narrow", audience=Audience.LOCAL)
+    assert post(tx, thread=node_uri(ROMEO, MICROBLOG + ":comments/narrow")).item.audience is Audience.LOCAL
+    assert post(tx, item_id="2", thread=node_uri(ROMEO, MICROBLOG + ":comments/2")).item.audience is Audience.PUBLIC
 
 
 def test_readers_stay_when_it_is_edited(tx: Transaction) -> None:

@@ -61,7 +61,7 @@ class House(Extension):
         else:
             self.taken.append(stanza)
 
-    def send(self, stanza: Stanza) -> None:
+    def send(self, stanza: Stanza, minimum_proof: Proof = Proof.DIALBACK) -> None:
         self.outwards.append(stanza)
 
     async def good(self, iq: Stanza) -> Element:

@@ -55,6 +55,21 @@ class TwoNodes(FederationTestCase):
         assert not caught.value.permanent
         assert montague.messages == []
 
+    async def test_what_needs_a_certificate_is_dropped_without_one(self) -> None:
+        """Also when it waited while the stream was being opened."""
+        capulet = self.node("capulet.example", certificate="self-signed")
+        montague = self.node("montague.example", certificate="self-signed")
+        for _ in range(2):
+            capulet.servers.send(capulet.message(ROMEO, "secret"), Proof.CERTIFICATE)
+            capulet.servers.send(capulet.message(ROMEO, "hello"))
+            assert text(await montague.arrival()) == "hello"
+        assert montague.messages == [] and capulet.messages == []
+
+    async def test_what_needs_a_certificate_goes_with_one(self) -> None:
+        capulet, montague = self.node("capulet.example"), self.node("montague.example")
+        capulet.servers.send(capulet.message(ROMEO, "secret"), Proof.CERTIFICATE)
+        assert text(await montague.arrival()) == "secret"
+
     async def test_dialback_suffices_for_everything_where_the_administrator_says_so(self) -> None:
         capulet = self.node("capulet.example", certificate="self-signed", dialback="always")
         montague = self.node("montague.example", certificate="self-signed")
