@@ -53,6 +53,7 @@ from microblog.xep.chatlines import ChatLines
 from microblog.xep.commands import Commands
 from microblog.xep.disco import Disco
 from microblog.xep.following import Following
+from microblog.xep.followlines import FollowLines
 from microblog.xep.health import FollowHealth
 from microblog.xep.importing import FollowImporter
 from microblog.xep.last import Last
@@ -234,6 +235,8 @@ class Node(Service):
         # people, and what they say to the node
         people = People(database, domain, dialback_suffices=config.s2s.dialback == "always")
         self.lines = ChatLines(self.sessions, readers, database, clock, tasks, wake)
+        follow_lines = FollowLines(database, clock, tasks, router.send, wake)
+        following.follows.decided = follow_lines.decided
         registration = Registration(database, login.derive, self.sessions, presence, clock)
         administration = Administration(database, login.derive, self.sessions, registration.cancel, clock)
         help_ = Help(self.lines.set_delivery)
@@ -247,7 +250,14 @@ class Node(Service):
         messages.node, messages.keep, presence.stamp = chat.take, held.keep, avatars.stamp
         messages.error_listeners.append(eventing.bounced)
         presence.listeners += (readers, eventing, approval, self.lines, held)
-        self._listeners = (notifications.hear, approval.hear, timelines.hear, self.lines.hear, avatars.hear)
+        self._listeners = (
+            notifications.hear,
+            approval.hear,
+            timelines.hear,
+            self.lines.hear,
+            follow_lines.hear,
+            avatars.hear,
+        )
         database.listeners += self._listeners
 
         roster = Roster(database, self.sessions, rosters, presence)

@@ -9,6 +9,7 @@ Leaving always succeeds. A service that cannot be reached just now is told by th
 """
 
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -58,7 +59,7 @@ class _Feed(NamedTuple):
 
 
 class Follows:
-    """What people follow, and the asking that belongs to it."""
+    """What people follow, and the asking that belongs to it. ``decided`` hears what owners elsewhere have decided."""
 
     _log = Logger()
 
@@ -70,6 +71,7 @@ class Follows:
         self._readers = readers
         self._rates = rates
         self._tasks = tasks
+        self.decided: Callable[[Follow], None] = lambda follow: None
         self._filling: set[_Feed] = set()
         self._filling_at_once = DeferredSemaphore(FILLS_AT_ONCE)
 
@@ -131,6 +133,7 @@ class Follows:
         if known is None or known.state is follow.state:
             return False
         await self._record(replace(follow, subid=known.subid))
+        self.decided(follow)
         return True
 
     async def unfollow(self, account: JID, service: JID, *, node: str = MICROBLOG) -> None:

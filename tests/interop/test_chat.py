@@ -16,6 +16,7 @@ RETRACT = "{urn:xmpp:message-retract:1}retract"
 REPLACE = "{urn:xmpp:message-correct:0}replace"
 MANTUA = "montague-talks.zz"
 VERONA = "capulet-talks.zz"
+ASKED, ASKING = "montague-asked.zz", "capulet-asks.zz"
 
 
 def says(client: Client, text: str, *, id_: str = "", inside: str = "") -> str:
@@ -64,3 +65,30 @@ def test_two_people_at_two_nodes_talk(microblog_node: Callable[..., MicroblogNod
     gone = juliet.wait(lambda s: s.find(RETRACT) is not None)
     retracted = gone.find(RETRACT)
     assert retracted is not None and retracted.get("id") == shown.get("id")
+
+
+def test_an_owner_who_lets_followers_in_is_asked_by_chat(microblog_node: Callable[..., MicroblogNode]) -> None:
+    followers = {"accounts": {"audience": "followers"}}
+    montague = microblog_node(ASKED, peers=[ASKING], settings=followers)
+    capulet = microblog_node(ASKING, peers=[ASKED], settings=followers)
+    montague.account("romeo")
+    montague.account("benvolio")
+    capulet.account("juliet")
+    romeo, benvolio, juliet = montague.login("romeo"), montague.login("benvolio"), capulet.login("juliet")
+    for client in (romeo, benvolio, juliet):
+        says(client, "on")
+
+    for asker, name in ((juliet, f"juliet@{ASKING}"), (benvolio, "benvolio")):
+        assert "has to allow it first" in says(asker, f"follow romeo@{ASKED}")
+        asked = line(romeo, f"{name} wants to follow you")
+        assert f'"allow {name}"' in (asked.findtext(BODY) or "")
+        assert says(romeo, f"allow {name}").startswith("They may follow you now")
+        line(asker, "lets you follow: new posts come from now on.")
+    assert says(romeo, "But soft!").startswith("#1 sent to 2 people")
+    line(juliet, f"romeo@{ASKED}: But soft!")
+    line(benvolio, "romeo: But soft!")
+
+    assert "has to allow it first" in says(romeo, f"follow juliet@{ASKING}")
+    line(juliet, f"romeo@{ASKED} wants to follow you")
+    assert says(juliet, f"deny romeo@{ASKED}").startswith("They may not follow you")
+    line(romeo, f"You do not follow juliet@{ASKING}: they do not allow it.")

@@ -19,6 +19,7 @@ from microblog.wire import atom, ns, xml
 from microblog.wire.xml import Element
 from microblog.xep.chat import Chat
 from microblog.xep.chatlines import ChatLines
+from microblog.xep.followlines import FollowLines
 from microblog.xep.people import People
 from tests.im.town import Client
 from tests.xep.square import Square
@@ -149,7 +150,9 @@ class Parlour(Square):
         self.chat = Chat(self.router, database, clock, self.tasks, people, table, help_, self.lines.began)
         self.messages.node = self.chat.take
         self.presence.listeners.append(self.lines)
-        database.listeners.append(self.lines.hear)
+        follow_lines = FollowLines(database, clock, self.tasks, self.router.send, self.outbox.wake)
+        self.following.follows.decided = follow_lines.decided
+        database.listeners += [self.lines.hear, follow_lines.hear]
         self.settle("romeo", "benvolio", "mercutio")
 
     def publishes(self, name: str, text: str, **more: Any) -> Item:
