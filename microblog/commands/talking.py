@@ -353,7 +353,7 @@ class Talking:
         if command.destructive and not confirmed:
 
             async def do_it(later: Speaker) -> None:
-                await self._run(replace(speaker, message=later.message), reading, confirmed=True)
+                await self._run(replace(speaker, message=later.message, person=later.person), reading, confirmed=True)
 
             self._ask(speaker, do_it, "chat.sure")
             return

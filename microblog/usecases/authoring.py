@@ -13,6 +13,7 @@ from microblog.usecases import publishing, reporting
 from microblog.usecases.placing import FEED_ITEM
 from microblog.usecases.publishing import Publish, Published
 from microblog.usecases.reporting import Reach
+from microblog.usecases.sight import Sight
 
 UNDO_SECONDS = 300
 # An edit makes an old post the newest of its node; among so many the one that was written last is found.
@@ -47,6 +48,8 @@ def own(tx: Transaction, author: JID, address: ItemAddress) -> tuple[Node, Item]
     if found is None or found.item is None:
         raise ItemNotFound("no such item")
     if found.item.publisher != author.bare or address.service.domainpart != tx.domain:
+        if Sight(tx, author).readable(found.node.key, found.item) is None:
+            raise ItemNotFound("no such item")
         raise Forbidden("the item is somebody else's")
     return found.node, found.item
 

@@ -99,8 +99,10 @@ class Dependent:
             return Facts(affiliation=Affiliation.OUTCAST, here=own.here)
         if not self._reads(node, above, jid):
             return Facts(here=own.here)
-        listed = own.affiliation if own.affiliation is not Affiliation.NONE else Affiliation.MEMBER
-        return replace(own, affiliation=listed)
+        if own.affiliation is not Affiliation.NONE or self.node.config.access_model is AccessModel.OPEN:
+            # Where everybody may read, one who only does that is no follower.
+            return own
+        return replace(own, affiliation=Affiliation.MEMBER)
 
     def _reads(self, node: Node, facts: Facts, jid: JID) -> bool:
         item = self.parent.item

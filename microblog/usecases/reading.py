@@ -229,10 +229,11 @@ def thread(tx: Transaction, request: Thread) -> ThreadPage:
 
     A reply is in its author's feed, and again in the comments of the post that began the thread: it comes once.
 
-    Raises: ItemNotFound if nothing is known of the post.
+    Raises: ItemNotFound if nothing is known of the post, or it is not for the reader.
     """
     found = tx.nodes.look_up(*request.address[:2], request.address.item_id or "")
-    item = found.item if found else None
+    sight = Sight(tx, request.actor, request.audiences)
+    item = found.item if found and found.item and sight.readable(found.node.key, found.item) else None
     uri = request.thread
     if item is not None:
         uri = item.thread or request.address.uri
@@ -250,7 +251,6 @@ def thread(tx: Transaction, request: Thread) -> ThreadPage:
     first = tx.nodes.look_up(root.service, root.node, root.item_id or "")
     if first is not None and first.item is not None:
         candidates.insert(0, (first.node.key, first.item))
-    sight = Sight(tx, request.actor, request.audiences)
     posts: dict[tuple[JID, str], Placed] = {}
     for node_key, candidate in candidates:
         key = candidate.publisher, candidate.id

@@ -20,6 +20,7 @@ from microblog.model.uri import item_uri
 from microblog.store.holders import DOMAINS_MAX
 from microblog.store.subscriptions import Reader
 from microblog.store.transaction import Transaction
+from microblog.usecases.sight import Sight
 
 PEOPLE_MAX = 1000
 
@@ -94,6 +95,8 @@ def where(tx: Transaction, request: Where) -> Report:
         raise ItemNotFound("no such item")
     node, item, actor = found.node, found.item, request.actor.bare
     if request.service.domainpart != tx.domain or actor not in (node.service, item.publisher):
+        if Sight(tx, actor).readable(node.key, item) is None:
+            raise ItemNotFound("no such item")
         raise Forbidden("only its author may know where an item went")
     known = {
         holder.domain: AtDomain(
