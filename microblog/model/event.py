@@ -30,11 +30,12 @@ class ItemPublished(NodeEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemRetracted(NodeEvent):
-    """An item was retracted (§7.2); told only if ``notify``."""
+    """An item was retracted (§7.2); told only if ``notify``. ``actor``: by whom, if it was somebody here."""
 
     item_id: str
     notify: bool = True
     recipients: tuple[JID, ...] | None = None
+    actor: JID | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

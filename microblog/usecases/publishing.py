@@ -438,7 +438,15 @@ def retract(tx: Transaction, request: Retract) -> Retracted:
         domains += (thread.service.domainpart,)
     recipients = (node.service,) if audience is Audience.DIRECT else None
     tx.emit(
-        ItemRetracted(seq=seq, node=node, domains=domains, item_id=request.item_id, notify=told, recipients=recipients)
+        ItemRetracted(
+            seq=seq,
+            node=node,
+            domains=domains,
+            item_id=request.item_id,
+            notify=told,
+            recipients=recipients,
+            actor=request.actor.bare,
+        )
     )
     if thread is not None and thread.service.domainpart == tx.domain:
         _withdraw(tx, found.item, thread)

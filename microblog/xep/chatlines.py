@@ -221,7 +221,9 @@ class ChatLines:
         found: list[_Shown | _Gone] = []
         for event in events:
             address = addresses[event.seq]
-            readers = tuple(by_key[key] for key in sorted(shown_to[address]) if key in by_key)
+            told = (by_key[key] for key in sorted(shown_to[address]) if key in by_key)
+            # Who did it has been told so.
+            readers = tuple(reader for reader in told if reader.account != event.actor)
             if readers:
                 found.append(_Gone(self, event, address, readers))
         return found

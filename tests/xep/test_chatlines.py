@@ -6,7 +6,7 @@ from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.node import COMMENTS_PREFIX, MICROBLOG
 from microblog.model.subscription import Affiliation
-from microblog.model.uri import item_uri, node_uri
+from microblog.model.uri import ItemAddress, item_uri, node_uri
 from microblog.runtime import Clock
 from microblog.store.database import Database
 from microblog.usecases import publishing
@@ -147,6 +147,24 @@ def test_what_was_never_shown_is_not_taken_back_and_old_edits_are_no_news(
     request = publishing.Retract(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, item_id="2", notify=True)
     parlour.database.run(publishing.retract, request)
     assert lines(again) == []
+
+
+def test_who_deletes_something_is_not_told_of_it(parlour: Parlour, romeo: Client) -> None:
+    mercutio = comes(parlour, "mercutio")
+    follow(parlour, mercutio, "romeo")
+    says(romeo, "post Ay me")  # his line is the answer
+    assert len(lines(mercutio)) == 1
+
+    def posted(tx):  # type: ignore[no-untyped-def]
+        (item,) = tx.items.newest(tx.nodes.find(ROMEO, MICROBLOG).key, 2)
+        assert tx.shown.to_all(ItemAddress(ROMEO, MICROBLOG, item.id)) != []
+        return item.id
+
+    item_id = parlour.database.run(posted)
+    request = publishing.Retract(service=ROMEO, node=MICROBLOG, actor=ROMEO, item_id=item_id, notify=True)
+    parlour.database.run(publishing.retract, request)
+    assert [text for _, text in lines(mercutio)] == ["#1 was deleted."]
+    assert lines(romeo) == []
 
 
 def thread_of(author: JID, item_id: str) -> str:
