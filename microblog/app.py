@@ -326,6 +326,7 @@ class Node(Service):
                 router.send,
                 self.outbox.wake,
                 rates.invite,
+                self.lines.changed,
                 invites=config.accounts.registration != "closed",
                 enrol_domains=config.accounts.enrol_domains,
             ),

@@ -46,7 +46,8 @@ class PeopleWords:
     """The commands.
 
     ``send`` takes stanzas to people here, ``wake`` hears which domain is owed something, ``may_invite`` counts and
-    raises. ``invites``: people may join by invitation. ``enrol_domains``: whose people may join as they are.
+    raises. ``changed`` hears of accounts that have other addresses or another language. ``invites``: people may join by
+    invitation. ``enrol_domains``: whose people may join as they are.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class PeopleWords:
         send: Callable[[Stanza], None],
         wake: Callable[[str], None],
         may_invite: Callable[[JID], None],
+        changed: Callable[[JID], None],
         *,
         invites: bool = True,
         enrol_domains: Iterable[str] = (),
@@ -64,6 +66,7 @@ class PeopleWords:
         self._send = send
         self._wake = wake
         self._may_invite = may_invite
+        self._changed = changed
         self._invites = invites
         self._enrol_domains = frozenset(enrol_domains)
 
@@ -151,6 +154,8 @@ class PeopleWords:
         )
         done = await self._database.write(linking.link_address, request)
         self._tell(done)
+        if done.confirmed:
+            self._changed(person.jid)
         return _said(person, "linked" if done.confirmed else "asked_address", address=jid, account=person.jid)
 
     async def _link_account(self, person: Stranger, account: JID) -> Answer:
@@ -162,6 +167,8 @@ class PeopleWords:
         )
         done = await self._database.write(linking.link_account, request)
         self._tell(done)
+        if done.confirmed:
+            self._changed(account)
         return _said(person, "linked" if done.confirmed else "asked_account", address=person.jid, account=account)
 
     async def unlink(self, call: Call) -> Answer:
@@ -180,6 +187,7 @@ class PeopleWords:
             jid = person.address.bare
         request = linking.Unlink(account=person.account, jid=jid, notice=notification.decision)
         self._tell(await self._database.write(linking.unlink, request))
+        self._changed(person.jid)
         return _said(person, "unlinked", address=jid, account=person.jid)
 
     async def _addresses(self, person: Person) -> Answer:
@@ -230,6 +238,8 @@ class PeopleWords:
         if name and value:
             request = settling.Set(account=person.account, name=name.casefold(), value=value, languages=languages())
             now = await self._database.write(settling.change, request)
+            if request.name == settling.LANGUAGE:
+                self._changed(person.jid)
             return _said(person, "set_to", name=request.name, value=now)
         found = await self._database.read(settling.settings, person.account)
         if name:

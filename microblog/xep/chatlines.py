@@ -10,7 +10,7 @@ has just happened are given in one transaction, in which the lines for addresses
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -82,8 +82,8 @@ class ChatLines:
 
     def start(self) -> None:
         """Read who wants lines elsewhere, now and from time to time."""
-        self._tasks.spawn(self._look_elsewhere(), "addresses for chat")
-        self._look = self._clock.every(ELSEWHERE_SECONDS, self.changed)
+        self._look_again()
+        self._look = self._clock.every(ELSEWHERE_SECONDS, self._look_again)
 
     def stop(self) -> None:
         """Read it no more."""
@@ -91,16 +91,20 @@ class ChatLines:
 
     # who listens
 
-    def changed(self) -> None:
-        """Somebody linked or unlinked an address, or turned lines on or off."""
+    def _look_again(self) -> None:
         self._tasks.spawn(self._look_elsewhere(), "addresses for chat")
+
+    def changed(self, account: JID) -> None:
+        """Somebody linked or unlinked an address, speaks another language, or turned lines on."""
+        self._begin(account)
+        self._look_again()
 
     def began(self, account: JID, key: int, sender: JID) -> None:
         """Somebody talks to the node, at that address of it."""
         if self._sessions.available(account):
-            self._here[account] = _Listener(key=key, account=account, sender=sender)
-        self._begin(account)
-        self.changed()
+            known = self._here.get(account) or _Listener(key=key, account=account, sender=sender)
+            self._here[account] = replace(known, sender=sender)
+        self.changed(account)
 
     async def set_delivery(self, person: Person, on: bool) -> None:
         """Somebody wants lines, or none. Raises ResourceConstraint."""

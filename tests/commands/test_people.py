@@ -57,7 +57,10 @@ class Verona:
         self.sent: list[Stanza] = []
         self.woken: list[str] = []
         self.invitations = 100
-        self.words = PeopleWords(database, self.sent.append, self.woken.append, self._invite, **options)
+        self.changed: list[JID] = []
+        self.words = PeopleWords(
+            database, self.sent.append, self.woken.append, self._invite, self.changed.append, **options
+        )
         self.parser = Parser(table=Table([self.words, Posts()]), domain=DOMAIN)
 
     def _invite(self, jid: JID) -> None:
@@ -193,9 +196,10 @@ def test_an_account_links_an_address(verona: Verona) -> None:
     assert "romeo@capulet.example was asked" in verona.says(benvolio, "link romeo@capulet.example").text
     ((to, question),) = verona.owed()
     assert to == "romeo@capulet.example" and '"link benvolio@montague.example"' in question
-    assert verona.woken == ["capulet.example"] and verona.sent == []
+    assert verona.woken == ["capulet.example"] and verona.sent == [] == verona.changed
     assert "belong together" in verona.says(stranger(), "link benvolio@montague.example").text
     assert account_of(verona) == "benvolio"
+    assert verona.changed == [benvolio.jid]
     # Wherever the account is, it hears of it.
     assert [str(stanza.to) for stanza in verona.sent] == ["benvolio@montague.example"]
     assert verona.owed()[1][0] == "romeo@capulet.example"
@@ -208,7 +212,9 @@ def test_an_address_asks_for_an_account(verona: Verona) -> None:
     assert (str(stanza.from_), str(stanza.to), stanza.type) == (DOMAIN, "benvolio@montague.example", "chat")
     assert '"link romeo@capulet.example"' in body
     assert "asks to be yours" in verona.says(verona.person("benvolio"), "link").text
+    assert verona.changed == []
     assert "belong together" in verona.says(verona.person("benvolio"), "link romeo@capulet.example").text
+    assert verona.changed == [JID("benvolio", DOMAIN)]
     assert account_of(verona) == "benvolio"
 
 
@@ -251,7 +257,9 @@ def linked(verona: Verona) -> Person:
 )
 def test_either_side_unlinks(verona: Verona, text: str, at_home: bool) -> None:
     person = linked(verona)
+    verona.changed.clear()
     verona.says(verona.person("benvolio") if not at_home else person, text)
+    assert verona.changed == [JID("benvolio", DOMAIN)]
     assert account_of(verona) is None
 
 
@@ -280,6 +288,9 @@ def test_settings_are_shown_and_set(verona: Verona) -> None:
     assert verona.says(benvolio, "set Audience friends").text == "audience is followers now."
     assert verona.says(benvolio, "set AUDIENCE").text == "audience: followers"
     assert dict(verona.says(benvolio, "set").form)["audience"] == "followers"
+    assert verona.changed == []
+    verona.says(benvolio, "set lang en")
+    assert verona.changed == [benvolio.jid]
 
 
 @pytest.mark.parametrize(

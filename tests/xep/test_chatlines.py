@@ -75,6 +75,19 @@ def test_lines_come_from_the_address_that_is_talked_to(parlour: Parlour, romeo: 
     assert line.get("from") == "post@montague.example"
 
 
+def test_lines_are_in_the_language_that_was_chosen_just_now(parlour: Parlour, romeo: Client) -> None:
+    def languages() -> list[str | None]:
+        parlour.publishes("benvolio", "Good morrow")
+        return [one.get(f"{{{ns.XML}}}lang") for one in romeo.hears() if one.get("type") == "chat"]
+
+    assert languages() == ["en"]
+    parlour.database.run(lambda tx: tx.preferences.set(tx.accounts.get("romeo").key, "lang", "it"))
+    parlour.lines.changed(ROMEO)
+    assert languages() == ["it"]
+    says(romeo, "home", to="post@montague.example")
+    assert languages() == ["it"], "also from another address"
+
+
 def test_who_never_talked_or_said_off_gets_none(parlour: Parlour, romeo: Client) -> None:
     mercutio = parlour.online("mercutio", "street")
     follow(parlour, mercutio, "benvolio")
@@ -291,7 +304,7 @@ def away(parlour: Parlour, romeo: Client) -> Client:
         tx.linked.add(JID("romeo", "mantua.example"), tx.accounts.get("romeo").key, asked_there=True, confirmed=True)
 
     parlour.database.run(link)
-    parlour.lines.changed()
+    parlour.lines.changed(ROMEO)
     return romeo
 
 
