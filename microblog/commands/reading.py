@@ -26,7 +26,7 @@ from microblog.model.uri import ItemAddress
 from microblog.store.database import Database, Transaction
 from microblog.store.timelines import Place
 from microblog.usecases import reading
-from microblog.usecases.reading import COUNT_MAX, HOME, LOCAL, MENTIONS, Placed, Reading, TimelinePage
+from microblog.usecases.reading import HOME, LOCAL, MENTIONS, Placed, Reading, TimelinePage
 from microblog.usecases.settling import SETTINGS
 from microblog.wire import asking, atom, pubsub
 from microblog.wire.notification import NoticedItem
@@ -325,7 +325,7 @@ def _published(post: Post) -> tuple[datetime, int]:
 
 
 def _number(person: Person, number: int | None) -> str:
-    return _text(person, "many", most=COUNT_MAX) if number is None else str(number)
+    return _text(person, "many") if number is None else str(number)
 
 
 def _with(*parts: str) -> str:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    case,
     exists,
     func,
     literal_column,
@@ -31,10 +32,9 @@ from sqlalchemy import (
 from microblog.model.access import Facts
 from microblog.model.item import Audience, Item
 from microblog.model.jid import JID
-from microblog.model.node import MICROBLOG, AccessModel, Node
-from microblog.model.subscription import SubscriptionState
+from microblog.model.node import MICROBLOG, Node
 from microblog.store import tables
-from microblog.store.affiliations import read_facts
+from microblog.store.affiliations import FACT_COLUMNS, read_facts
 from microblog.store.items import ITEM_COLUMNS, read_item
 from microblog.store.nodes import NODE_COLUMNS, read_node
 from microblog.store.prepared import Prepared
@@ -70,6 +70,15 @@ class Standing(NamedTuple):
     place: Place
     node: int
     audience: Audience | None = None
+
+
+class FeedCount(NamedTuple):
+    """How many posts a feed has, and how many of them above a mark. ``plain``: everybody may read it who follows."""
+
+    node: int
+    posts: int
+    above: int
+    plain: bool
 
 
 FIRST: Final = Place(-(1 << 62), 0)
@@ -166,34 +175,32 @@ _OF_FEEDS = Prepared(
     .limit(_number("limit"))
 )
 _COUNT_FEED = _counted(_IN_FEED.where(_within(_I.stands, _I.id)))
-# Most feeds are open to everybody, and nobody is anything there. These are counted all at once, and no longer than need
-# be; who follows under an address with a resource is told all the same, but counted with the others.
-_PLAIN = and_(
-    _SUBSCRIBED,
-    _S.c.subscriber == _S.c.bare,
-    exists().where(_N.c.id == _S.c.node_id, _N.c.access_model == literal_column("'open'")).correlate(_S),
-    ~exists().where(_A.c.node_id == _S.c.node_id, _A.c.jid == _READER).correlate(_S),
-)
-_COUNT_PLAIN = _counted(
-    select(_I.id)
-    .select_from(_S.join(tables.items, _I.node_id == _S.c.node_id))
+# How many posts each feed has, and how many of them above a mark, until there are too many. Most feeds are open to
+# everybody, and for those that is all there is to know.
+_OPEN = and_(_SUBSCRIBED, _S.c.subscriber == _S.c.bare, _N.c.access_model == literal_column("'open'"))
+_ABOVE = tuple_(_whole(_I.stands), _I.id) > tuple_(_number("mark_stands"), _number("mark_item"))
+_POSTS = (
+    select(
+        _S.c.node_id,
+        case((_OPEN, 1), else_=0).label("open"),
+        case((_ABOVE, 1), else_=0).label("above"),
+    )
+    .select_from(_S.join(_N, _N.c.id == _S.c.node_id).join(tables.items, _I.node_id == _S.c.node_id))
     .where(
         _S.c.bare == _READER,
         _S.c.node_id != _number("own"),
-        _PLAIN,
         or_(_ALLOWED, _FOR_READER),
         _within(_I.stands, _I.id),
     )
+    .limit(_number("limit"))
+    .subquery("posts")
 )
-_ANY = _S.alias("any_state")
-_OTHERS = Prepared(
-    select(_ANY.c.node_id)
-    .where(
-        _ANY.c.bare == _READER,
-        ~exists().where(_S.c.bare == _READER, _S.c.node_id == _ANY.c.node_id, _PLAIN).correlate(_ANY),
+_COUNTS = Prepared(
+    select(_POSTS.c.node_id, _POSTS.c.open, func.count(), func.sum(_POSTS.c.above)).group_by(
+        _POSTS.c.node_id, _POSTS.c.open
     )
-    .distinct()
 )
+_AFFILIATED = Prepared(select(_A.c.node_id).where(_A.c.jid == _READER))
 
 # local, tags, mentions
 
@@ -262,10 +269,15 @@ _ITEMS = Prepared(select(_I.node_id, *ITEM_COLUMNS).where(_I.id.in_([_number(f"k
 _STATE = (
     select(func.max(_S.c.state)).where(_S.c.node_id == _N.c.id, _S.c.bare == _READER).correlate(_N).scalar_subquery()
 )
+_ACCOUNTS = tables.accounts
+_CONTACTS = tables.contacts
 _AT_NODES = Prepared(
-    select(*NODE_COLUMNS, _STATE, _A.c.affiliation)
+    select(*NODE_COLUMNS, _STATE, *FACT_COLUMNS)
     .select_from(_N)
     .outerjoin(_A, and_(_A.c.node_id == _N.c.id, _A.c.jid == _READER))
+    # The owner's account, if it is one of ours: no localpart has an @ in it.
+    .outerjoin(_ACCOUNTS, _ACCOUNTS.c.localpart == func.replace(_N.c.service, _text("at_domain"), ""))
+    .outerjoin(_CONTACTS, and_(_CONTACTS.c.account_id == _ACCOUNTS.c.id, _CONTACTS.c.jid == _READER))
     .where(_N.c.id.in_([_number(f"key_{n}") for n in range(_BATCH)]))
 )
 _TAGS = select(_T.c.tag).where(_T.c.item == _number("item"))
@@ -297,7 +309,6 @@ class Timelines:
     def __init__(self, transaction: "Transaction") -> None:
         self._connection = transaction.connection
         self._domain = transaction.domain
-        self._affiliations = transaction.affiliations
 
     def followed(self, reader: JID, span: Span, feeds: int) -> list[tuple[int, int]]:
         """Feeds that somebody follows and that have posts in a span, those that reach furthest to its beginning first.
@@ -339,17 +350,31 @@ class Timelines:
         parameters = {"node": node_key, "reader": str(reader), "limit": limit, **_span(span), **_audiences(audiences)}
         return int(_COUNT_FEED.scalar(self._connection, parameters))
 
-    def count_plain(self, reader: JID, own: int, span: Span, limit: int, audiences: Iterable[Audience]) -> int:
-        """How many posts there are in the feeds that somebody follows and that are open to all, up to a limit.
+    def counts(
+        self, reader: JID, own: int, span: Span, mark: Place, limit: int, audiences: Iterable[Audience]
+    ) -> list[FeedCount] | None:
+        """How many posts there are in the feeds that somebody follows; None if they are too many together.
 
         ``own``: the feed that is not to be counted.
         """
-        parameters = {"reader": str(reader), "own": own, "limit": limit, **_span(span), **_audiences(audiences)}
-        return int(_COUNT_PLAIN.scalar(self._connection, parameters))
-
-    def followed_others(self, reader: JID) -> list[int]:
-        """The other nodes that somebody is subscribed to."""
-        return [row[0] for row in _OTHERS.rows(self._connection, {"reader": str(reader)})]
+        parameters = {
+            "reader": str(reader),
+            "own": own,
+            "limit": limit,
+            "mark_stands": mark.stands,
+            "mark_item": mark.item,
+            **_span(span),
+            **_audiences(audiences),
+        }
+        rows = _COUNTS.rows(self._connection, parameters)
+        if sum(row[2] for row in rows) >= limit:
+            return None
+        affiliated = {row[0] for row in _AFFILIATED.rows(self._connection, {"reader": str(reader)})}
+        plain = {row[0] for row in rows if row[1]} - affiliated
+        # Who subscribed several times is counted once.
+        found = {row[0]: FeedCount(row[0], row[2], int(row[3]), row[0] in plain) for row in rows}
+        found |= {row[0]: FeedCount(row[0], row[2], int(row[3]), True) for row in rows if row[1] and row[0] in plain}
+        return list(found.values())
 
     def local(self, span: Span, limit: int, audiences: Iterable[Audience]) -> list[Standing]:
         """Posts of our own people."""
@@ -390,20 +415,13 @@ class Timelines:
         return found
 
     def at_nodes(self, node_keys: Sequence[int], reader: JID) -> dict[int, tuple[Node, Facts]]:
-        """Nodes, and what the access rules have to know of somebody there.
-
-        Whether they see each other's presence is looked up only if that makes a difference.
-        """
-        found = {}
+        """Nodes, and what the access rules have to know of somebody there."""
+        found, at = {}, len(NODE_COLUMNS)
         for batch in _batches(node_keys):
-            for row in _AT_NODES.rows(self._connection, {"reader": str(reader), **batch}):
-                node, (state, affiliation) = read_node(row), row[len(NODE_COLUMNS) :]
-                subscribed = state == SubscriptionState.SUBSCRIBED.value
-                if not subscribed or node.config.access_model in (AccessModel.PRESENCE, AccessModel.ROSTER):
-                    facts = self._affiliations.facts(node, reader)
-                else:
-                    facts = read_facts(node, reader, self._domain, state, affiliation, None, None)
-                found[node.key] = node, facts
+            parameters = {"reader": str(reader), "at_domain": f"@{self._domain}", **batch}
+            for row in _AT_NODES.rows(self._connection, parameters):
+                node = read_node(row)
+                found[node.key] = node, read_facts(node, reader, self._domain, *row[at : at + 4])
         return found
 
     def tags(self, item_key: int) -> tuple[str, ...]:

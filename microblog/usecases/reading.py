@@ -4,7 +4,7 @@ What an audience means to a reader is said by the rules of the node that the pos
 (``Sight``), whatever timeline it is read in. A post for named readers is read by those, and by its author.
 
 Pages are those of XEP-0059, both ways. A page begins at a place and not at an item: the item may be gone, the page
-goes on. How many there are in all is said if it is at most ``COUNT_MAX``; counting more would cost more than reading.
+goes on. How many there are in all is said if it is at most ``COUNT_MAX``, and if that does not cost more than reading.
 """
 
 from collections.abc import Mapping
@@ -84,7 +84,7 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelinePage:
-    """Posts, newest first. ``count``: None if they are more than ``COUNT_MAX``; ``index``: of the first of the page.
+    """Posts, newest first. ``count``: None if it is not said; ``index``: of the first of the page.
 
     ``more``: there are others behind the page, in the direction in which it was asked for.
     """
@@ -286,7 +286,7 @@ def read_all(tx: Transaction, account: Account, timeline: str) -> None:
 
 
 def unread(tx: Transaction, account: Account, timeline: str = HOME) -> int | None:
-    """How many posts of others stand in a timeline that somebody has not read; None for more than ``COUNT_MAX``.
+    """How many posts of others stand in a timeline that somebody has not read; None for very many.
 
     Who never read has everything before them.
     """
@@ -297,7 +297,7 @@ def unread(tx: Transaction, account: Account, timeline: str = HOME) -> int | Non
 def _count_since(tx: Transaction, timeline: str, place: Place, request: Reading) -> int | None:
     source = _source(tx, timeline, request, Sight(tx, request.actor, request.audiences))
     count = source.count(Span(place, LAST), COUNT_MAX + 1)
-    return None if count > COUNT_MAX else count
+    return None if count is None else count.posts
 
 
 def catch_up(tx: Transaction, request: CatchUp) -> CaughtUp:
@@ -409,10 +409,9 @@ def _page(tx: Transaction, source: Source, request: Reading, sight: Sight) -> Ti
         raise BadRequest("no negative numbers")
     limit = min(tx.limits.rsm_page_items if page.max is None else page.max, tx.limits.rsm_page_max_items)
     span = Span(FIRST, LAST)
-    count = source.count(span, COUNT_MAX + 1) if request.counted else COUNT_MAX + 1
-    known = count if count <= COUNT_MAX else None
     if limit == 0:
-        return TimelinePage(posts=(), count=known, more=count > 0)
+        count = source.count(span, COUNT_MAX + 1)
+        return TimelinePage(posts=(), count=count and count.posts, more=count is None or count.posts > 0)
     skip = page.index or 0
     if skip > COUNT_MAX:
         raise FeatureNotImplemented(f"no pages by index beyond {COUNT_MAX}")
@@ -425,18 +424,18 @@ def _page(tx: Transaction, source: Source, request: Reading, sight: Sight) -> Ti
     found = source.scan(span, skip + limit + 1)[skip:]
     standing, more = found[:limit], len(found) > limit
     standing.sort(key=by_place, reverse=True)
-    index = None
-    if standing and known is not None:
-        # The first page's needs no counting.
-        first = page.after is None and span.descending
-        index = skip if first else source.count(Span(standing[0].place, LAST), COUNT_MAX + 1)
+    count = None
+    if request.counted:
+        count = source.count(Span(FIRST, LAST), COUNT_MAX + 1, standing[0].place if standing else LAST)
     items = tx.timelines.items([one.place.item for one in standing])
     posts = (
         Placed(node, items[one.place.item][1], one.place)
         for one in standing
         if one.place.item in items and (node := sight.node(items[one.place.item][0])) is not None
     )
-    return TimelinePage(posts=tuple(posts), count=known, index=index, more=more)
+    if count is None:
+        return TimelinePage(posts=tuple(posts), more=more)
+    return TimelinePage(posts=tuple(posts), count=count.posts, index=count.above if standing else None, more=more)
 
 
 def read_anchor(text: str) -> Place:

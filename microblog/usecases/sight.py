@@ -5,7 +5,7 @@ them, and what is public of them by all; nodes that depend on an item by whoever
 read by those they name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from microblog.model.access import Facts, audiences_readable
 from microblog.model.item import Audience, Item
@@ -36,10 +36,11 @@ class Sight:
             self.look((node_key,))
         return self._nodes[node_key]
 
-    def look(self, node_keys: Sequence[int]) -> None:
+    def look(self, node_keys: Iterable[int]) -> None:
         """Find out about several nodes at once."""
-        found = self._tx.timelines.at_nodes(node_keys, self._reader)
-        for node_key in node_keys:
+        unknown = [node_key for node_key in node_keys if node_key not in self._nodes]
+        found = self._tx.timelines.at_nodes(unknown, self._reader)
+        for node_key in unknown:
             self._nodes[node_key] = self._seen(*found[node_key]) if node_key in found else None
 
     def node(self, node_key: int) -> Node | None:

@@ -5,7 +5,7 @@ what it finds.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from microblog.model.item import Audience
 from microblog.model.jid import JID
@@ -20,6 +20,15 @@ SCAN_MAX: Final = 2000
 FEEDS_MORE: Final = 2
 # How many posts are taken from them at once for each post of a page, before it is seen which of them are needed.
 BUSY: Final = 10
+# How many feeds are looked into one by one, to count what has to be counted that way.
+LOOKED_INTO_MAX: Final = 100
+
+
+class Count(NamedTuple):
+    """How many posts there are, and how many of them above a mark."""
+
+    posts: int
+    above: int
 
 
 class Source(Protocol):
@@ -28,8 +37,8 @@ class Source(Protocol):
     def scan(self, span: Span, limit: int) -> list[Standing]:
         """What may be read of a span, in its direction."""
 
-    def count(self, span: Span, limit: int) -> int:
-        """How much that is, counted up to a limit."""
+    def count(self, span: Span, limit: int, mark: Place = LAST) -> Count | None:
+        """How much that is; None if it is as much as a limit, or cannot be said without much ado."""
 
 
 class Feed:
@@ -48,11 +57,11 @@ class Feed:
             return []
         return self._tx.timelines.of_feed(self._key, self._reader, span, limit, self._allowed)
 
-    def count(self, span: Span, limit: int) -> int:
-        """How much that is, counted up to a limit."""
+    def count(self, span: Span, limit: int, mark: Place = LAST) -> Count | None:
+        """How much that is."""
         if self._allowed is None:
-            return 0
-        return self._tx.timelines.count_feed(self._key, self._reader, span, limit, self._allowed)
+            return Count(0, 0)
+        return _count_feed(self._tx, self._key, self._reader, span, limit, mark, self._allowed)
 
 
 class Home:
@@ -129,21 +138,38 @@ class Home:
         best.sort(key=by_place, reverse=span.descending)
         del best[limit:]
 
-    def count(self, span: Span, limit: int) -> int:
-        """How much that is, counted up to a limit."""
-        timelines = self._tx.timelines
-        everybodys = self._sight.everybodys | ({Audience.FOLLOWERS} & self._sight.audiences)
-        count = timelines.count_plain(self._reader, self._own, span, limit, everybodys)
-        keys = [self._own] if self._own and self._with_own else []
-        if count < limit:
-            keys += [key for key in timelines.followed_others(self._reader) if key != self._own]
-        for key in keys:
-            if count >= limit:
-                break
-            found = self._sight.at(key)
-            if found is not None and found[1] is not None:
-                count += timelines.count_feed(key, self._reader, span, limit - count, found[1])
-        return count
+    def count(self, span: Span, limit: int, mark: Place = LAST) -> Count | None:
+        """How much that is."""
+        audiences = self._sight.everybodys | ({Audience.FOLLOWERS} & self._sight.audiences)
+        counts = self._tx.timelines.counts(self._reader, self._own, span, mark, limit, audiences)
+        if counts is None:
+            return None
+        found = [Count(one.posts, one.above) for one in counts if one.plain]
+        keys = [one.node for one in counts if not one.plain]
+        if len(keys) > LOOKED_INTO_MAX:
+            return None
+        self._sight.look(keys)
+        for key in [self._own] * (self._with_own and bool(self._own)) + keys:
+            seen = self._sight.at(key)
+            if seen is not None and seen[1] is not None:
+                count = _count_feed(self._tx, key, self._reader, span, limit, mark, seen[1])
+                if count is None:
+                    return None
+                found.append(count)
+        count = Count(sum(one.posts for one in found), sum(one.above for one in found))
+        return count if count.posts < limit else None
+
+
+def _count_feed(
+    tx: Transaction, node_key: int, reader: JID, span: Span, limit: int, mark: Place, audiences: frozenset[Audience]
+) -> Count | None:
+    posts = tx.timelines.count_feed(node_key, reader, span, limit, audiences)
+    if posts >= limit:
+        return None
+    if mark == LAST:
+        return Count(posts, 0)
+    above = tx.timelines.count_feed(node_key, reader, span._replace(low=max(mark, span.low)), limit, audiences)
+    return Count(posts, above)
 
 
 def _behind(edge: int, last: Standing, descending: bool) -> bool:
@@ -178,7 +204,7 @@ class Filtered:
         while len(found) < limit and scanned < SCAN_MAX:
             wanted = limit - len(found)
             rows = self._rows(span, wanted)
-            found += filter(self._sight.admits, rows)
+            found += self._seen(rows)
             scanned += len(rows)
             if len(rows) < wanted:
                 break
@@ -186,9 +212,16 @@ class Filtered:
             span = span._replace(high=last) if span.descending else span._replace(low=last)
         return found
 
-    def count(self, span: Span, limit: int) -> int:
-        """How much that is, counted up to a limit."""
+    def count(self, span: Span, limit: int, mark: Place = LAST) -> Count | None:
+        """How much that is."""
         if self._at_most is not None and self._at_most(span, limit) >= limit:
-            return limit
+            return None
         rows = self._rows(span, limit)
-        return limit if len(rows) >= limit else sum(map(self._sight.admits, rows))
+        if len(rows) >= limit:
+            return None
+        found = self._seen(rows)
+        return Count(len(found), sum(one.place > mark for one in found))
+
+    def _seen(self, rows: list[Standing]) -> list[Standing]:
+        self._sight.look({row.node for row in rows})
+        return [row for row in rows if self._sight.admits(row)]

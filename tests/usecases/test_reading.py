@@ -11,7 +11,7 @@ from microblog.model.access import audiences_allowed
 from microblog.model.errors import BadRequest, FeatureNotImplemented, ItemNotFound
 from microblog.model.item import Audience, Item, PageRequest
 from microblog.model.jid import JID
-from microblog.model.node import COMMENTS_PREFIX, MICROBLOG
+from microblog.model.node import COMMENTS_PREFIX, MICROBLOG, AccessModel
 from microblog.model.subscription import Affiliation, Subscription, SubscriptionState
 from microblog.model.uri import ItemAddress, item_uri, node_uri
 from microblog.store.transaction import Transaction
@@ -243,6 +243,32 @@ def test_more_than_a_thousand_are_not_counted(town: Transaction, monkeypatch: py
     retract(town, "p5")
     assert home(town, own=False).count == 5
     assert reading.local(town, Reading(actor=BENVOLIO)).count is None
+
+
+def test_feeds_that_have_to_be_looked_into_are_counted_while_they_are_few(
+    town: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Open to some only, or with somebody who is something there."""
+    for jid in (ROMEO, MERCUTIO):
+        subscribe(town, BENVOLIO, service=jid)
+        town.nodes.configure(feed(town, jid), replace(feed(town, jid).config, access_model=AccessModel.PRESENCE))
+        a_contact(town, jid, BENVOLIO, "both")
+        writes(town, jid, "post", 5)
+        writes(town, jid, "other", 3)
+    page = home(town, max=1, after=home(town, max=2).posts[-1].anchor)
+    assert (page.count, page.index) == (4, 2)
+    assert home(town, max=0).count == 4
+    monkeypatch.setattr(sources, "LOOKED_INTO_MAX", 1)
+    page = home(town, max=1)
+    assert (page.count, page.index, ids(page)) == (None, None, ["other"])
+    assert home(town, max=0).more
+
+
+def test_who_subscribed_several_times_reads_and_counts_once(town: Transaction) -> None:
+    for resource in ("phone", "tablet"):
+        subscribe(town, BENVOLIO.with_resource(resource))
+    writes(town, ROMEO, "1")
+    assert ids(home(town)) == ["1"] and home(town).count == 1
 
 
 # the other timelines
