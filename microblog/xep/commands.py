@@ -38,8 +38,8 @@ from microblog.wire.dialogue import Field
 from microblog.wire.disco import Identity, Info, Item
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element, stamp
-from microblog.xep.disco import NODE_LOCALPARTS
 from microblog.xmpp.dispatch import At, Extension, Route, Spec
+from microblog.xmpp.router import NODE_LOCALPARTS
 
 SESSION_SECONDS: Final = 600
 SESSIONS_PER_PERSON: Final = 10
@@ -130,7 +130,7 @@ class Commands(Extension):
 
     async def command(self, request: Stanza) -> Element:
         """Take one step of a command."""
-        if request.to.localpart and request.to.localpart not in NODE_LOCALPARTS:
+        if request.to.localpart not in NODE_LOCALPARTS:
             raise ServiceUnavailable
         element = request.payload
         assert element is not None  # the route was found by it

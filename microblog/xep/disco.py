@@ -18,11 +18,10 @@ from microblog.wire.disco import Caps, Identity, Info, Item
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element, stamp
 from microblog.xmpp.dispatch import At, Extension, Route, Spec
+from microblog.xmpp.router import NODE_LOCALPARTS
 
 CAPS_NODE: Final = "urn:x-microblog:server"
 ITEMS_MAX: Final = 200
-# Addresses of the node itself, for clients that cannot write to a domain.
-NODE_LOCALPARTS: Final = frozenset(("post",))
 HOST_IDENTITIES: Final = (Identity("server", "im", "Microblog"), Identity("pubsub", "service", "Microblog"))
 ACCOUNT_IDENTITIES: Final = (Identity("account", "registered"), Identity("pubsub", "pep"))
 
