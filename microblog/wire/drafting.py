@@ -6,6 +6,7 @@ under another name; whoever adds words of their own quotes it above them.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
 
@@ -36,6 +37,9 @@ def write_entry(draft: Draft, byline: Byline) -> Element:
     repeated = None if draft.via is None else parse(draft.via.payload)
     if not styled.text.strip() and repeated is None and not draft.enclosures:
         raise ValueError("a post says something")
+    if repeated is not None and not draft.warning:
+        quoted = read_entry(repeated)
+        draft = replace(draft, warning=quoted.warning if quoted is not None and styled.text else "")
     mentions = dict.fromkeys((*styled.mentions, *draft.mentions))
     if draft.reply_to is not None:
         mentions = dict.fromkeys((draft.reply_to.author, *mentions))

@@ -163,7 +163,8 @@ def test_quoting() -> None:
     assert found is not None
     assert (found.author_uri, found.via, found.thread) == ("xmpp:romeo@montague.example", REFERENCE.uri, "")
     assert found.text == "> Juliet: O *Romeo*\n> O Romeo\n\nso *true*"
-    assert (found.title, found.tags, found.mentions) == ("so *true*", (), ())
+    # What was behind a warning stays behind it.
+    assert (found.title, found.warning, found.tags, found.mentions) == ("love", "love", (), ())
     xhtml = list(entry.find_all(ns.ATOM, "content"))[1].first()
     assert xhtml is not None
     assert [child.name for child in xhtml.elements()] == ["blockquote", "p"]
