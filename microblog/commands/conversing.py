@@ -8,7 +8,7 @@ Who is named in a private message reads nothing of it: only who it is sent to.
 """
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -155,7 +155,10 @@ class ConversationWords:
         return await self._react(call, change, "not_liked", "not_liked_before")
 
     async def react(self, call: Call) -> Answer:
-        """An emoji, or none any more."""
+        """An emoji, or none any more. ``reactions``: those that a client says are all (XEP-0444)."""
+        every = call.get("reactions")
+        if every is not None:
+            return await self.set_reactions(call.person, call.get("target"), every)
         emoji = fold_reaction(call.get("emoji"))
         if emoji.casefold() in NOTHING:
             return await self._react(call, lambda said: (), "no_reactions", "no_reactions")
@@ -163,11 +166,14 @@ class ConversationWords:
             raise BadRequest(_text(call.person, "no_emoji"))
         return await self._react(call, lambda said: (*said, emoji), "reacted", "reacted_already", emoji=emoji)
 
-    async def set_reactions(self, person: Person, address: ItemAddress, reactions: Iterable[str]) -> None:
+    async def set_reactions(self, person: Person, address: ItemAddress, reactions: Collection[str]) -> Answer:
         """All that somebody says to a post in emoji from now on (XEP-0444). Raises Refusal."""
         wanted = tuple(emoji for emoji in map(fold_reaction, reactions) if attachments.is_reaction(emoji))
+        if reactions and not wanted:
+            raise BadRequest(_text(person, "no_emoji"))
         call = Call(person=person, arguments={"target": address})
-        await self._react(call, lambda said: wanted, "reacted", "reacted_already", emoji="")
+        done = "reacted" if wanted else "no_reactions"
+        return await self._react(call, lambda said: wanted, done, done, emoji=" ".join(wanted))
 
     async def _react(self, call: Call, change: Change, done: str, already: str, **values: str) -> Answer:
         person = call.person

@@ -20,7 +20,6 @@ from microblog.commands.help import label, usage
 from microblog.commands.lines import answered_by, line
 from microblog.commands.parsing import Misread, Parser, Reading, bound
 from microblog.commands.texts import say
-from microblog.model.entry import HEART
 from microblog.model.errors import Refusal
 from microblog.model.item import Audience
 from microblog.model.jid import JID
@@ -39,7 +38,6 @@ QUESTION_SECONDS: Final = 120
 MORE_SECONDS: Final = 1800
 LATE_SECONDS: Final = 600
 QUOTED_MAX: Final = 80
-HEARTS: Final = frozenset((HEART, "❤", "❤\ufe0f", "♥\ufe0f"))
 _EDIT: Final = "edit"
 
 
@@ -310,21 +308,15 @@ class Talking:
         if not isinstance(item, ItemAddress):
             self._say(speaker, say(speaker.language, "chat.not_known"))
             return
-        reactions = speaker.saying.reactions
-        others = [reaction for reaction in reactions if reaction not in HEARTS]
-        wanted: list[tuple[str, str]] = [("react", reaction) for reaction in others[:1]]
-        if len(others) < len(reactions):
-            wanted.insert(0, ("fav", ""))
-        for name, text in wanted or [("unfav", "")]:
-            command = self._table.find(name)
-            if command is None:
-                self._say(speaker, say(speaker.language, "chat.cannot"))
-                return
-            call = Call(person=speaker.person, arguments=bound(command, target=item, text=text))
-            failure = await self._failure(command, call, speaker)
-            if failure:
-                self._say(speaker, failure)
-                return
+        command = self._table.find("react")
+        if command is None:
+            self._say(speaker, say(speaker.language, "chat.cannot"))
+            return
+        # What a client says is all there is from now on, and nothing takes everything back.
+        arguments = {**bound(command, target=item), "reactions": speaker.saying.reactions}
+        failure = await self._failure(command, Call(person=speaker.person, arguments=arguments), speaker)
+        if failure:
+            self._say(speaker, failure)
 
     async def _failure(self, command: Command, call: Call, speaker: Speaker) -> str:
         """What went wrong; a gesture that was understood has no other answer."""

@@ -385,6 +385,9 @@ def test_a_client_s_reactions_are_all_there_are(verona: Verona) -> None:
     verona.says("react #1 👏")
     result(verona.words.set_reactions(verona.person(), address, ("❤️", "🎉", "words")))
     assert verona.database.run(conversing.reactions_of, ROMEO, address) == (HEART, "🎉")
+    with pytest.raises(BadRequest):
+        result(verona.words.set_reactions(verona.person(), address, ("words",)))
+    assert verona.database.run(conversing.reactions_of, ROMEO, address) == (HEART, "🎉")
     result(verona.words.set_reactions(verona.person(), address, ()))
     assert verona.database.run(conversing.reactions, address) == {}
 
