@@ -188,7 +188,9 @@ def _react_elsewhere(
 ) -> Reacted:
     address, actor = request.address, request.actor.bare
     service, name = address.service, depending.attachments_of(address)
-    audience = seen.item.audience if seen is not None else Audience.PUBLIC
+    # It goes to where the item is from, whatever that one calls whom it is for.
+    public = seen is None or seen.item.audience is Audience.PUBLIC
+    audience = Audience.PUBLIC if public else Audience.FOLLOWERS
     attached = request.send(service, name, str(actor), payload) if payload else None
     owed = [(service.domainpart, attached or request.withdraw(service, name, str(actor)))]
     comments = _comments(request, seen)

@@ -193,6 +193,8 @@ def thread_of(tx: Transaction, node: Node, item: Item) -> ItemAddress | None:
     if root is None or root == (node.service, node.name, item.id):
         return None
     here = thread.service.domainpart == tx.domain
+    if not here and item.publisher.domainpart != tx.domain:
+        return None  # its author's own server is to send it
     above = _audience(tx, root) if here or item.audience is Audience.FOLLOWERS else None
     if item.audience is Audience.FOLLOWERS:
         return thread if above is Audience.FOLLOWERS else None

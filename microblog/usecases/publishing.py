@@ -69,6 +69,7 @@ from microblog.store.transaction import Transaction
 from microblog.usecases import depending
 from microblog.usecases.depending import Dependent
 from microblog.usecases.placing import FEED_ITEM, MENTIONS_MAX, NOWHERE, place, write_down
+from microblog.usecases.sight import Sight
 
 ITEM_ID_MAX_BYTES = 1023
 
@@ -243,13 +244,18 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
     crashpoint("K2")
     domains = tx.outbox.fan_out(node, seq, audience) if node.config.deliver_notifications else ()
     thread = depending.thread_of(tx, node, item)
-    if request.mention is not None and request.entry is not None and old is None:
+    # Nothing is sent from here in the name of somebody elsewhere.
+    ours = item.publisher.domainpart == tx.domain
+    if request.mention is not None and request.entry is not None and old is None and ours:
         # Who keeps the thread themselves hear of the answer there.
         aware = thread.service if thread is not None and request.copy is not None else None
         domains += _tell_mentioned(tx, request, node, item, readers, aware)
     if thread is not None and request.copy is not None and thread.service.domainpart != tx.domain:
         tx.outbox.add_stanza(thread.service.domainpart, request.copy(thread.service, thread.node, item), item.audience)
         domains += (thread.service.domainpart,)
+    before = None if old is None else depending.thread_of(tx, node, old)
+    if old is not None and before is not None and before != thread and before.service.domainpart == tx.domain:
+        _withdraw(tx, old, before)
     recipients = None
     if audience is Audience.DIRECT:
         recipients = (node.service, *(jid for jid in readers if jid.domainpart == tx.domain))
@@ -286,7 +292,7 @@ def _edited(tx: Transaction, request: Publish, old: Item) -> Audience:
     entry = request.entry
     bounds = [] if request.ceiling is None else [request.ceiling]
     if entry is not None and entry.via and entry.via != old.via:
-        _check_repeat(tx, entry.via)
+        _check_repeat(tx, request.actor, entry.via)
     if entry is not None and (entry.answers, entry.thread) != (old.answers, old.thread):
         bounds += [audience for audience, _ in _answered(tx, request, entry)]
     if any(WIDTH[bound] < WIDTH[old.audience] for bound in bounds):
@@ -307,7 +313,7 @@ def _audience(tx: Transaction, node: Node, request: Publish) -> tuple[Audience, 
         if audience is Audience.DIRECT and author is not None:
             readers = readers or (author,)
     if entry is not None and entry.via:
-        _check_repeat(tx, entry.via)
+        _check_repeat(tx, request.actor, entry.via)
     if Audience.DIRECT not in bounds:
         return min(bounds, key=WIDTH.__getitem__), ()
     if Audience.LOCAL in bounds:
@@ -342,13 +348,18 @@ def _known(tx: Transaction, uri: str) -> Iterator[tuple[Audience, JID | None]]:
         yield tx.events.retracted_from(found.node.key, address.item_id) or Audience.LOCAL, None
 
 
-def _check_repeat(tx: Transaction, via: str) -> None:
-    """Only what is public is repeated, and nothing that is gone. What we have no copy of is not ours to judge."""
+def _check_repeat(tx: Transaction, actor: JID, via: str) -> None:
+    """Only what is public is repeated, and nothing that is gone. What we have no copy of is not ours to judge.
+
+    What they may not read is to them as if it were not there.
+    """
     address = read_uri(via)
     if address is None or address.item_id is None:
         return
     found = tx.nodes.look_up(address.service, address.node, address.item_id)
     here = address.service.domainpart == tx.domain
+    if found is not None and found.item is not None and Sight(tx, actor).readable(found.node.key, found.item) is None:
+        found = None
     if (found is None or found.item is None) and (here or (found is not None and found.retracted)):
         raise ItemNotFound("what you repeat is not there any more")
     if found is not None and found.item is not None and found.item.audience is not Audience.PUBLIC:
@@ -423,17 +434,25 @@ def retract(tx: Transaction, request: Retract) -> Retracted:
         raise ItemNotFound("no such item")
     if not facts.capability.delete_any_item and found.item.publisher != request.actor.bare:
         raise Forbidden("the item is somebody else's")
-    audience = found.item.audience
+    _remove(tx, node, found.item, request)
+    if is_feed(node.name):
+        retract_repeats(tx, item_uri(node.service, node.name, request.item_id))
+    return Retracted(node=node, item_id=request.item_id)
+
+
+def _remove(tx: Transaction, node: Node, item: Item, request: Retract) -> None:
+    """Delete an item with all that hangs on it, and tell everybody; nothing is refused any more."""
+    audience = item.audience
     notify = request.notify or node.config.notify_retract
-    seq = tx.events.record(node.key, events.RETRACTED, item_id=request.item_id, audience=audience)
-    tx.items.retract(node.key, request.item_id)
+    seq = tx.events.record(node.key, events.RETRACTED, item_id=item.id, audience=audience)
+    tx.items.retract(node.key, item.id)
     told = notify and node.config.deliver_notifications
     domains = tx.outbox.fan_out(node, seq, audience) if told else ()
     if told and is_feed(node.name):
-        domains += tx.holders.owe(node.key, request.item_id, seq)
-    thread = depending.thread_of(tx, node, found.item)
+        domains += tx.holders.owe(node.key, item.id, seq)
+    thread = depending.thread_of(tx, node, item)
     if thread is not None and request.withdraw is not None and thread.service.domainpart != tx.domain:
-        stanza = request.withdraw(thread.service, thread.node, found.item)
+        stanza = request.withdraw(thread.service, thread.node, item)
         tx.outbox.add_stanza(thread.service.domainpart, stanza, audience)
         domains += (thread.service.domainpart,)
     recipients = (node.service,) if audience is Audience.DIRECT else None
@@ -442,35 +461,46 @@ def retract(tx: Transaction, request: Retract) -> Retracted:
             seq=seq,
             node=node,
             domains=domains,
-            item_id=request.item_id,
+            item_id=item.id,
             notify=told,
             recipients=recipients,
             actor=request.actor.bare,
         )
     )
     if thread is not None and thread.service.domainpart == tx.domain:
-        _withdraw(tx, found.item, thread)
-    depending.end(tx, node, request.item_id)
-    if is_feed(node.name):
-        retract_repeats(tx, item_uri(node.service, node.name, request.item_id))
-    return Retracted(node=node, item_id=request.item_id)
+        _withdraw(tx, item, thread)
+    depending.end(tx, node, item.id)
 
 
 def _withdraw(tx: Transaction, item: Item, thread: ItemAddress) -> None:
     """An answer was deleted: so is its copy in the thread, if it is there."""
     found = tx.nodes.look_up(thread.service, thread.node, item.id)
-    if found is not None and found.item is not None and found.item.publisher == item.publisher:
-        retract(
-            tx, Retract(service=thread.service, node=thread.node, actor=item.publisher, item_id=item.id, notify=True)
-        )
+    if found is None or found.item is None or found.item.publisher != item.publisher:
+        return
+    node, _ = depending.stand(tx, found.node, item.publisher)
+    _remove(tx, node, found.item, _taking(node, item.publisher, item.id))
+    retract_repeats(tx, item_uri(node.service, node.name, item.id))
 
 
 def retract_repeats(tx: Transaction, uri: str) -> None:
-    """What was retracted, here or elsewhere, is not repeated by our people any longer."""
-    for node_key, item in tx.items.repeats(uri):
-        node = tx.nodes.get(node_key)
-        if node is not None:
-            retract(tx, Retract(service=node.service, node=node.name, actor=node.service, item_id=item.id, notify=True))
+    """What was retracted, here or elsewhere, is not repeated by our people any longer, nor are the repetitions.
+
+    Whatever their nodes are like now: nobody can keep it from being deleted.
+    """
+    uris = [uri]
+    while uris:
+        repeated = uris.pop()
+        while found := tx.items.repeats(repeated):
+            for node_key, item in found:
+                node = tx.nodes.get(node_key)
+                if node is None or tx.items.position(node_key, item.id) is None:
+                    continue  # it went with another
+                _remove(tx, node, item, _taking(node, node.service, item.id))
+                uris.append(item_uri(node.service, node.name, item.id))
+
+
+def _taking(node: Node, actor: JID, item_id: str) -> Retract:
+    return Retract(service=node.service, node=node.name, actor=actor, item_id=item_id, notify=True)
 
 
 def check_node_name(name: str) -> None:

@@ -271,7 +271,8 @@ def test_a_repeat_goes_with_what_it_repeats(tx: Transaction) -> None:
 
 @pytest.mark.parametrize("audience", [Audience.FOLLOWERS, Audience.LOCAL])
 def test_only_what_is_public_is_repeated(tx: Transaction, audience: Audience) -> None:
-    post(tx, audience=audience)
+    done = post(tx, audience=audience)
+    follow(tx, done.node, BENVOLIO)
     with pytest.raises(NotAllowed):
         repeat(tx)
 
