@@ -57,7 +57,13 @@ def shows(
         ({"service": BENVOLIO, "audience": Audience.LOCAL}, "(local) benvolio: Good night  #12"),
         ({"warning": "last\nact"}, "juliet@capulet.example: [last act] Good night  #12"),
         (
-            {"service": BENVOLIO, "via": BALCONY, "warning": "last act", "content": "> so it ends\n\nno!"},
+            {
+                "service": BENVOLIO,
+                "via": BALCONY,
+                "warning": "last act",
+                "title": "last act",
+                "content": "> so it ends\n\nno!",
+            },
             "juliet@capulet.example via benvolio: [last act] > so it ends\n  \n  no!  #12",
         ),
         ({"title": "a", "content": "a\nb\r\nc\u2029d"}, "juliet@capulet.example: a\n  b\n  c\n  d  #12"),
