@@ -8,7 +8,7 @@ Who of those is on line is in memory: as long as nobody is, a post costs nothing
 has just happened are given in one transaction, in which the lines for addresses elsewhere go to the outbox.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -42,6 +42,7 @@ AT_ONCE: Final = 100
 RECENT_HOURS: Final = 24
 ELSEWHERE_SECONDS: Final = 300
 RETRY_MAX_SECONDS: Final = 30
+REMEMBERED_NODES: Final = 10_000
 _FEED_ITEM: Final = "0"
 
 
@@ -79,6 +80,8 @@ class ChatLines:
         self._away: dict[JID, tuple[_Listener, tuple[JID, ...]]] = {}
         self._events: deque[ItemPublished | ItemRetracted] = deque()
         self._telling = False
+        # By node, the last event: of a feed elsewhere one event comes for each of its followers here.
+        self._last: OrderedDict[int, int] = OrderedDict()
 
     def start(self) -> None:
         """Read who wants lines elsewhere, now and from time to time."""
@@ -250,6 +253,7 @@ class ChatLines:
         author = item.publisher.bare
         if item.audience is Audience.DIRECT:
             return tuple((listening & {jid.bare for jid in event.recipients or ()}) - {author, node.service})
+        first = event.recipients is None or self._is_first(event)
         if event.recipients is None:
             followers = {jid.bare for jid in self._readers.subscribed(node.key)} & self._here.keys()
             followers |= {account for account, (listener, _) in self._away.items() if listener.key in away}
@@ -261,7 +265,7 @@ class ChatLines:
             named.add(answered.service)
         if node.name != MICROBLOG:
             named.add(node.service)
-        named &= listening
+        named &= listening if first else followers
         asked = (followers | named) - {author}
         if node.service.domainpart == self._database.domain and asked:
             # Also of followers: they may have lost the right since they subscribed.
@@ -269,6 +273,16 @@ class ChatLines:
         if item.audience is Audience.FOLLOWERS:
             asked &= followers | {node.service}
         return tuple(sorted(asked - {author}, key=str))
+
+    def _is_first(self, event: ItemPublished) -> bool:
+        """Whom a post names is told with the first of its events."""
+        first = event.seq > self._last.get(event.node.key, 0)
+        if first:
+            self._last[event.node.key] = event.seq
+            self._last.move_to_end(event.node.key)
+            if len(self._last) > REMEMBERED_NODES:
+                self._last.popitem(last=False)
+        return first
 
     # lines
 

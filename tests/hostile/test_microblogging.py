@@ -1,0 +1,247 @@
+"""Microblogging among people who mean no good: what they may not learn, send in others' names, or keep from others."""
+
+from collections.abc import Iterable
+
+import pytest
+from sqlalchemy import select
+
+from microblog.model.entry import HEART, Entry
+from microblog.model.errors import ItemNotFound
+from microblog.model.item import Audience, Item, Proof
+from microblog.model.jid import JID
+from microblog.model.node import COMMENTS_PREFIX, MICROBLOG, AccessModel
+from microblog.model.subscription import Affiliation, SubscriptionState
+from microblog.model.uri import ItemAddress, item_uri, node_uri
+from microblog.runtime import Clock
+from microblog.store import tables
+from microblog.store.database import Database
+from microblog.store.transaction import Transaction
+from microblog.usecases import authoring, following, publishing, reading, reporting
+from microblog.usecases.following import Described, Follow
+from microblog.usecases.publishing import Publish
+from microblog.usecases.reading import Thread
+from microblog.wire import elsewhere, ns
+from microblog.wire.mention import write_mention
+from tests.usecases.pubsub import (
+    BENVOLIO,
+    JULIET,
+    NURSE,
+    PARIS,
+    PHONE,
+    ROMEO,
+    a_contact,
+    affiliate,
+    an_account,
+    an_entry,
+    configure,
+    ids,
+    post,
+    retract,
+    retrieve,
+)
+from tests.usecases.test_conversing import THERE, react, received, say
+from tests.xep.parlour import NODE, Parlour, lines
+from tests.xep.parlour import says as chat
+
+COMMENTS = COMMENTS_PREFIX + "1"
+POST = item_uri(ROMEO, MICROBLOG, "1")
+
+
+def says(
+    tx: Transaction, by: JID, item_id: str, node: str = MICROBLOG, service: JID | None = None, **more: object
+) -> Item:
+    """Publish an entry that says more than a title."""
+    names = {name: more.pop(name) for name in ("title", "answers", "thread", "via", "mentions") if name in more}
+    entry = Entry(**names)  # type: ignore[arg-type]
+    request = Publish(
+        service=service or by,
+        node=node,
+        actor=by.with_resource(PHONE),
+        item_id=item_id,
+        payload=f"<entry xmlns='http://www.w3.org/2005/Atom'><title>{entry.title}</title></entry>",
+        entry=entry,
+        **more,  # type: ignore[arg-type]
+    )
+    return publishing.publish(tx, request).item
+
+
+def owed(tx: Transaction) -> list[tuple[str, str]]:
+    """The stanzas in the outbox, with their domains."""
+    rows = tx.connection.execute(select(tables.outbox.c.domain, tables.outbox.c.stanza))
+    return [(domain, stanza) for domain, stanza in rows if stanza is not None]
+
+
+# in others' names
+
+
+@pytest.mark.parametrize("audience", [Audience.PUBLIC, Audience.DIRECT])
+def test_nobody_has_this_server_write_in_the_name_of_somebody_elsewhere(tx: Transaction, audience: Audience) -> None:
+    """A stanza of a domain that is not ours ends the stream that it goes out by, and with it everybody's posts."""
+    an_account(tx)
+    readers = (JULIET, PARIS) if audience is Audience.DIRECT else ()
+    post(tx, "1", audience=audience, readers=readers)
+    more = {"mentions": (PARIS, NURSE), "mention": write_mention, "proof": Proof.CERTIFICATE}
+    says(tx, JULIET, "c1", COMMENTS, ROMEO, **more)
+    assert [stanza for _, stanza in owed(tx) if "from='romeo@montague.example'" not in stanza] == []
+
+
+def test_our_own_people_are_told_in_comments_whom_they_name(tx: Transaction) -> None:
+    an_account(tx)
+    post(tx, "1")
+    an_account(tx, BENVOLIO)
+    says(tx, BENVOLIO, "c1", COMMENTS, ROMEO, mentions=(PARIS,), mention=write_mention)
+    ((domain, stanza),) = owed(tx)
+    assert domain == "verona.example" and "from='benvolio@montague.example'" in stanza
+
+
+def test_answers_of_somebody_elsewhere_in_a_feed_here_are_not_sent_in_their_name(tx: Transaction) -> None:
+    an_account(tx)
+    affiliate(tx, JULIET, Affiliation.PUBLISHER)
+    more = {"answers": item_uri(PARIS, MICROBLOG, "7"), "thread": node_uri(PARIS, COMMENTS_PREFIX + "7")}
+    says(tx, JULIET, "a", MICROBLOG, ROMEO, **more, copy=elsewhere.copy, proof=Proof.CERTIFICATE)
+    wanted = publishing.Retract(service=ROMEO, node=MICROBLOG, actor=JULIET, item_id="a", withdraw=elsewhere.withdraw)
+    publishing.retract(tx, wanted)
+    assert owed(tx) == []
+
+
+# to delete one's own, whatever others did with it
+
+
+def test_a_post_is_deleted_whatever_repeats_what_repeats_it(tx: Transaction) -> None:
+    an_account(tx)
+    an_account(tx, BENVOLIO)
+    post(tx, "1")
+    via = POST
+    for number in range(600):
+        says(tx, BENVOLIO, f"r{number}", via=via)
+        via = item_uri(BENVOLIO, MICROBLOG, f"r{number}")
+    retract(tx, "1")
+    feed = tx.nodes.find(BENVOLIO, MICROBLOG)
+    assert feed is not None and tx.items.count(feed.key) == 0
+
+
+def test_a_post_is_deleted_though_who_repeats_it_keeps_no_items(tx: Transaction) -> None:
+    an_account(tx, BENVOLIO)
+    an_account(tx)
+    post(tx, "1", by=BENVOLIO)
+    says(tx, ROMEO, "r", via=item_uri(BENVOLIO, MICROBLOG, "1"))
+    configure(tx, persist_items="0")
+    publishing.retract(tx, publishing.Retract(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, item_id="1"))
+    feed = tx.nodes.find(ROMEO, MICROBLOG)
+    assert feed is not None and tx.items.get(feed.key, "r") is None
+
+
+def test_an_answer_is_deleted_though_its_thread_keeps_no_items(tx: Transaction) -> None:
+    an_account(tx)
+    an_account(tx, BENVOLIO)
+    post(tx, "1")
+    says(tx, BENVOLIO, "a", answers=POST, thread=node_uri(ROMEO, COMMENTS))
+    configure(tx, node=COMMENTS, persist_items="0")
+    publishing.retract(tx, publishing.Retract(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, item_id="a"))
+    thread = tx.nodes.find(ROMEO, COMMENTS)
+    assert thread is not None and tx.items.get(thread.key, "a") is None
+
+
+def test_an_answer_that_moves_to_another_thread_leaves_no_copy(tx: Transaction) -> None:
+    an_account(tx)
+    an_account(tx, BENVOLIO)
+    post(tx, "1")
+    post(tx, "2")
+    says(tx, BENVOLIO, "a", answers=POST, thread=node_uri(ROMEO, COMMENTS))
+    assert ids(retrieve(tx, BENVOLIO, COMMENTS)) == ["a"]
+    second = COMMENTS_PREFIX + "2"
+    says(tx, BENVOLIO, "a", answers=item_uri(ROMEO, MICROBLOG, "2"), thread=node_uri(ROMEO, second), title="again")
+    publishing.retract(tx, publishing.Retract(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, item_id="a"))
+    assert ids(retrieve(tx, BENVOLIO, COMMENTS)) == []
+
+
+# what one may not know of
+
+
+@pytest.fixture
+def hidden(tx: Transaction) -> Iterable[str]:
+    """The address of a post of Romeo's that Benvolio may not read, and that of one that is not there."""
+    an_account(tx)
+    an_account(tx, BENVOLIO)
+    post(tx, "hidden", audience=Audience.FOLLOWERS)
+    return item_uri(ROMEO, MICROBLOG, "hidden"), item_uri(ROMEO, MICROBLOG, "nothing")
+
+
+@pytest.mark.parametrize("by", [BENVOLIO, JULIET])
+def test_repeating_does_not_tell_whether_a_post_is_there(tx: Transaction, hidden: tuple[str, str], by: JID) -> None:
+    post(tx, "1")
+    said = []
+    for uri in hidden:
+        with pytest.raises(Exception) as refused:
+            if by is BENVOLIO:
+                says(tx, by, "r", via=uri)
+            else:
+                says(tx, by, "r", COMMENTS, ROMEO, via=uri, proof=Proof.CERTIFICATE)
+        said.append((type(refused.value), str(refused.value)))
+    assert said[0] == said[1]
+
+
+def test_reports_and_edits_do_not_tell_whether_a_post_is_there(tx: Transaction, hidden: tuple[str, str]) -> None:
+    for item_id in ("hidden", "nothing"):
+        wanted = reporting.Where(actor=BENVOLIO, service=ROMEO, node=MICROBLOG, item_id=item_id)
+        with pytest.raises(ItemNotFound):
+            reporting.where(tx, wanted)
+        with pytest.raises(ItemNotFound):
+            authoring.own(tx, BENVOLIO, ItemAddress(ROMEO, MICROBLOG, item_id))
+
+
+def test_a_thread_is_not_found_by_a_post_that_one_may_not_read(tx: Transaction) -> None:
+    an_account(tx)
+    an_account(tx, BENVOLIO)
+    post(tx, "1")
+    said = says(tx, ROMEO, "2", answers=POST, thread=node_uri(ROMEO, COMMENTS), audience=Audience.FOLLOWERS)
+    assert said.audience is Audience.FOLLOWERS
+    with pytest.raises(ItemNotFound):
+        reading.thread(tx, Thread(address=ItemAddress(ROMEO, MICROBLOG, "2"), actor=BENVOLIO))
+    assert reading.thread(tx, Thread(address=ItemAddress(ROMEO, MICROBLOG, "2"), actor=ROMEO)).posts
+
+
+@pytest.mark.parametrize("reader", [JULIET, BENVOLIO])
+def test_a_comment_for_followers_is_not_for_whoever_reads_the_post(tx: Transaction, reader: JID) -> None:
+    an_account(tx)
+    an_account(tx, BENVOLIO)
+    post(tx, "1")
+    more = {"audience": Audience.FOLLOWERS, **an_entry("for few")}
+    request = Publish(service=ROMEO, node=COMMENTS, actor=ROMEO.with_resource(PHONE), item_id="c1", **more)  # type: ignore[arg-type]
+    assert publishing.publish(tx, request).item.audience is Audience.FOLLOWERS
+    assert ids(retrieve(tx, reader, COMMENTS)) == []
+    a_contact(tx, ROMEO, reader)
+    assert ids(retrieve(tx, reader, COMMENTS)) == ["c1"]
+
+
+def test_who_may_read_may_react_though_the_other_side_says_that_it_stays_there(tx: Transaction) -> None:
+    an_account(tx)
+    received(tx, audience=Audience.LOCAL)
+    assert react(tx, say(HEART), THERE).new
+    assert [domain for domain, _ in owed(tx)] == ["capulet.example"] * 2
+
+
+# floods
+
+
+def test_a_post_of_elsewhere_is_one_line_for_whom_it_names(database: Database, clock: Clock) -> None:
+    """It comes once for each of its followers here."""
+    parlour = Parlour(database, clock)
+    clients = {name: parlour.online(name, PHONE) for name in ("romeo", "benvolio", "mercutio")}
+    for name, client in clients.items():
+        chat(client, "on")
+        if name != "mercutio":
+            follow = Follow(
+                account=client.session.jid.bare, service=JULIET, node=MICROBLOG, state=SubscriptionState.SUBSCRIBED
+            )
+            database.run(following.record_subscribe, follow)
+        client.hears()
+    database.run(following.describe, Described(service=JULIET, node=MICROBLOG, access_model=AccessModel.OPEN))
+    payload = f"<link rel='mentioned' href='xmpp:mercutio@{NODE}'/>"
+    for name in ("romeo", "benvolio"):
+        parlour.inject(
+            f"<message from='{JULIET}' to='{name}@{NODE}' type='headline'><event xmlns='{ns.PUBSUB_EVENT}'>"
+            f"<items node='{MICROBLOG}'><item id='1'><entry xmlns='{ns.ATOM}'><title>hear</title>{payload}</entry>"
+            f"</item></items></event></message>"
+        )
+    assert {name: len(lines(client)) for name, client in clients.items()} == dict.fromkeys(clients, 1)
