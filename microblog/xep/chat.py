@@ -2,7 +2,8 @@
 
 Each message is written down before it is done, so that one that comes twice is done once; those of one sender are done
 one after the other (``commands.talking``). Nobody can read here what is encrypted, and what stands beside it is never
-posted. Machines are not answered (see ``wire.chat``), and nobody is answered more than twenty times a minute.
+posted. Machines are not answered (see ``wire.chat``), and nobody is answered more than twenty times a minute, unless
+nothing is counted (``rates = false``).
 """
 
 import hashlib

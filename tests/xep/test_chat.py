@@ -2,6 +2,7 @@
 
 import pytest
 
+from microblog.config import Limits
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.model.uri import ItemAddress
@@ -410,3 +411,9 @@ def test_an_answer_to_a_session_that_has_gone_goes_to_another(parlour: Parlour, 
     parlour.sessions.unbind(romeo.session)
     romeo.sends(element)
     assert [text for _, text in lines(street)] == ["sent"]
+
+
+def test_without_rates_everybody_is_answered(database: Database, clock: Clock) -> None:
+    database.limits = Limits(rates=False)
+    romeo = Parlour(database, clock).online("romeo", "orchard")
+    assert [says(romeo, f"post {number}") for number in range(30)] == ["sent"] * 30
