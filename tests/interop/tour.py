@@ -19,6 +19,7 @@ BODY = f"{CLIENT}body"
 XML = "{http://www.w3.org/XML/1998/namespace}"
 NAME_COLUMNS = 10
 LINE_COLUMNS = 90
+LATER_SECONDS = 40.0
 
 # Times before the day are the story's own.
 _STAMP = re.compile(r"(?!2025-)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)")
@@ -29,6 +30,7 @@ _REPLACED = (
     (re.compile(r"\b\d{16}\.\d+\b"), "PLACE"),
     (re.compile(r"\b\d\d:\d\d:\d\d\b"), "hh:mm:ss"),
     (re.compile(r"(subid=')\w+"), r"\1SUBSCRIPTION"),
+    (re.compile(r"(sessionid=')[\w-]+"), r"\1SESSION"),
     (re.compile(r"\b127\.\d+\.\d+\.\d+(?::\d+)?"), "ADDRESS"),
 )
 _ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
@@ -41,6 +43,7 @@ class Tour:
         self._parts = [f"# {title}", *introduction]
         self._block: list[str] = []
         self._ids: dict[str, str] = {}
+        self.names: dict[str, str] = {}
 
     def scene(self, title: str, *paragraphs: str) -> None:
         """A new scene."""
@@ -65,6 +68,8 @@ class Tour:
         self._end_block()
 
     def _replaced(self, text: str) -> str:
+        for value, name in self.names.items():
+            text = text.replace(value, name)
         for pattern, replacement in _REPLACED:
             text = pattern.sub(replacement, text)
         return _ID.sub(lambda found: self._ids.setdefault(found[0], f"ID-{len(self._ids) + 1}"), text)
@@ -87,10 +92,13 @@ def shown(element: ET.Element, namespace: str = "jabber:client") -> str:
     declared = f" xmlns='{uri}'" if uri != namespace else ""
     attributes = "".join(f" {key.replace(XML, 'xml:')}='{escape(value)}'" for key, value in element.items())
     text = escape((element.text or "").strip())
-    children = [shown(child, uri) for child in element]
+    children = [shown(child, uri) + escape(child.tail or "") for child in element]
     head = f"<{name}{declared}{attributes}"
     if not children:
         return f"{head}>{text}</{name}>" if text else f"{head}/>"
+    if any((child.tail or "").strip() for child in element):
+        return f"{head}>{escape(element.text or '')}{''.join(children)}</{name}>"
+    children = [child.strip() for child in children]
     short = f"{head}>{''.join([text] * bool(text) + children)}</{name}>"
     if "\n" not in short and len(short) <= LINE_COLUMNS:
         return short
@@ -105,6 +113,7 @@ class Visitor:
         self.tour, self.client, self.name, self.node = tour, client, name, node
         self.bare = client.bare
         self.said_ids: list[str] = []
+        self.later: set[str] = set()
         self._ids = itertools.count(1)
 
     # chat
@@ -136,14 +145,16 @@ class Visitor:
         return text
 
     def _wait(self, expected: str, senders: set[str]) -> ET.Element:
+        deadline = LATER_SECONDS if expected in self.later else DEADLINE
         return self.client.wait(
-            lambda s: s.get("from", "").partition("/")[0] in senders and expected in _body(s),
+            lambda s: s.get("from", "").partition("/")[0] in senders and bool(_body(s)) and expected in _body(s),
+            timeout=deadline,
             what=f"{expected!r}",
         )
 
     def idle(self) -> None:
-        """Nothing was said to them that the page does not tell."""
-        unread = [_body(stanza) for stanza in self.client.unread if _body(stanza)]
+        """Nothing was said to them that the page does not tell; what may come at any time is in `later`."""
+        unread = [body for stanza in self.client.unread if (body := _body(stanza)) and body not in self.later]
         assert not unread, f"{self.name} was told what the page does not tell: {unread}"
 
     # pubsub
