@@ -175,17 +175,12 @@ _OF_FEEDS = Prepared(
     .limit(_number("limit"))
 )
 _COUNT_FEED = _counted(_IN_FEED.where(_within(_I.stands, _I.id)))
-# How many posts each feed has, and how many of them above a mark, until there are too many. Most feeds are open to
-# everybody, and for those that is all there is to know.
-_OPEN = and_(_SUBSCRIBED, _S.c.subscriber == _S.c.bare, _N.c.access_model == literal_column("'open'"))
+# How many posts each feed has, and how many of them above a mark, until there are too many: that is in the indexes.
+# Then the nodes of those that have any: most are open to everybody, and that is all there is to know of them.
 _ABOVE = tuple_(_whole(_I.stands), _I.id) > tuple_(_number("mark_stands"), _number("mark_item"))
 _POSTS = (
-    select(
-        _S.c.node_id,
-        case((_OPEN, 1), else_=0).label("open"),
-        case((_ABOVE, 1), else_=0).label("above"),
-    )
-    .select_from(_S.join(_N, _N.c.id == _S.c.node_id).join(tables.items, _I.node_id == _S.c.node_id))
+    select(_S.c.node_id, case((_ABOVE, 1), else_=0).label("above"))
+    .select_from(_S.join(tables.items, _I.node_id == _S.c.node_id))
     .where(
         _S.c.bare == _READER,
         _S.c.node_id != _number("own"),
@@ -195,12 +190,24 @@ _POSTS = (
     .limit(_number("limit"))
     .subquery("posts")
 )
-_COUNTS = Prepared(
-    select(_POSTS.c.node_id, _POSTS.c.open, func.count(), func.sum(_POSTS.c.above)).group_by(
-        _POSTS.c.node_id, _POSTS.c.open
-    )
+_FEEDS = (
+    select(_POSTS.c.node_id, func.count().label("posts"), func.sum(_POSTS.c.above).label("above"))
+    .group_by(_POSTS.c.node_id)
+    .subquery("feeds")
 )
-_AFFILIATED = Prepared(select(_A.c.node_id).where(_A.c.jid == _READER))
+_COUNTS = Prepared(
+    select(
+        _FEEDS.c.node_id,
+        _FEEDS.c.posts,
+        _FEEDS.c.above,
+        case((_N.c.access_model == literal_column("'open'"), 1), else_=0),
+    ).join_from(_FEEDS, _N, _N.c.id == _FEEDS.c.node_id)
+)
+# Where it is not enough to know the node.
+_PARTICULAR = (
+    Prepared(select(_A.c.node_id).where(_A.c.jid == _READER)),
+    Prepared(select(_S.c.node_id).where(_S.c.bare == _READER, or_(~_SUBSCRIBED, _S.c.subscriber != _S.c.bare))),
+)
 
 # local, tags, mentions
 
@@ -367,14 +374,11 @@ class Timelines:
             **_audiences(audiences),
         }
         rows = _COUNTS.rows(self._connection, parameters)
-        if sum(row[2] for row in rows) >= limit:
+        if sum(row[1] for row in rows) >= limit:
             return None
-        affiliated = {row[0] for row in _AFFILIATED.rows(self._connection, {"reader": str(reader)})}
-        plain = {row[0] for row in rows if row[1]} - affiliated
-        # Who subscribed several times is counted once.
-        found = {row[0]: FeedCount(row[0], row[2], int(row[3]), row[0] in plain) for row in rows}
-        found |= {row[0]: FeedCount(row[0], row[2], int(row[3]), True) for row in rows if row[1] and row[0] in plain}
-        return list(found.values())
+        reads = {"reader": str(reader)}
+        particular = {row[0] for one in _PARTICULAR for row in one.rows(self._connection, reads)}
+        return [FeedCount(row[0], row[1], int(row[2]), bool(row[3]) and row[0] not in particular) for row in rows]
 
     def local(self, span: Span, limit: int, audiences: Iterable[Audience]) -> list[Standing]:
         """Posts of our own people."""
