@@ -146,7 +146,7 @@ def is_feed(name: str) -> bool:
 def for_audience(name: str, audience: Audience) -> NodeConfig:
     """The defaults for a node of this name, of an account whose posts are for this audience.
 
-    Followers are those whom the owner lets see their presence, which every client can grant and take back. Who they are
+    Followers are those whom the owner has let in: to follow is to ask, and never asks for presence. Who they are
     may be seen by everybody, unless they are for this domain only.
     """
     config = profile(name)
@@ -155,7 +155,7 @@ def for_audience(name: str, audience: Audience) -> NodeConfig:
     if not is_feed(name) or audience is Audience.PUBLIC:
         return config
     if audience is Audience.FOLLOWERS:
-        return replace(config, access_model=AccessModel.PRESENCE)
+        return replace(config, access_model=AccessModel.AUTHORIZE)
     return replace(config, audience=audience)
 
 

@@ -21,6 +21,7 @@ from microblog.model.errors import Conflict, ItemNotFound, NotAcceptable, NotAll
 from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.model.link import Link
+from microblog.model.node import AccessModel
 from microblog.model.subscription import Affiliation, Subscription
 from microblog.store.transaction import Transaction
 from microblog.usecases import owning, registering, subscribing
@@ -279,4 +280,9 @@ def _strike(tx: Transaction, account: Account, jid: JID, notice: Callable[[Subsc
                 notice=notice,
             ),
         )
+        node = tx.nodes.find(service, known.node)
+        if node is not None and node.config.access_model is not AccessModel.OPEN:
+            # Nobody let the address in for its own sake.
+            for subscription in tx.subscriptions.of_bare(node, jid):
+                subscribing.change_state(tx, node, subscription, False, notice)
     return (jid.domainpart,) if struck else ()

@@ -103,7 +103,7 @@ def test_every_option_is_a_field() -> None:
 
 def test_feeds_follow_the_audience_of_their_account() -> None:
     assert for_audience(MICROBLOG, Audience.PUBLIC) == profile(MICROBLOG)
-    assert for_audience(MICROBLOG, Audience.FOLLOWERS).access_model is AccessModel.PRESENCE
+    assert for_audience(MICROBLOG, Audience.FOLLOWERS).access_model is AccessModel.AUTHORIZE
     assert for_audience(MICROBLOG, Audience.LOCAL).audience is Audience.LOCAL
     assert for_audience("http://jabber.org/protocol/mood", Audience.LOCAL) == profile("mood")
 

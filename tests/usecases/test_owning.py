@@ -103,7 +103,7 @@ def test_a_feed_that_is_made_again_keeps_the_audience_of_its_account(tx: Transac
 
 def test_the_feed_of_an_account_is_made_once(tx: Transaction) -> None:
     node = an_account(tx, audience=Audience.FOLLOWERS)
-    assert node.config.access_model is AccessModel.PRESENCE
+    assert node.config.access_model is AccessModel.AUTHORIZE
     assert owning.create_microblog_node(tx, ROMEO, Audience.PUBLIC) == node
 
 

@@ -45,7 +45,7 @@ def test_the_audience_is_the_nodes_unless_said(time: Time) -> None:
     romeo, benvolio = (database.run(registering.get_account, name) for name in ("romeo", "benvolio"))
     assert (romeo.audience, benvolio.audience) == (Audience.FOLLOWERS, Audience.LOCAL)
     node = database.run(lambda tx: tx.nodes.find(ROMEO, MICROBLOG))
-    assert node is not None and node.config.access_model is AccessModel.PRESENCE
+    assert node is not None and node.config.access_model is AccessModel.AUTHORIZE
     database.close()
 
 
