@@ -1,8 +1,8 @@
 """Talking: what somebody with an account here says to the node is done, and answered.
 
-A message that corrects, retracts, reacts to or answers another (XEP-0308, XEP-0424, XEP-0444, XEP-0461) is the command
-that means the same. What came late, what destroys, and what looks like a command and is none is asked about first;
-whatever is said next is the answer, or the question is forgotten. Each message has at most one answer.
+A message that answers another (XEP-0461) is the command that means the same, as are those that correct it, take it back
+or react to it (``gestures``). What came late, what destroys, and what looks like a command and is none is asked about
+first; whatever is said next is the answer, or the question is forgotten. Each message has at most one answer.
 """
 
 import secrets
@@ -16,12 +16,13 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from microblog.commands.command import Answer, Call, Command, Person, Post, Table
+from microblog.commands.gestures import EDIT, Gestures
 from microblog.commands.help import label, usage
 from microblog.commands.lines import answered_by, line
 from microblog.commands.parsing import Misread, Parser, Reading, bound
+from microblog.commands.speaker import Names, Speaker
 from microblog.commands.texts import say
 from microblog.model.errors import Refusal
-from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.model.uri import ItemAddress
@@ -38,34 +39,6 @@ QUESTION_SECONDS: Final = 120
 MORE_SECONDS: Final = 1800
 LATE_SECONDS: Final = 600
 QUOTED_MAX: Final = 80
-_EDIT: Final = "edit"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Speaker:
-    """Somebody who has said something, and under which ids they will refer to it."""
-
-    person: Person
-    message: Stanza
-    saying: Saying
-    ids: tuple[str, ...] = ()
-    same: bool = False
-    slash: bool = False
-
-    @property
-    def key(self) -> int:
-        """Of the account."""
-        return self.person.account.key
-
-    @property
-    def by(self) -> JID:
-        """The address that talks."""
-        return self.person.address.bare
-
-    @property
-    def language(self) -> str:
-        """In which they are answered."""
-        return self.person.language
 
 
 @dataclass(slots=True)
@@ -79,24 +52,6 @@ class _Talk:
     more_until: float = 0
     whispered: str = ""
     whispered_until: float = 0
-
-
-@dataclass(slots=True)
-class _Names:
-    """Whom and what somebody can mean. ``target``: what they speak of, instead of what was shown last."""
-
-    database: Database
-    account: int
-    target: ItemAddress | None = None
-
-    async def person(self, name: str) -> JID | None:
-        return await self.database.read(chatting.account_named, name) if self.account else None
-
-    async def item(self, number: int) -> ItemAddress | None:
-        return await self.database.read(chatting.item_of_number, self.account, number)
-
-    async def newest(self) -> ItemAddress | None:
-        return self.target or await self.database.read(chatting.newest_shown, self.account)
 
 
 class _Failure(Answer):
@@ -120,6 +75,7 @@ class Talking:
         self._send = send
         self._talks: OrderedDict[JID, _Talk] = OrderedDict()
         self._parser = Parser(table=table, domain=domain)
+        self._gestures = Gestures(database, table, self._parser, self)
 
     def incident(self, message: Stanza, language: str) -> str:
         """Called while handling an exception that is our bug: what to say of it."""
@@ -131,11 +87,11 @@ class Talking:
         """Do what somebody says."""
         saying = speaker.saying
         if saying.encrypted:
-            self._say(speaker, say(speaker.language, "chat.encrypted"))
+            self.tell(speaker, say(speaker.language, "chat.encrypted"))
         elif saying.retracts is not None:
-            await self._retract(speaker, saying.retracts)
+            await self._gestures.retract(speaker, saying.retracts)
         elif saying.reacts_to is not None:
-            await self._react(speaker, saying.reacts_to)
+            await self._gestures.react(speaker, saying.reacts_to)
         elif self._is_late(saying):
             self._ask(speaker, self._was_late, "chat.late", when=str(saying.written or "?")[:16])
         else:
@@ -145,10 +101,10 @@ class Talking:
         """Do what somebody without an account says; what to answer, empty for what is not for them."""
         language = stranger.language
         try:
-            reading = await self._parser.read(saying.text, _Names(self._database, 0))
+            reading = await self._parser.read(saying.text, Names(self._database, 0))
         except Misread as misread:
             command = misread.command
-            return self._problem(command, misread, language) if command is not None and command.strangers else ""
+            return self.problem(command, misread, language) if command is not None and command.strangers else ""
         if reading.plain or not reading.command.strangers:
             return ""
         call = Call(person=stranger, arguments=reading.arguments, message_id=saying.id)
@@ -156,9 +112,9 @@ class Talking:
 
     async def _was_said(self, speaker: Speaker) -> None:
         if speaker.saying.corrects is not None:
-            await self._correct(speaker, speaker.saying.corrects)
+            await self._gestures.correct(speaker, speaker.saying.corrects)
         else:
-            await self._words(speaker)
+            await self.words(speaker)
 
     def _is_late(self, saying: Saying) -> bool:
         if not saying.late:
@@ -170,7 +126,8 @@ class Talking:
 
     # words
 
-    async def _words(self, speaker: Speaker) -> None:
+    async def words(self, speaker: Speaker) -> None:
+        """Do what somebody says in words."""
         talk = self._talks.get(speaker.by)
         now = self._clock.monotonic()
         question = talk.question if talk is not None and now < talk.question_until else None
@@ -179,7 +136,7 @@ class Talking:
             talk.question = None
         target: ItemAddress | None = None
         if speaker.saying.answers is not None:
-            found = await self._item_of(speaker, speaker.saying.answers)
+            found = await self._gestures.item_of(speaker, speaker.saying.answers)
             target = found if isinstance(found, ItemAddress) else None
         word = speaker.saying.text.casefold()
         led = word[:1] in ("/", ":")
@@ -189,9 +146,9 @@ class Talking:
             case "yes" if question is not None:
                 await question(speaker)
             case "no" if question is not None:
-                self._say(speaker, say(speaker.language, "chat.left_alone"))
+                self.tell(speaker, say(speaker.language, "chat.left_alone"))
             case "yes" | "no":
-                self._say(speaker, say(speaker.language, "chat.no_question"))
+                self.tell(speaker, say(speaker.language, "chat.no_question"))
             case "more":
                 await self._more(speaker, talk.more if talk is not None and now < talk.more_until else None)
             case _:
@@ -199,14 +156,14 @@ class Talking:
 
     async def _more(self, speaker: Speaker, more: Callable[[Call], Awaitable[Answer]] | None) -> None:
         if more is None:
-            self._say(speaker, say(speaker.language, "chat.no_more"))
+            self.tell(speaker, say(speaker.language, "chat.no_more"))
             return
         call = Call(person=speaker.person, message_id=speaker.ids[0])
         await self._answer(speaker, None, await self._call(speaker.message, more, call))
 
     async def _read(self, speaker: Speaker, target: ItemAddress | None) -> None:
         """``target``: the post that they answer by a gesture."""
-        names = _Names(self._database, speaker.key, target)
+        names = Names(self._database, speaker.key, target)
         text = speaker.saying.text
         try:
             reading = await self._parser.read(text, names, slash=speaker.slash)
@@ -220,23 +177,24 @@ class Talking:
         if reply is not None and not reading.command.private and text[:1] != "/":
             said = reading.text if text[:1] == "\\" else text
             reading = Reading(command=reply, arguments=bound(reply, target=target, text=said))
-        await self._run(speaker, reading)
+        await self.run(speaker, reading)
 
     def _misread(self, speaker: Speaker, misread: Misread) -> None:
         language = speaker.language
-        text = self._problem(misread.command, misread, language)
+        text = self.problem(misread.command, misread, language)
         if not misread.offer:
-            self._say(speaker, text)
+            self.tell(speaker, text)
             return
         post = self._parser.post(speaker.saying.text)
 
         async def post_it(later: Speaker) -> None:
-            await self._run(replace(speaker, message=later.message, person=later.person), post, confirmed=True)
+            await self.run(replace(speaker, message=later.message, person=later.person), post, confirmed=True)
 
         self._wait_for_yes(speaker, post_it)
-        self._say(speaker, f"{text} {say(language, 'chat.offer')}")
+        self.tell(speaker, f"{text} {say(language, 'chat.offer')}")
 
-    def _problem(self, command: Command | None, misread: Misread, language: str) -> str:
+    def problem(self, command: Command | None, misread: Misread, language: str) -> str:
+        """What could not be read, and how it is said."""
         problem = misread.problem
         use = "" if command is None else usage(command, language)
         what = ""
@@ -249,103 +207,23 @@ class Talking:
             parts.append(say(language, "chat.usage", usage=use))
         return " ".join(parts)
 
-    # gestures
-
-    async def _item_of(self, speaker: Speaker, message_id: str) -> ItemAddress | str | None:
-        """The item of a line of ours, or of a message of theirs; "" for a message that became none."""
-        number = chat.number_of(message_id)
-        if number is not None:
-            found = await self._database.read(chatting.item_of_number, speaker.key, number)
-            if found is not None:
-                return found
-        return await self._item_said(speaker, message_id)
-
-    async def _item_said(self, speaker: Speaker, message_id: str) -> ItemAddress | str | None:
-        return await self._database.read(
-            chatting.item_of_message, speaker.person.jid, speaker.key, speaker.by, message_id
-        )
-
-    async def _correct(self, speaker: Speaker, message_id: str) -> None:
-        item = await self._item_said(speaker, message_id)
-        if item == "":
-            await self._words(speaker)
-            return
-        edit = self._table.find(_EDIT)
-        if not isinstance(item, ItemAddress) or edit is None:
-            self._say(speaker, say(speaker.language, "chat.nothing_to_correct"))
-            return
-        try:
-            reading = await self._parser.read(
-                speaker.saying.text, _Names(self._database, speaker.key, item), slash=speaker.slash
-            )
-        except Misread as misread:
-            self._say(speaker, self._problem(misread.command, misread, speaker.language))
-            return
-        if not reading.text or not await self._corrects(item, reading):
-            self._say(speaker, say(speaker.language, "chat.no_correction"))
-            return
-        done = Reading(command=edit, arguments=bound(edit, target=item, text=reading.text))
-        await self._run(speaker, done, confirmed=True, became=item)
-
-    async def _corrects(self, item: ItemAddress, reading: Reading) -> bool:
-        """May that become the text of an item? What is private, only of an item that is."""
-        if reading.command.private:
-            return await self._database.read(chatting.audience_of, item) is Audience.DIRECT
-        return reading.plain or reading.command.posting
-
-    async def _retract(self, speaker: Speaker, message_id: str) -> None:
-        item = await self._item_said(speaker, message_id)
-        delete = self._table.find("delete")
-        if item == "":
-            return
-        if not isinstance(item, ItemAddress) or delete is None:
-            self._say(speaker, say(speaker.language, "chat.not_known"))
-            return
-        await self._run(speaker, Reading(command=delete, arguments=bound(delete, target=item)), confirmed=True)
-
-    async def _react(self, speaker: Speaker, message_id: str) -> None:
-        item = await self._item_of(speaker, message_id)
-        if not isinstance(item, ItemAddress):
-            self._say(speaker, say(speaker.language, "chat.not_known"))
-            return
-        command = self._table.find("react")
-        if command is None:
-            self._say(speaker, say(speaker.language, "chat.cannot"))
-            return
-        # What a client says is all there is from now on, and nothing takes everything back.
-        arguments = {**bound(command, target=item), "reactions": speaker.saying.reactions}
-        failure = await self._failure(command, Call(person=speaker.person, arguments=arguments), speaker)
-        if failure:
-            self._say(speaker, failure)
-
-    async def _failure(self, command: Command, call: Call, speaker: Speaker) -> str:
-        """What went wrong; a gesture that was understood has no other answer."""
-        try:
-            await command.function(call)
-        except Refusal as refusal:
-            return refusal.text or say(speaker.language, "chat.cannot")
-        except Exception as error:
-            if isinstance(error, CancelledError):
-                raise
-            return self.incident(speaker.message, speaker.language)
-        return ""
-
     # doing
 
-    async def _run(
+    async def run(
         self, speaker: Speaker, reading: Reading, *, confirmed: bool = False, became: ItemAddress | None = None
     ) -> None:
+        """Do what was read, or ask first. ``became``: the post that the message stands for."""
         command, language = reading.command, speaker.language
         if command.admin and not speaker.person.account.admin:
-            self._say(speaker, say(language, "chat.not_for_you", command=command.name))
+            self.tell(speaker, say(language, "chat.not_for_you", command=command.name))
             return
         if not confirmed and self._was_just_said(speaker, command):
-            self._say(speaker, say(language, "chat.same"))
+            self.tell(speaker, say(language, "chat.same"))
             return
         if command.destructive and not confirmed:
 
             async def do_it(later: Speaker) -> None:
-                await self._run(replace(speaker, message=later.message, person=later.person), reading, confirmed=True)
+                await self.run(replace(speaker, message=later.message, person=later.person), reading, confirmed=True)
 
             self._ask(speaker, do_it, "chat.sure")
             return
@@ -388,7 +266,7 @@ class Talking:
         self, speaker: Speaker, command: Command | None, answer: Answer, became: ItemAddress | None = None
     ) -> None:
         done = answer.done
-        posted = command is not None and command.posting and command.name != _EDIT
+        posted = command is not None and command.posting and command.name != EDIT
         if became is None and posted:
             became = done
         if became is not None and (became.service != speaker.person.jid or became.node != MICROBLOG):
@@ -411,7 +289,7 @@ class Talking:
         if parts:
             # The echo of a new post is also its line: one can answer it.
             id_ = chat.line_id(numbers[done]) if posted and done is not None else None
-            self._say(speaker, "\n".join(parts), id_=id_, echo=not answer.posts)
+            self.tell(speaker, "\n".join(parts), id_=id_, echo=not answer.posts)
 
     def _line(self, speaker: Speaker, post: Post, numbers: dict[ItemAddress, int]) -> str:
         return line(
@@ -441,7 +319,7 @@ class Talking:
             await act(replace(speaker, message=later.message, person=later.person))
 
         self._wait_for_yes(speaker, as_it_was)
-        self._say(speaker, say(speaker.language, text, said=quoted, **values))
+        self.tell(speaker, say(speaker.language, text, said=quoted, **values))
 
     def _wait_for_yes(self, speaker: Speaker, act: Callable[[Speaker], Awaitable[None]]) -> None:
         talk = self._talk(speaker)
@@ -454,7 +332,8 @@ class Talking:
             self._talks.popitem(last=False)
         return talk
 
-    def _say(self, speaker: Speaker, text: str, *, id_: str | None = None, echo: bool = True) -> None:
+    def tell(self, speaker: Speaker, text: str, *, id_: str | None = None, echo: bool = True) -> None:
+        """Answer what somebody has said."""
         self.answer(speaker.message, text, speaker.language, id_=id_, echo=echo)
 
     def answer(self, message: Stanza, text: str, language: str = "en", *, id_: str | None = None, echo: bool) -> None:

@@ -15,7 +15,8 @@ from twisted.internet.defer import CancelledError
 
 from microblog.commands.command import Person, Table
 from microblog.commands.help import Help
-from microblog.commands.talking import Speaker, Talking
+from microblog.commands.speaker import Speaker
+from microblog.commands.talking import Talking
 from microblog.commands.texts import say
 from microblog.model.errors import Refusal, ResourceConstraint
 from microblog.model.jid import JID
