@@ -17,6 +17,7 @@ from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
 from microblog.model.errors import (
+    BadRequest,
     ItemNotFound,
     NotSubscribed,
     Refusal,
@@ -248,7 +249,7 @@ class Follows:
         if said is None:
             # COMPAT: Prosody and ejabberd tell only contacts. What they show to a stranger is for everybody.
             shown = await self._optional(self._router.host, feed, asking.newest_request(feed.node, 1))
-            said = AccessModel.AUTHORIZE if shown is None else AccessModel.OPEN
+            said = AccessModel.OPEN if _shows_something(shown) else AccessModel.AUTHORIZE
         described = Described(service=feed.service, node=feed.node, access_model=said)
         await self._database.write(following.describe, described)
 
@@ -267,6 +268,14 @@ class Follows:
         newest = sorted(items, key=_date)[-BACKFILL_ITEMS:]
         found = Backfill(service=feed.service, node=feed.node, proof=answer.proof, items=tuple(newest))
         return await self._database.write(receiving.backfill, found)
+
+
+def _shows_something(payload: Element | None) -> bool:
+    """Are there items? None at all is what some services show of a feed that is not for everybody."""
+    try:
+        return payload is not None and bool(pubsub.read_answered_items(payload))
+    except BadRequest:
+        return False
 
 
 def _list_here(tx: Transaction, account: JID, address: JID) -> list[str]:

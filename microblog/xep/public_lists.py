@@ -103,6 +103,8 @@ def _page(asked: Items, found: dict[str, Element]) -> Element:
     ids: Sequence[str] = list(found)
     chosen, index = ids, 0
     page = asked.page
+    if page is not None and min(page.max or 0, page.index or 0) < 0:
+        raise BadRequest("no negative numbers")
     if asked.item_ids:
         chosen = [id_ for id_ in asked.item_ids if id_ in found]
     elif page is not None:

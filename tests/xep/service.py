@@ -31,6 +31,7 @@ class Service:
         self.square = square
         self.jid = jid
         self.access = "open"
+        self.hides = False  # what is not for somebody, as if there were nothing
         self.says_access = True
         self.grants = "subscribed"
         self.items: list[str] = []
@@ -51,13 +52,16 @@ class Service:
         verb = "disco" if payload.uri == ns.DISCO_INFO else next(iter(payload.elements())).name
         self.asked.append(verb)
         condition = "remote-server-not-found" if self.unreachable else self.refuses.get(verb)
-        if verb == "items" and "@" not in request.attributes["from"] and self.access != "open":
+        shut_out = verb == "items" and "@" not in request.attributes["from"] and self.access != "open"
+        if shut_out and not self.hides:
             condition = "item-not-found"
         from_, id_ = request.attributes["from"], request.attributes["id"]
         if condition:
             name, _, detail = condition.partition(" ")
             more = f"<{detail} xmlns='{ns.PUBSUB_ERRORS}'/>" if detail else ""
             content = f"<error type='cancel'><{name} xmlns='{ns.STANZAS}'/>{more}</error>"
+        elif shut_out:
+            content = f"<pubsub xmlns='{ns.PUBSUB}'><items node='{FEED}'/></pubsub>"
         else:
             content = getattr(self, f"_{verb}")(from_.partition("/")[0], next(iter(payload.elements()), payload))
         kind = "error" if condition else "result"

@@ -118,6 +118,13 @@ def test_where_it_is_not_said_what_a_stranger_is_shown_is_public(
     assert [str(item.audience) for item in copies(square)] == [audience]
 
 
+def test_a_feed_of_which_a_stranger_is_shown_nothing_is_not_for_everybody(square: Square, juliet: Service) -> None:
+    juliet.access, juliet.hides, juliet.says_access = "whitelist", True, False
+    juliet.items = [post("p1", "2025-12-01T10:00:00Z")]
+    follow(square, juliet)
+    assert [str(item.audience) for item in copies(square)] == ["followers"]
+
+
 @pytest.mark.parametrize("said", [True, False])
 def test_a_feed_that_closes_takes_what_was_public_with_it_and_one_that_opens_what_was_not_for_fewer(
     square: Square, juliet: Service, said: bool

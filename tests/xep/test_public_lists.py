@@ -79,6 +79,10 @@ def test_pages(square: Square, romeo: Client) -> None:
     assert page("<max>1</max><before/>") == names[3:]
     assert page(f"<max>5</max><before>{last}</before>") == names[:1]
     assert page("<max>0</max>") == []
+    for negative in ("<max>-1</max>", "<max>1</max><index>-2</index>"):
+        rsm = f"<set xmlns='{ns.RSM}'>{negative}</set>"
+        refused = asks(romeo, "get", f"<items node='{ns.PUBLIC_FOLLOWS}'/>{rsm}", to=ROMEO)
+        assert error(refused) == ("bad-request", None)
     wrong = asks(
         romeo,
         "get",
