@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, delete, select
 
 from microblog.model.access import audiences_readable
 from microblog.model.entry import HEART
@@ -34,6 +34,7 @@ NUDGE_SECONDS = 86_400
 REACTIONS_MAX = 20
 EVERYTHING = frozenset(Audience)
 _NUDGES = tables.nudges
+_FORGET_NUDGES = delete(_NUDGES).where(_NUDGES.c.nudged < bindparam("before", type_=_NUDGES.c.nudged.type))
 _NUDGED = select(_NUDGES.c.nudged).where(_NUDGES.c.account_id == bindparam("account"), _NUDGES.c.jid == bindparam("to"))
 
 
@@ -307,3 +308,9 @@ def nudge(tx: Transaction, account: int, request: Direct) -> Directed:
     )
     tx.connection.execute(statement, {"account_id": account, "jid": str(to), "nudged": tx.now})
     return directed
+
+
+def forget(tx: Transaction) -> int:
+    """Forget nudges that keep nobody from another one; how many."""
+    before = tx.now - timedelta(seconds=NUDGE_SECONDS)
+    return int(tx.connection.execute(_FORGET_NUDGES, {"before": before}).rowcount)

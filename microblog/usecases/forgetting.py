@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from microblog.store.transaction import Transaction
-from microblog.usecases import chatting, holding, linking
+from microblog.usecases import chatting, conversing, holding, linking
 
 DAYS = 90
 ROWS_MAX = 1000  # at once: others want to write too
@@ -35,6 +35,7 @@ def forget(tx: Transaction) -> Forgotten:
     events = 0 if owed == ROWS_MAX else tx.events.forget(before, ROWS_MAX)
     held = holding.forget(tx, ROWS_MAX)
     linking.forget(tx)
+    conversing.forget(tx)
     chat = chatting.forget(tx, ROWS_MAX)
     return Forgotten(
         events=events,

@@ -23,6 +23,7 @@ from microblog.model.uri import ItemAddress, node_uri, read_uri
 from microblog.store.timelines import FIRST, LAST, Place, Span
 from microblog.store.transaction import Transaction
 from microblog.usecases import subscribing
+from microblog.usecases.depending import is_dependent
 from microblog.usecases.sight import Sight
 from microblog.usecases.sources import Feed, Filtered, Home, Source, by_place
 
@@ -376,6 +377,8 @@ def _for_all_here(tx: Transaction, node: Node, item: Item) -> bool:
     """Nobody needs to be looked up: everybody of this domain may read it."""
     if item.audience not in (Audience.PUBLIC, Audience.LOCAL) or node.config.access_model is not AccessModel.OPEN:
         return False
+    if is_dependent(node.name):
+        return False  # that is said by what it depends on
     return node.service.domainpart != tx.domain or tx.affiliations.count(node) == 0
 
 
