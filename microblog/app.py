@@ -67,6 +67,7 @@ from microblog.xep.ping import Ping
 from microblog.xep.public_lists import PublicLists
 from microblog.xep.pubsub import Pubsub
 from microblog.xep.rates import PersonalRates
+from microblog.xep.reactionlines import ReactionLines
 from microblog.xep.readers import Readers
 from microblog.xep.registration import Enrolment, Registration
 from microblog.xep.time import Time
@@ -256,6 +257,7 @@ class Node(Service):
             timelines.hear,
             self.lines.hear,
             follow_lines.hear,
+            ReactionLines(self.sessions, database, clock, tasks, wake).hear,
             avatars.hear,
         )
         database.listeners += self._listeners

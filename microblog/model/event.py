@@ -22,10 +22,14 @@ class NodeEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemPublished(NodeEvent):
-    """An item was published or published again (§7.1). ``recipients``: None, or the only local readers to be told."""
+    """An item was published or published again (§7.1). ``recipients``: None, or the only local readers to be told.
+
+    ``said``: the reactions to another item that it says and did not say before (XEP-0470).
+    """
 
     item: Item
     recipients: tuple[JID, ...] | None = None
+    said: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

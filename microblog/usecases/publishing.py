@@ -233,9 +233,7 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
         if old is not None and audience is Audience.DIRECT:
             readers = tuple(jid for jid, reader in tx.items.mentioned(old.key).items() if reader)
         write_down(tx, node, item, entry, readers=readers, again=old is not None)
-    if depending.is_dependent(node.name):
-        said = (HEART,) if entry is not None and entry.is_heart else map(fold_reaction, request.reactions)
-        Reactions(tx).set(item.key, said, again=old is not None)
+    said = _reactions(tx, request, item, again=old is not None) if depending.is_dependent(node.name) else ()
     if retracted:
         tx.items.unbury(node.key, item_id)
     keep = node.config.max_items if node.config.persist_items else 1
@@ -259,10 +257,20 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
     recipients = None
     if audience is Audience.DIRECT:
         recipients = (node.service, *(jid for jid in readers if jid.domainpart == tx.domain))
-    tx.emit(ItemPublished(seq=seq, node=node, domains=domains, item=item, recipients=recipients))
+    tx.emit(ItemPublished(seq=seq, node=node, domains=domains, item=item, recipients=recipients, said=said))
     if thread is not None and thread.service.domainpart == tx.domain:
         _copy(tx, request, item, thread)
     return Published(node=node, item=item, new=True)
+
+
+def _reactions(tx: Transaction, request: Publish, item: Item, *, again: bool) -> tuple[str, ...]:
+    """Write down what an item says to the one that its node depends on; what of it was not said before."""
+    heart = request.entry is not None and request.entry.is_heart
+    said = (HEART,) if heart else tuple(dict.fromkeys(map(fold_reaction, request.reactions)))
+    before = Reactions(tx).of(item.key) if again else ()
+    if said != before:
+        Reactions(tx).set(item.key, said, again=again)
+    return tuple(reaction for reaction in said if reaction not in before)
 
 
 def _copy(tx: Transaction, request: Publish, item: Item, thread: ItemAddress) -> None:

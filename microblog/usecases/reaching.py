@@ -1,14 +1,20 @@
 """Reaching somebody in chat with what is not a post: a text to a person, as far as they want to be told by chat.
 
 At home the text is a message as any other, and is kept for who is not there; to their addresses elsewhere it is owed.
+
+What others say to somebody's post in emoji is told its author like that, with the number by which they know the post.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from microblog.model.access import may_leave
+from microblog.model.item import Audience
 from microblog.model.jid import JID
+from microblog.model.node import MICROBLOG
+from microblog.model.uri import ItemAddress
 from microblog.store.transaction import Transaction
-from microblog.usecases import chatting
+from microblog.usecases import chatting, depending
 from microblog.usecases.chatting import Delivery
 
 
@@ -40,3 +46,52 @@ def reach(tx: Transaction, request: Reach) -> Reached | None:
     for jid in away:
         tx.outbox.add_stanza(jid.domainpart, request.write(delivery, jid))
     return Reached(delivery=delivery, domains=tuple(dict.fromkeys(jid.domainpart for jid in away)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """Somebody says something to an item, for those of an audience. ``write`` makes the stanza for an address
+    elsewhere, with the number of the item."""
+
+    about: ItemAddress
+    by: JID
+    audience: Audience
+    write: Callable[[Delivery, int, JID], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remarked(Reached):
+    """``author``: whose item it is; ``number``: by which they know it."""
+
+    author: JID
+    number: int
+
+
+def remark(tx: Transaction, request: Remark) -> Remarked | None:
+    """Tell the author of a post or comment what is said to it; None if there is nobody to be told."""
+    about = request.about
+    if about.node != MICROBLOG and not depending.is_comments(about.node):
+        return None
+    found = tx.nodes.look_up(about.service, about.node, about.item_id or "")
+    if found is None or found.item is None:
+        return None
+    author = about.service if about.node == MICROBLOG else found.item.publisher
+    account = tx.accounts.get(author.localpart) if author.domainpart == tx.domain else None
+    if account is None or account.disabled or author == request.by.bare:
+        return None
+    delivery = chatting.delivery(tx, account.localpart)
+    if delivery is None:
+        return None
+    # A comment of theirs is known to them as the post in their own feed, if it is there.
+    own = ItemAddress(author, MICROBLOG, about.item_id)
+    copied = tx.nodes.look_up(own.service, own.node, own.item_id or "")
+    if copied is not None and copied.item is not None and copied.item.publisher == author:
+        about = own
+    number = chatting.show(tx, account.key, [about], [])[about]
+    domains = {}
+    for link in tx.linked.of(account.key):
+        if link.confirmed and may_leave(request.audience, link.jid.domainpart, local_domain=tx.domain):
+            stanza = request.write(delivery, number, link.jid)
+            tx.outbox.add_stanza(link.jid.domainpart, stanza, request.audience)
+            domains[link.jid.domainpart] = True
+    return Remarked(author=author, delivery=delivery, number=number, domains=tuple(domains))

@@ -21,6 +21,7 @@ from microblog.xep.chat import Chat
 from microblog.xep.chatlines import ChatLines
 from microblog.xep.followlines import FollowLines
 from microblog.xep.people import People
+from microblog.xep.reactionlines import ReactionLines
 from tests.im.town import Client
 from tests.xep.square import Square
 
@@ -152,7 +153,8 @@ class Parlour(Square):
         self.presence.listeners.append(self.lines)
         follow_lines = FollowLines(database, clock, self.tasks, self.router.send, self.outbox.wake)
         self.following.follows.decided = follow_lines.decided
-        database.listeners += [self.lines.hear, follow_lines.hear]
+        reaction_lines = ReactionLines(self.sessions, database, clock, self.tasks, self.outbox.wake)
+        database.listeners += [self.lines.hear, follow_lines.hear, reaction_lines.hear]
         self.settle("romeo", "benvolio", "mercutio")
 
     def publishes(self, name: str, text: str, **more: Any) -> Item:

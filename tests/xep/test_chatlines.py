@@ -224,7 +224,7 @@ def test_a_comment_on_ones_post_is_a_line_and_a_heart_is_none(parlour: Parlour, 
     parlour.publishes("mercutio", "Nay", item_id="r", inside=inside, node=node, service=ROMEO)
     assert lines(romeo) == [("n1", "mercutio > you: Nay  #1")]
     parlour.publishes("mercutio", "♥", item_id="h", inside=inside, node=node, service=ROMEO)
-    assert lines(romeo) == []
+    assert [text for _, text in lines(romeo)] == ["mercutio likes #2."], "his post, and the heart has no number"
 
 
 def test_who_is_named_gets_a_line_without_following(parlour: Parlour, romeo: Client) -> None:
