@@ -96,6 +96,16 @@ _REPEATS = (
     )
     .limit(bindparam("limit"))
 )
+_REPEATED = (
+    select(_ITEMS.c.via)
+    .distinct()
+    .where(
+        func.substr(_ITEMS.c.via, 1, bindparam("length")) == bindparam("prefix"),
+        _ITEMS.c.via != literal_column("''"),
+        _ITEMS.c.proof == Proof.LOCAL.value,
+    )
+    .limit(bindparam("limit"))
+)
 _EXPIRED = (
     select(_ITEMS.c.node_id, _ITEMS.c.item_id)
     .where(_ITEMS.c.expires.is_not(None), _ITEMS.c.expires <= bindparam("now", type_=_ITEMS.c.expires.type))
@@ -283,6 +293,11 @@ class Items:
         """Our people's items that repeat an item, each with its node's key."""
         rows = self._connection.execute(_REPEATS, {"uri": uri, "limit": limit})
         return [(row[0], read_item(row, 1)) for row in rows]
+
+    def repeated(self, prefix: str, limit: int = 1000) -> list[str]:
+        """The URIs that begin like that of what our people's items repeat."""
+        values = {"prefix": prefix, "length": len(prefix), "limit": limit}
+        return list(self._connection.execute(_REPEATED, values).scalars())
 
     def expired(self, now: "datetime", limit: int) -> list[tuple[int, str]]:
         """Items whose time has come, by node key and id; the oldest first."""

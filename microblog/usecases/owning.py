@@ -26,7 +26,7 @@ from microblog.model.subscription import Affiliated, Affiliation, Subscription, 
 from microblog.store import events
 from microblog.store.transaction import Transaction
 from microblog.usecases import depending
-from microblog.usecases.publishing import check_node_name
+from microblog.usecases.publishing import check_node_name, retract_all_repeats
 from microblog.usecases.subscribing import change_state, owned_node
 
 AFFILIATIONS_PER_NODE = 10_000
@@ -188,6 +188,7 @@ def delete(tx: Transaction, request: Delete) -> Node:
     subscribers = tuple(tx.subscriptions.here(node, tx.domain)) if told else ()
     seq = tx.events.record(node.key, events.PURGED)
     depending.end_all(tx, node)
+    retract_all_repeats(tx, node)
     tx.nodes.delete(node)
     tx.emit(
         NodeDeleted(
@@ -214,6 +215,7 @@ def purge(tx: Transaction, request: Purge) -> Node:
         domains += tx.holders.owe_all(node.key, seq)
     tx.emit(NodePurged(seq=seq, node=node, domains=domains))
     depending.end_all(tx, node)
+    retract_all_repeats(tx, node)
     return node
 
 

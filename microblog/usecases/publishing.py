@@ -60,7 +60,7 @@ from microblog.model.node import (
     read_options,
 )
 from microblog.model.subscription import Affiliation, SubscriptionState
-from microblog.model.uri import ItemAddress, item_uri, read_uri
+from microblog.model.uri import ItemAddress, item_uri, node_uri, read_uri
 from microblog.store import events
 from microblog.store.crashpoint import crashpoint
 from microblog.store.nodes import LookUp
@@ -505,6 +505,13 @@ def retract_repeats(tx: Transaction, uri: str) -> None:
                     continue  # it went with another
                 _remove(tx, node, item, _taking(node, node.service, item.id))
                 uris.append(item_uri(node.service, node.name, item.id))
+
+
+def retract_all_repeats(tx: Transaction, node: Node) -> None:
+    """The same for all that a node ever had."""
+    while uris := tx.items.repeated(f"{node_uri(node.service, node.name)};item="):
+        for uri in uris:
+            retract_repeats(tx, uri)
 
 
 def _taking(node: Node, actor: JID, item_id: str) -> Retract:

@@ -30,7 +30,14 @@ from microblog.store.transaction import Transaction
 from microblog.usecases import depending
 from microblog.usecases.following import remote_node
 from microblog.usecases.placing import place, write_down
-from microblog.usecases.publishing import check_item_id, check_node_name, clamp_instant, is_shown, retract_repeats
+from microblog.usecases.publishing import (
+    check_item_id,
+    check_node_name,
+    clamp_instant,
+    is_shown,
+    retract_all_repeats,
+    retract_repeats,
+)
 
 UNDELIVERED_MAX = 100
 UNDELIVERED_MAX_BYTES = 500_000  # a stream takes no more at once from one who only begins to read
@@ -144,6 +151,7 @@ def _gone(tx: Transaction, request: Received) -> Receipt:
     if request.purged and tx.items.newest(node.key, 1):
         tx.events.record(node.key, events.PURGED)
         tx.items.clear(node.key)
+        retract_all_repeats(tx, node)
     for item_id in request.retracted:
         item = tx.items.get(node.key, item_id)
         if item is not None:
@@ -319,6 +327,7 @@ class _Reader:
             seq = tx.events.record(node.key, events.PURGED)
             # Without tombstones: what follows the purge may come a second time after a crash of the origin's.
             tx.items.clear(node.key)
+            retract_all_repeats(tx, node)
         else:
             known = tx.events.purged_since(node.key, self._marks.received)
             if known is None:
@@ -406,6 +415,7 @@ def _delete(tx: Transaction, node: Node) -> None:
     """The feed is gone, and with it our copy and everybody's subscription."""
     subscribers = tuple(tx.subscriptions.here(node, tx.domain))
     seq = tx.events.record(node.key, events.PURGED)
+    retract_all_repeats(tx, node)
     tx.nodes.delete(node)
     tx.emit(NodeDeleted(seq=seq, node=node, subscribers=subscribers))
 

@@ -16,12 +16,24 @@ from microblog.runtime import Clock
 from microblog.store import tables
 from microblog.store.database import Database
 from microblog.store.transaction import Transaction
-from microblog.usecases import authoring, following, publishing, reading, reporting
+from microblog.usecases import (
+    authoring,
+    conversing,
+    following,
+    forgetting,
+    owning,
+    publishing,
+    reading,
+    receiving,
+    reporting,
+)
 from microblog.usecases.following import Described, Follow
 from microblog.usecases.publishing import Publish
 from microblog.usecases.reading import Thread
+from microblog.usecases.receiving import Received
 from microblog.wire import elsewhere, ns
 from microblog.wire.mention import write_mention
+from tests.conftest import Time
 from tests.usecases.pubsub import (
     BENVOLIO,
     JULIET,
@@ -155,7 +167,53 @@ def test_an_answer_that_moves_to_another_thread_leaves_no_copy(tx: Transaction) 
     assert ids(retrieve(tx, BENVOLIO, COMMENTS)) == []
 
 
+@pytest.mark.parametrize("end", [owning.Purge, owning.Delete])
+def test_repetitions_go_with_the_feed(tx: Transaction, end: type[owning.Purge] | type[owning.Delete]) -> None:
+    an_account(tx)
+    an_account(tx, BENVOLIO)
+    post(tx, "1")
+    says(tx, BENVOLIO, "r", via=POST)
+    says(tx, BENVOLIO, "other", via=item_uri(PARIS, MICROBLOG, "1"))
+    wanted = end(service=ROMEO, node=MICROBLOG, actor=ROMEO)
+    (owning.purge if isinstance(wanted, owning.Purge) else owning.delete)(tx, wanted)  # type: ignore[arg-type]
+    feed = tx.nodes.find(BENVOLIO, MICROBLOG)
+    assert feed is not None and [item.id for item in tx.items.newest(feed.key, 9)] == ["other"]
+
+
+@pytest.mark.parametrize("how", ["purged", "deleted"])
+@pytest.mark.parametrize("recipient", [ROMEO, BENVOLIO])
+def test_repetitions_go_with_the_feed_elsewhere(tx: Transaction, how: str, recipient: JID) -> None:
+    an_account(tx)
+    an_account(tx, BENVOLIO)
+    received(tx, "7", audience=Audience.PUBLIC)
+    says(tx, BENVOLIO, "r", via=THERE.uri)
+    said = Received(
+        service=JULIET,
+        node=MICROBLOG,
+        recipient=recipient,
+        sender_domain="capulet.example",
+        proof=Proof.CERTIFICATE,
+        **{how: True},  # type: ignore[arg-type]
+    )
+    receiving.receive(tx, said)
+    feed = tx.nodes.find(BENVOLIO, MICROBLOG)
+    assert feed is not None and tx.items.get(feed.key, "r") is None
+
+
 # what one may not know of
+
+
+def test_who_was_shut_out_is_not_told_of_comments_that_name_them(tx: Transaction) -> None:
+    an_account(tx)
+    an_account(tx, BENVOLIO)
+    post(tx, "1")
+    comment = says(tx, ROMEO, "c1", COMMENTS, ROMEO, mentions=(BENVOLIO,))
+    node = tx.nodes.find(ROMEO, COMMENTS)
+    assert node is not None
+    wanted = reading.Telling(node=node, item=comment, readers={reading.MENTIONS: frozenset((BENVOLIO,))})
+    assert reading.told(tx, wanted) == {reading.MENTIONS: frozenset((BENVOLIO,))}
+    affiliate(tx, BENVOLIO, Affiliation.OUTCAST)
+    assert reading.told(tx, wanted) == {}
 
 
 @pytest.fixture
@@ -245,3 +303,22 @@ def test_a_post_of_elsewhere_is_one_line_for_whom_it_names(database: Database, c
             f"</item></items></event></message>"
         )
     assert {name: len(lines(client)) for name, client in clients.items()} == dict.fromkeys(clients, 1)
+
+
+def test_nudges_are_forgotten(database: Database, time: Time) -> None:
+    def nudge(tx: Transaction) -> None:
+        account = tx.accounts.get("romeo")
+        assert account is not None
+        wanted = conversing.Direct(actor=ROMEO, to=JULIET, message=lambda to: "<message/>")
+        conversing.nudge(tx, account.key, wanted)
+
+    def known(tx: Transaction) -> int:
+        return len(tx.connection.execute(select(tables.nudges)).all())
+
+    database.run(an_account)
+    database.run(nudge)
+    database.run(forgetting.forget)
+    assert database.run(known) == 1
+    time.advance(conversing.NUDGE_SECONDS + 1)
+    database.run(forgetting.forget)
+    assert database.run(known) == 0
