@@ -369,7 +369,8 @@ subscriptions = Table(
     Column("problem", Text, nullable=False, default="", server_default=text("''"), comment="why it does not work now"),
     UniqueConstraint("node_id", "subscriber"),
     Index(None, "node_id", "domain"),
-    Index(None, "bare", "node_id"),
+    # With the state, so that what somebody follows is found in the index alone.
+    Index(None, "bare", "node_id", "state"),
     Index(None, "domain"),
     Index(
         "ix_subscriptions_checked",

@@ -254,6 +254,8 @@ def upgrade() -> None:
         "outbox",
         sa.Column("audience", sa.Text(), server_default=sa.text("'public'"), nullable=False, comment="of a stanza"),
     )
+    op.drop_index(op.f("ix_subscriptions_bare_node_id"), table_name="subscriptions")
+    op.create_index(op.f("ix_subscriptions_bare_node_id_state"), "subscriptions", ["bare", "node_id", "state"])
     op.execute(
         "UPDATE items SET stands = published WHERE item_id <> '0'"
         " AND node_id IN (SELECT id FROM nodes WHERE name = 'urn:xmpp:microblog:0')"
