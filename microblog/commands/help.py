@@ -5,13 +5,11 @@ small screen: at most twelve lines.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
 
 from microblog.commands.command import Answer, Call, Command, Kind, Parameter, Person, Table
 from microblog.commands.people import Stranger
 from microblog.commands.texts import has, say
 
-LINES_MAX: Final = 12
 SetDelivery = Callable[[Person, bool], Awaitable[None]]
 
 
@@ -69,7 +67,7 @@ class Help:
             return say(language, "help.stranger", words=words)
         rows = [_row(group, names, language) for group, names in groups.items()]
         head, foot = say(language, "help.head"), say(language, "help.foot")
-        return "\n".join((head, *rows[: LINES_MAX - 2], foot))
+        return "\n".join((head, *rows, foot))
 
 
 def explain(command: Command, language: str) -> str:
@@ -78,6 +76,8 @@ def explain(command: Command, language: str) -> str:
     lines = [usage(command, language)]
     if has(f"{name}.summary"):
         lines.append(say(language, f"{name}.summary"))
+    if has(f"{name}.note"):
+        lines.append(say(language, f"{name}.note"))
     if has(f"{name}.example"):
         lines.append(say(language, "help.example", example=say(language, f"{name}.example")))
     if command.aliases:
@@ -86,7 +86,10 @@ def explain(command: Command, language: str) -> str:
 
 
 def usage(command: Command, language: str) -> str:
-    """A command with what it takes: ``get NAME [NUMBER]``."""
+    """A command with what it takes: ``get NAME [NUMBER]``, as its texts say it or as its parameters are called."""
+    written_down = f"{command.group}.{command.name}.usage"
+    if has(written_down):
+        return say(language, written_down)
     parts = [command.name]
     for parameter in command.parameters:
         if not parameter.form_only:

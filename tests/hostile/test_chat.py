@@ -51,7 +51,9 @@ def stranger_says(parlour: Parlour, text: str, *, from_: str = JULIET, to: str =
 @pytest.mark.parametrize("from_", [JULIET, "romeo@capulet.example", "admin@capulet.example/montague.example"])
 def test_j161_strangers_are_told_what_strangers_can_do(parlour: Parlour, text: str, from_: str) -> None:
     (answer,) = stranger_says(parlour, text, from_=from_)
-    assert answer == "This is a microblog. You have no account here. You can say: join, help."
+    assert answer == (
+        'This is a microblog. You have no account here. You can say: join, help. "help join" says how to get one.'
+    )
     assert parlour.words.done == []
 
 
