@@ -1,0 +1,1 @@
+People microblog: they follow, post, answer, repeat, like and send direct messages by chat, by form or by publish-subscribe, read timelines, say whom a post is for, and use addresses that they have elsewhere.
