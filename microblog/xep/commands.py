@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 from microblog.commands.command import Answer, Call, Command, Person, Post, Table
 from microblog.commands.forms import Dialogue, Lookup, label, summary
+from microblog.commands.lines import author_of
 from microblog.commands.texts import languages, say
 from microblog.model.errors import (
     BadAction,
@@ -366,4 +367,4 @@ def _results(command: Command, answer: Answer, language: str) -> list[Element]:
 
 
 def _row(post: Post) -> tuple[str, ...]:
-    return str(post.item.publisher), post.entry.text, stamp(post.item.published), post.address.uri
+    return str(author_of(post)), post.entry.text, stamp(post.item.published), post.address.uri

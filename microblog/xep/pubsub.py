@@ -143,7 +143,9 @@ class Pubsub(Extension):
     async def publish(self, request: Stanza, asked: Verb) -> Element:
         """Publish an item (§7.1)."""
         read = pubsub.read_publish(asked)
-        if is_feed(read.node):
+        if request.from_.domainpart != self._router.domain:
+            self._rates.visit(request.from_.bare)
+        elif is_feed(read.node):
             self._rates.post(request.from_.bare)
         ready = prepare(request.to, read, self._database.limits.post_max_characters, border=self._border)
         done = await self._write(

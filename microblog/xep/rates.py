@@ -1,4 +1,4 @@
-"""How much one person may do in a time: posts, follows and invitations of our accounts.
+"""How much one person may do in a time: posts, follows and invitations of our accounts, comments of guests.
 
 Counted in memory, per account, in windows that begin with the first of them: a restart forgets, which costs nobody
 anything. With ``rates = false`` in the configuration nothing is counted.
@@ -14,7 +14,10 @@ from microblog.runtime import Clock
 
 COUNTED_MAX: Final = 10_000
 INVITES_PER_DAY: Final = 20
+# Comments and attachments of people of one other domain, whatever their names.
+GUESTS_PER_HOUR: Final = 3000
 _MINUTE: Final = 60
+_HOUR: Final = 3600
 _DAY: Final = 86_400
 _POSTS_WINDOW: Final = 3 * 3600
 
@@ -53,6 +56,9 @@ class PersonalRates:
     def __init__(self, clock: Clock, limits: Limits) -> None:
         self._burst = Rate(clock, limits.rate(limits.posts_burst_per_minute), _MINUTE)
         self._posts = Rate(clock, limits.rate(limits.posts_per_3_hours), _POSTS_WINDOW)
+        # Apart from those of our own: names of elsewhere cost nothing, and there may be any number of them.
+        self._guests_burst = Rate(clock, limits.rate(limits.posts_burst_per_minute), _MINUTE)
+        self._guests = Rate(clock, limits.rate(GUESTS_PER_HOUR), _HOUR)
         self._follows = Rate(clock, limits.rate(limits.follows_per_day), _DAY)
         self._invites = Rate(clock, limits.rate(INVITES_PER_DAY), _DAY)
 
@@ -60,6 +66,11 @@ class PersonalRates:
         """Raises ResourceConstraint."""
         if not self._burst.allow(account) or not self._posts.allow(account):
             raise ResourceConstraint("you post more than this server allows: wait a little")
+
+    def visit(self, guest: JID) -> None:
+        """Somebody from elsewhere says something to what is here. Raises ResourceConstraint."""
+        if not self._guests_burst.allow(guest) or not self._guests.allow(guest.domainpart):
+            raise ResourceConstraint("you say more here than this server allows: wait a little")
 
     def follow(self, account: JID) -> None:
         """Raises ResourceConstraint."""

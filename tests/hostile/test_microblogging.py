@@ -5,11 +5,12 @@ from collections.abc import Iterable
 import pytest
 from sqlalchemy import select
 
+from microblog.commands.command import Answer, Command, Post
 from microblog.model.entry import HEART, Entry
 from microblog.model.errors import ItemNotFound
 from microblog.model.item import Audience, Item, Proof
 from microblog.model.jid import JID
-from microblog.model.node import COMMENTS_PREFIX, MICROBLOG, AccessModel
+from microblog.model.node import ATTACHMENTS_PREFIX, COMMENTS_PREFIX, MICROBLOG, AccessModel, Node, profile
 from microblog.model.subscription import Affiliation, SubscriptionState
 from microblog.model.uri import ItemAddress, item_uri, node_uri
 from microblog.runtime import Clock
@@ -33,10 +34,13 @@ from microblog.usecases.reading import Thread
 from microblog.usecases.receiving import Received
 from microblog.wire import elsewhere, ns
 from microblog.wire.mention import write_mention
+from microblog.wire.xml import to_text
+from microblog.xep.commands import _results as results
 from tests.conftest import Time
 from tests.usecases.pubsub import (
     BENVOLIO,
     JULIET,
+    NOON,
     NURSE,
     PARIS,
     PHONE,
@@ -54,6 +58,7 @@ from tests.usecases.pubsub import (
 from tests.usecases.test_conversing import THERE, react, received, say
 from tests.xep.parlour import NODE, Parlour, lines
 from tests.xep.parlour import says as chat
+from tests.xep.square import Square, error, publishes
 
 COMMENTS = COMMENTS_PREFIX + "1"
 POST = item_uri(ROMEO, MICROBLOG, "1")
@@ -322,3 +327,36 @@ def test_nudges_are_forgotten(database: Database, time: Time) -> None:
     time.advance(conversing.NUDGE_SECONDS + 1)
     database.run(forgetting.forget)
     assert database.run(known) == 0
+
+
+def test_a_domain_has_only_so_many_guests_here_whatever_it_calls_them(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("microblog.xep.rates.GUESTS_PER_HOUR", 20)
+    square = Square(database, clock)
+    romeo = square.online("romeo", PHONE)
+    publishes(romeo, "1")
+    node = f"{ATTACHMENTS_PREFIX}{POST}"
+
+    def reacts(number: int, domain: str = "capulet.example") -> str | None:
+        guest = f"guest{number}@{domain}"
+        attached = "<attachments xmlns='urn:xmpp:pubsub-attachments:1'/>"
+        square.inject(
+            f"<iq type='set' id='1' from='{guest}/x' to='{ROMEO}'><pubsub xmlns='{ns.PUBSUB}'><publish node='{node}'>"
+            f"<item id='{guest}'>{attached}</item></publish></pubsub></iq>"
+        )
+        (answer,) = [one for one in square.world_hears() if one.get("to") == f"{guest}/x"]
+        return None if answer.get("type") == "result" else error(answer)[0]
+
+    assert {reacts(number) for number in range(20)} == {None}
+    assert reacts(20) == "resource-constraint"
+    assert reacts(1, "verona.example") is None
+
+
+def test_what_is_fetched_from_a_feed_is_its_owners_whoever_is_named_as_publisher() -> None:
+    item = Item(id="1", publisher=ROMEO, payload="", published=NOON, updated=NOON)
+    feed = Node(key=0, service=JULIET, name=MICROBLOG, config=profile(MICROBLOG))
+    answer = Answer(posts=(Post(node=feed, item=item, entry=Entry(title="x")),))
+    nothing = Command(name="get", group="reading", function=lambda call: None)  # type: ignore[arg-type,return-value]
+    (form,) = results(nothing, answer, "en")
+    assert str(JULIET) in to_text(form) and f"<value>{ROMEO}</value>" not in to_text(form)
