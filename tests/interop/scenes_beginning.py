@@ -74,7 +74,7 @@ def linked(day: Day) -> None:
     romeo, mercutio = day.romeo, day.mercutio
     invitation = re.search(r'"(join [^"]+)"', romeo.says("invite mercutio", "An invitation for mercutio"))
     assert invitation is not None
-    mercutio.says("hello", "You have no account here")
+    mercutio.says("hello", "no account here")
     mercutio.says(invitation[1], f"Welcome. You are mercutio@{MONTAGUE} now")
     mercutio.says("follow romeo", "You follow romeo now.")
     romeo.says("follow mercutio", "You follow mercutio now.")

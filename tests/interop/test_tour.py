@@ -5,6 +5,7 @@ docs/tour.md. The page is part of the test: if the day goes otherwise than the p
 it anew: `TOUR=write python -m pytest tests/interop/test_tour.py`.
 """
 
+import difflib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -77,4 +78,6 @@ def test_a_day_goes_as_the_page_tells(
         page = day.tour.page()
         if os.environ.get("TOUR"):
             PAGE.write_text(page)
-    assert page == PAGE.read_text()
+    told = PAGE.read_text()
+    different = "\n".join(difflib.unified_diff(told.splitlines(), page.splitlines(), "told", "happened", lineterm=""))
+    assert not different, different

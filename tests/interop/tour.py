@@ -19,10 +19,11 @@ BODY = f"{CLIENT}body"
 XML = "{http://www.w3.org/XML/1998/namespace}"
 NAME_COLUMNS = 10
 LINE_COLUMNS = 90
+FIRST = ("type", "to", "var", "node", "id", "rel", "href")
 LATER_SECONDS = 40.0
 
 # Times before the day are the story's own.
-_STAMP = re.compile(r"(?!2025-)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)")
+_STAMP = re.compile(r"(?!2025-07-12T)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)")
 _REPLACED = (
     (_STAMP, "NOW"),
     (re.compile(r"(tag:[^,]+),\d{4}-\d\d-\d\d:"), r"\1,TODAY:"),
@@ -85,12 +86,20 @@ class Tour:
         return "\n\n".join(self._parts) + "\n"
 
 
+def _rank(attribute: tuple[str, str]) -> tuple[int, str]:
+    """Servers write attributes in any order."""
+    name = attribute[0]
+    return (FIRST.index(name) if name in FIRST else len(FIRST), name)
+
+
 def shown(element: ET.Element, namespace: str = "jabber:client") -> str:
     """An element as people write it: namespaces where they change, one child a line."""
     uri, _, name = element.tag.rpartition("}")
     uri = uri[1:]
     declared = f" xmlns='{uri}'" if uri != namespace else ""
-    attributes = "".join(f" {key.replace(XML, 'xml:')}='{escape(value)}'" for key, value in element.items())
+    attributes = "".join(
+        f" {key.replace(XML, 'xml:')}='{escape(value)}'" for key, value in sorted(element.items(), key=_rank)
+    )
     text = escape((element.text or "").strip())
     children = [shown(child, uri) + escape(child.tail or "") for child in element]
     head = f"<{name}{declared}{attributes}"
