@@ -123,6 +123,11 @@ def audiences_readable(config: NodeConfig, facts: Facts) -> frozenset[Audience]:
     return frozenset(allowed)
 
 
+def reads_directly(config: NodeConfig, facts: Facts) -> bool:
+    """May they read the items here that are for them by name? Also where the node's others are not for them."""
+    return not _hidden(config, facts) and facts.capability.retrieve
+
+
 def visible(config: NodeConfig, facts: Facts) -> bool:
     """May they know that the node exists?"""
     if _hidden(config, facts):

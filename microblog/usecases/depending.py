@@ -144,6 +144,12 @@ def dependent(tx: Transaction, node: Node) -> Dependent | None:
     return None if found is None else Dependent(tx, node, found)
 
 
+def is_direct(tx: Transaction, node: Node) -> bool:
+    """Does a node hang on an item for named readers, so that all in it is for them?"""
+    found = dependent(tx, node)
+    return found is not None and found.parent.item.audience is Audience.DIRECT
+
+
 def named(tx: Transaction, service: JID, name: str) -> Dependent | None:
     """The dependent node of a name, if it was used or not; None if its item is not there."""
     found = _parent(tx, service, name)

@@ -14,6 +14,7 @@ from microblog.model.access import (
     audiences_readable,
     check,
     readable,
+    reads_directly,
     subscription_verdict,
     visible,
 )
@@ -97,6 +98,8 @@ class SetOptions(GetOptions):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrieve:
     """§6.5: items by id, the newest ``max_items``, or a page; with nothing said, as many of the newest as go.
+
+    What is for named readers only is among others' items for none of them: they know its id, and ask for it.
 
     ``audiences``: only items that are for one of these may leave for where the actor is.
     """
@@ -301,21 +304,39 @@ def retrieve(tx: Transaction, request: Retrieve) -> Retrieved:
     that is not there; Forbidden (§6.5.9.11), EntityNotSubscribed (§6.5.9.3), InvalidSubID (§6.5.9.2), BadRequest.
     """
     node, facts = _standing(tx, request.service, request.node, request.actor)
-    check(Action.RETRIEVE, node.config, facts)
+    direct = _for_them(tx, node, facts, request)
+    if not direct:
+        check(Action.RETRIEVE, node.config, facts)
     if request.subid and not any(
         request.subid == known.subid for known in tx.subscriptions.of_bare(node, request.actor)
     ):
         raise InvalidSubID("there is no subscription of this subid")
-    return _retrieve(tx, node, request, audiences_readable(node.config, facts) & request.audiences)
+    audiences = audiences_readable(node.config, facts)
+    if audiences and depending.is_direct(tx, node):
+        # All of it is for those whom the item names that it hangs on.
+        audiences |= {Audience.DIRECT}
+    return _retrieve(tx, node, request, audiences & request.audiences, direct)
 
 
-def _retrieve(tx: Transaction, node: Node, request: Retrieve, audiences: frozenset[Audience]) -> Retrieved:
+def _for_them(tx: Transaction, node: Node, facts: Facts, request: Retrieve) -> list[Item]:
+    """Of the items that are asked for by id, the direct ones that name the asker."""
+    if not request.item_ids or Audience.DIRECT not in request.audiences or not reads_directly(node.config, facts):
+        return []
+    asked, actor = request.item_ids[:IDS_PER_REQUEST], request.actor.bare
+    direct = tx.items.some(node.key, asked, (Audience.DIRECT,))
+    return [item for item in direct if item.publisher == actor or tx.items.mentioned(item.key).get(actor)]
+
+
+def _retrieve(
+    tx: Transaction, node: Node, request: Retrieve, audiences: frozenset[Audience], direct: list[Item]
+) -> Retrieved:
     if not node.config.persist_items and (request.page or request.item_ids):
         raise PersistentItemsUnsupported("this node keeps no items")
     if request.item_ids:
         if len(request.item_ids) > IDS_PER_REQUEST:
             raise BadRequest(f"at most {IDS_PER_REQUEST} items by id at once")
-        items = tx.items.some(node.key, request.item_ids, audiences)
+        others = tx.items.some(node.key, request.item_ids, audiences) if audiences else []
+        items = sorted({item.key: item for item in (*others, *direct)}.values(), key=lambda item: item.position)
         return Retrieved(node=node, page=Page(items=tuple(items), count=len(items)), truncated=False)
     if request.page is not None:
         if request.max_items is not None and request.page == PageRequest():

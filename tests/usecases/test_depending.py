@@ -314,6 +314,14 @@ def test_what_is_said_to_a_direct_post_is_for_its_readers(tx: Transaction) -> No
     assert tx.items.mentioned(item.key) == {ROMEO: True, BENVOLIO: True, JULIET: True}
     with pytest.raises(Forbidden):
         comment(tx, NURSE, "c2")
+    for reader in (ROMEO, BENVOLIO, JULIET):
+        assert comments(tx, reader) == ["c1"]
+        assert ids(retrieve(tx, reader, COMMENTS, item_ids=("c1",))) == ["c1"]
+    untrusted = frozenset((Audience.PUBLIC,))
+    assert ids(retrieve(tx, JULIET, COMMENTS, audiences=untrusted)) == []
+    for wanted in ({}, {"item_ids": ("c1",)}):
+        with pytest.raises(ItemNotFound):
+            retrieve(tx, NURSE, COMMENTS, **wanted)
 
 
 def test_an_owner_who_closes_the_feed_closes_what_hangs_on_it(tx: Transaction) -> None:

@@ -327,6 +327,48 @@ def test_the_newest_items_are_those_asked_for_by_number(tx: Transaction) -> None
         retrieve(tx, max_items=0)
 
 
+def test_who_is_named_reads_a_direct_post_by_its_id(tx: Transaction) -> None:
+    an_account(tx)
+    post(tx, "1")
+    post(tx, "2", audience=Audience.DIRECT, readers=(NURSE, JULIET))
+    post(tx, "3")
+    for reader in (NURSE, JULIET):
+        assert ids(retrieve(tx, reader, item_ids=("3", "2", "1"))) == ["1", "2", "3"]
+    assert ids(retrieve(tx, PARIS, item_ids=("2", "3"))) == ["3"]
+    untrusted = frozenset((Audience.PUBLIC,))
+    assert ids(retrieve(tx, JULIET, item_ids=("2",), audiences=untrusted)) == []
+    configure(tx, access_model="whitelist")
+    assert ids(retrieve(tx, JULIET, item_ids=("2", "3"))) == ["2"], "the others are not for her"
+    with pytest.raises(ItemNotFound):
+        retrieve(tx, JULIET, item_ids=("3",))
+    with pytest.raises(ItemNotFound):
+        retrieve(tx, PARIS, item_ids=("2",))
+    affiliate(tx, JULIET, Affiliation.OUTCAST)
+    with pytest.raises(Forbidden):
+        retrieve(tx, JULIET, item_ids=("2",))
+
+
+def test_direct_posts_are_on_nobody_else_s_pages(tx: Transaction) -> None:
+    an_account(tx)
+    for n in range(6):
+        direct: dict[str, Any] = {"audience": Audience.DIRECT, "readers": (NURSE,)} if n % 2 else {}
+        post(tx, str(n), str(n), **direct)
+    subscribe(tx, NURSE)
+    subscribe(tx, JULIET)
+    for reader in (NURSE, JULIET, PARIS):
+        assert ids(retrieve(tx, reader)) == ["0", "2", "4"]
+        assert ids(retrieve(tx, reader, max_items=1)) == ["4"]
+        assert ids(retrieve(tx, reader, max_items=2)) == ["2", "4"]
+        assert ids(retrieve(tx, reader, page=PageRequest(max=2))) == ["0", "2"]
+        assert ids(retrieve(tx, reader, page=PageRequest(max=2, after="2"))) == ["4"]
+        last = retrieve(tx, reader, page=PageRequest(max=2, last_page=True))
+        assert (ids(last), last.page.count, last.page.index) == (["2", "4"], 3, 1)
+        with pytest.raises(ItemNotFound):
+            retrieve(tx, reader, page=PageRequest(max=2, before="3"))
+        assert retrieve(tx, reader, page=PageRequest(max=0)).page.count == 3
+    assert ids(retrieve(tx, ROMEO, max_items=3)) == ["3", "4", "5"], "they are the author's own"
+
+
 def test_nobody_gets_more_than_a_page_at_once(tx: Transaction) -> None:
     posts(tx, 5)
     limit(tx, rsm_page_items=2, rsm_page_max_items=3)
