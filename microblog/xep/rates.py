@@ -58,6 +58,7 @@ class PersonalRates:
         self._posts = Rate(clock, limits.rate(limits.posts_per_3_hours), _POSTS_WINDOW)
         # Apart from those of our own: names of elsewhere cost nothing, and there may be any number of them.
         self._guests_burst = Rate(clock, limits.rate(limits.posts_burst_per_minute), _MINUTE)
+        self._guests_posts = Rate(clock, limits.rate(limits.posts_per_3_hours), _POSTS_WINDOW)
         self._guests = Rate(clock, limits.rate(GUESTS_PER_HOUR), _HOUR)
         self._follows = Rate(clock, limits.rate(limits.follows_per_day), _DAY)
         self._invites = Rate(clock, limits.rate(INVITES_PER_DAY), _DAY)
@@ -67,9 +68,10 @@ class PersonalRates:
         if not self._burst.allow(account) or not self._posts.allow(account):
             raise ResourceConstraint("you post more than this server allows: wait a little")
 
-    def visit(self, guest: JID) -> None:
-        """Somebody from elsewhere says something to what is here. Raises ResourceConstraint."""
-        if not self._guests_burst.allow(guest) or not self._guests.allow(guest.domainpart):
+    def visit(self, guest: JID, *, post: bool = True) -> None:
+        """Somebody from elsewhere says something here, a post or less than that. Raises ResourceConstraint."""
+        few = self._guests_burst.allow(guest) and (not post or self._guests_posts.allow(guest))
+        if not few or not self._guests.allow(guest.domainpart):
             raise ResourceConstraint("you say more here than this server allows: wait a little")
 
     def follow(self, account: JID) -> None:

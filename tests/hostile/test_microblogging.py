@@ -270,7 +270,7 @@ def test_a_comment_for_followers_is_not_for_whoever_reads_the_post(tx: Transacti
     an_account(tx, BENVOLIO)
     post(tx, "1")
     more = {"audience": Audience.FOLLOWERS, **an_entry("for few")}
-    request = Publish(service=ROMEO, node=COMMENTS, actor=ROMEO.with_resource(PHONE), item_id="c1", **more)  # type: ignore[arg-type]
+    request = Publish(service=ROMEO, node=COMMENTS, actor=ROMEO.with_resource(PHONE), item_id="c1", **more)
     assert publishing.publish(tx, request).item.audience is Audience.FOLLOWERS
     assert ids(retrieve(tx, reader, COMMENTS)) == []
     a_contact(tx, ROMEO, reader)

@@ -51,3 +51,20 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(2 * COUNTED_MAX):
         rate.allow(number)
     assert len(rate) <= COUNTED_MAX + 1
+
+
+def test_guests_have_the_same_rates_and_their_domain_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("microblog.xep.rates.GUESTS_PER_HOUR", 4)
+    time = ReactorClock()
+    rates = PersonalRates(Clock(time), Limits(posts_burst_per_minute=3, posts_per_3_hours=1))
+    rates.visit(JULIET)
+    with pytest.raises(ResourceConstraint):
+        rates.visit(JULIET)
+    rates.visit(JULIET, post=False)
+    with pytest.raises(ResourceConstraint):
+        rates.visit(JULIET, post=False)
+    for name in ("nurse", "tybalt"):
+        rates.visit(JID(name, "capulet.example"), post=False)
+    with pytest.raises(ResourceConstraint):
+        rates.visit(JID("capulet", "capulet.example"), post=False)
+    rates.post(ROMEO)
