@@ -46,6 +46,7 @@ from microblog.usecases import expiring, following, forgetting, noticing, regist
 from microblog.wire import pubsub
 from microblog.xep.administration import Administration
 from microblog.xep.approval import Approval
+from microblog.xep.attachments import Attachments
 from microblog.xep.avatar import Avatars
 from microblog.xep.caps import Capabilities
 from microblog.xep.chat import Chat
@@ -280,6 +281,7 @@ class Node(Service):
             timelines,
             PublicLists(following.follows),
             Microblog(),
+            Attachments(),
             chat,
             Commands(domain, words, forms, people, Known(database), clock),
             administration,

@@ -31,6 +31,17 @@ _COUNTS = Prepared(
     .group_by(_REACTIONS.c.reaction)
     .order_by(func.count(distinct(_ITEMS.c.publisher)).desc(), _REACTIONS.c.reaction)
 )
+# An attachment is one item of one person; a text in it has no such bracket.
+_NOTICED = Prepared(
+    select(func.count())
+    .select_from(_NODES)
+    .join(_ITEMS, _ITEMS.c.node_id == _NODES.c.id)
+    .where(
+        _NODES.c.service == bindparam("service"),
+        _NODES.c.name == bindparam("attachments"),
+        _ITEMS.c.payload.contains("<noticed"),
+    )
+)
 
 
 class Reactions:
@@ -55,3 +66,7 @@ class Reactions:
         """How many people say what in two nodes, the most frequent first."""
         where = {"service": str(service), "attachments": attachments, "comments": comments}
         return {row[0]: int(row[1]) for row in _COUNTS.rows(self._connection, where)}
+
+    def noticed(self, service: "JID", attachments: str) -> int:
+        """How many people say in a node that they noticed the item."""
+        return int(_NOTICED.scalar(self._connection, {"service": str(service), "attachments": attachments}))

@@ -41,6 +41,11 @@ def is_dependent(name: str) -> bool:
     return is_comments(name) or is_attachments(name)
 
 
+def is_summary(name: str) -> bool:
+    """A node of summaries of what is attached to the items of another."""
+    return name.startswith(SUMMARY_PREFIX)
+
+
 def comments_of(address: ItemAddress) -> str:
     """The name of the node of a post's comments, at the post's service."""
     return f"{COMMENTS_PREFIX}{address.item_id}"

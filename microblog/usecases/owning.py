@@ -121,7 +121,7 @@ def create(tx: Transaction, request: Create) -> Node:
     """
     name = tx.new_id() if request.node is None else request.node
     check_node_name(name)
-    if depending.is_attachments(name) or name.startswith(depending.SUMMARY_PREFIX):
+    if depending.is_attachments(name) or depending.is_summary(name):
         raise NotAllowed("what is attached to items has its nodes by itself")
     if request.actor.bare != request.service or request.service.domainpart != tx.domain:
         raise Forbidden("you may not make nodes here")

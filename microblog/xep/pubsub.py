@@ -26,13 +26,14 @@ from microblog.store.transaction import Transaction
 from microblog.usecases import browsing, depending, linking, owning, profiling, publishing, reading, subscribing
 from microblog.usecases.reading import is_timeline
 from microblog.usecases.subscribing import Subscribed
-from microblog.wire import atom, attachments, elsewhere, forms, notification, ns, pubsub
+from microblog.wire import atom, elsewhere, forms, notification, ns, pubsub
+from microblog.wire.attachments import read_attachments
 from microblog.wire.mention import write_mention
 from microblog.wire.pubsub import Items, Verb
 from microblog.wire.stanza import Stanza
 from microblog.wire.vcard import Nodes
 from microblog.wire.xml import Element
-from microblog.xep import public_lists, timelines
+from microblog.xep import attachments, public_lists, timelines
 from microblog.xep.microblog import prepare
 from microblog.xep.people import People
 from microblog.xep.rates import PersonalRates
@@ -115,8 +116,9 @@ class Pubsub(Extension):
         verb = asked.pubsub.uri, request.type, asked.name
         if verb not in timelines.VERBS and is_timeline(request.to, asked.element.get("node") or ""):
             raise Forbidden("a timeline is computed: it is there to be read")
-        if public_lists.claims(asked.element.get("node") or ""):
-            public_lists.check(request, asked.name)
+        for made in (public_lists, attachments):
+            if made.claims(asked.element.get("node") or ""):
+                made.check(request, asked.name)
         return await self._verbs[verb](request, asked)
 
     def _write(self, request: Stanza, use_case: Callable[[Transaction, R], T], wanted: R) -> Deferred[T]:
@@ -194,20 +196,19 @@ class Pubsub(Extension):
             return await self._timeline(request, read)
         if public_lists.claims(read.node):
             return await public_lists.items(self._database, request, read)
-        found = await self._read(
-            request,
-            subscribing.retrieve,
-            subscribing.Retrieve(
-                service=request.to,
-                node=read.node,
-                actor=request.from_,
-                item_ids=read.item_ids,
-                max_items=read.max_items,
-                page=read.page,
-                subid=read.subid,
-                audiences=self._leaving(request),
-            ),
+        wanted = subscribing.Retrieve(
+            service=request.to,
+            node=read.node,
+            actor=request.from_,
+            item_ids=read.item_ids,
+            max_items=read.max_items,
+            page=read.page,
+            subid=read.subid,
+            audiences=self._leaving(request),
         )
+        if attachments.claims(read.node):
+            return await attachments.items(wanted, partial(self._read, request))
+        found = await self._read(request, subscribing.retrieve, wanted)
         return pubsub.write_items(found.node, found.page, paged=read.page is not None or found.truncated)
 
     async def _timeline(self, request: Stanza, read: Items) -> Element:
@@ -397,7 +398,7 @@ def _reactions(read: pubsub.Publish) -> tuple[str, ...]:
     """What is said by what is attached to an item (XEP-0470). Raises BadRequest."""
     if not depending.is_attachments(read.node) or read.payload is None:
         return ()
-    attached = attachments.read_attachments(read.payload)
+    attached = read_attachments(read.payload)
     if attached is None:
         raise BadRequest("this node takes attachments (XEP-0470)")
     return attached.reactions
