@@ -6,23 +6,18 @@ node with the item of that id, write the event, write the item, owe the event to
 Publishing under an id that is there is an edit. The same again by the same publisher is what a client does that never
 saw our answer, and succeeds without telling anybody twice; so does an edit older than what is there.
 
-Whom a post is for is decided once, when it is first published: what was asked for, or the node's default, but never
-more than the node allows, or the post that it answers. An edit changes nothing of that.
-
-An answer is a post of its author's, and under the same id a comment in the thread that it belongs to; they are edited
-and deleted together.
+Whom a post is for is ``addressing``'s to say. An answer is a post of its author's, and under the same id a comment in
+the thread that it belongs to; they are edited and deleted together.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from microblog.model.access import (
     NO_SUCH_NODE,
-    WIDTH,
     Action,
     Facts,
-    audience_of,
     check,
     publishable,
     readable,
@@ -40,7 +35,6 @@ from microblog.model.errors import (
     MaxNodesExceeded,
     NodeIDRequired,
     NotAcceptable,
-    NotAllowed,
     PayloadRequired,
     PayloadTooBig,
     PersistentItemsUnsupported,
@@ -59,17 +53,17 @@ from microblog.model.node import (
     is_feed,
     read_options,
 )
-from microblog.model.subscription import Affiliation, SubscriptionState
-from microblog.model.uri import ItemAddress, item_uri, node_uri, read_uri
+from microblog.model.subscription import Affiliation
+from microblog.model.uri import ItemAddress, item_uri, node_uri
 from microblog.store import events
 from microblog.store.crashpoint import crashpoint
 from microblog.store.nodes import LookUp
 from microblog.store.reactions import Reactions
 from microblog.store.transaction import Transaction
 from microblog.usecases import depending
+from microblog.usecases.addressing import edited_audience, new_audience, tell_mentioned
 from microblog.usecases.depending import Dependent
-from microblog.usecases.placing import FEED_ITEM, MENTIONS_MAX, NOWHERE, place, write_down
-from microblog.usecases.sight import Sight
+from microblog.usecases.placing import FEED_ITEM, NOWHERE, place, write_down
 
 ITEM_ID_MAX_BYTES = 1023
 
@@ -206,7 +200,7 @@ def _publish_dependent(tx: Transaction, request: Publish, there: Dependent) -> P
 def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Published:
     node, old, retracted = found
     entry = request.entry
-    audience, readers = (_edited(tx, request, old), ()) if old else _audience(tx, node, request)
+    audience, readers = (edited_audience(tx, request, old), ()) if old else new_audience(tx, node, request)
     if depending.is_dependent(node.name):
         node = depending.written(tx, node)
     seq = tx.events.record(node.key, events.PUBLISHED, item_id=item_id, audience=audience)
@@ -247,7 +241,7 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
     if request.mention is not None and request.entry is not None and old is None and ours:
         # Who keeps the thread themselves hear of the answer there.
         aware = thread.service if thread is not None and request.copy is not None else None
-        domains += _tell_mentioned(tx, request, node, item, readers, aware)
+        domains += tell_mentioned(tx, request, node, item, readers, aware)
     if thread is not None and request.copy is not None and thread.service.domainpart != tx.domain:
         tx.outbox.add_stanza(thread.service.domainpart, request.copy(thread.service, thread.node, item), item.audience)
         domains += (thread.service.domainpart,)
@@ -295,126 +289,10 @@ def _copy(tx: Transaction, request: Publish, item: Item, thread: ItemAddress) ->
     _write(tx, copied, LookUp(there.node, found.item, False), item.id)
 
 
-def _edited(tx: Transaction, request: Publish, old: Item) -> Audience:
-    """Whom an edit is for: the same as the first version. What would be for fewer cannot be brought in by an edit."""
-    entry = request.entry
-    bounds = [] if request.ceiling is None else [request.ceiling]
-    if entry is not None and entry.via and entry.via != old.via:
-        _check_repeat(tx, request.actor, entry.via)
-    if entry is not None and (entry.answers, entry.thread) != (old.answers, old.thread):
-        bounds += [audience for audience, _ in _answered(tx, request, entry)]
-    if any(WIDTH[bound] < WIDTH[old.audience] for bound in bounds):
-        raise NotAllowed("the post is for more people than this may be for: delete it and post anew")
-    return old.audience
-
-
-def _audience(tx: Transaction, node: Node, request: Publish) -> tuple[Audience, tuple[JID, ...]]:
-    """Whom a new item is for, and who are its readers if it is direct."""
-    entry = request.entry
-    stated = entry.audience if entry is not None else None
-    bounds = [audience_of(node.config), request.audience or stated or node.config.default_audience]
-    if request.ceiling is not None:
-        bounds.append(request.ceiling)
-    readers = request.readers
-    for audience, author in _answered(tx, request, entry) if entry is not None else ():
-        bounds.append(audience)
-        if audience is Audience.DIRECT and author is not None:
-            readers = readers or (author,)
-    if entry is not None and entry.via:
-        _check_repeat(tx, request.actor, entry.via)
-    if Audience.DIRECT not in bounds:
-        return min(bounds, key=WIDTH.__getitem__), ()
-    if Audience.LOCAL in bounds:
-        # Nobody could tell any more that it stays here: its readers' other addresses, and answers to it, would not.
-        raise NotAllowed("what stays on this node is not direct: send a message instead")
-    readers = tuple(dict.fromkeys(jid.bare for jid in readers))[:MENTIONS_MAX]
-    if not readers:
-        raise NotAcceptable("a direct post names its readers")
-    return Audience.DIRECT, readers
-
-
-def _answered(tx: Transaction, request: Publish, entry: Entry) -> Iterator[tuple[Audience, JID | None]]:
-    """Whom what an item answers is for, and what its thread began with, if we know it; and whose it is."""
-    if entry.answers:
-        yield from _known(tx, entry.answers)
-    thread = read_uri(entry.thread) if entry.thread else None
-    root = None if thread is None else depending.depends_on(thread.service, thread.node)
-    # What begins a thread names it as well.
-    if root is not None and root.uri != entry.answers and root != (request.service, request.node, request.item_id):
-        yield from _known(tx, root.uri)
-
-
-def _known(tx: Transaction, uri: str) -> Iterator[tuple[Audience, JID | None]]:
-    """Whom an item is for, or was: somebody may answer it who has not heard yet that it is gone."""
-    address = read_uri(uri)
-    if address is None or address.item_id is None:
-        return
-    found = tx.nodes.look_up(address.service, address.node, address.item_id)
-    if found is not None and found.item is not None:
-        yield found.item.audience, found.item.publisher
-    elif found is not None and found.retracted:
-        yield tx.events.retracted_from(found.node.key, address.item_id) or Audience.LOCAL, None
-
-
-def _check_repeat(tx: Transaction, actor: JID, via: str) -> None:
-    """Only what is public is repeated, and nothing that is gone. What we have no copy of is not ours to judge.
-
-    What they may not read is to them as if it were not there.
-    """
-    address = read_uri(via)
-    if address is None or address.item_id is None:
-        return
-    found = tx.nodes.look_up(address.service, address.node, address.item_id)
-    here = address.service.domainpart == tx.domain
-    if found is not None and found.item is not None and Sight(tx, actor).readable(found.node.key, found.item) is None:
-        found = None
-    if (found is None or found.item is None) and (here or (found is not None and found.retracted)):
-        raise ItemNotFound("what you repeat is not there any more")
-    if found is not None and found.item is not None and found.item.audience is not Audience.PUBLIC:
-        raise NotAllowed("only public posts are repeated")
-
-
-def is_shown(tx: Transaction, entry: Entry | None) -> bool:
-    """May what comes from elsewhere be shown? Not what repeats something of ours that is gone or was never for all, nor
-    what repeats what we know to be gone.
-    """
-    address = read_uri(entry.via) if entry is not None and entry.via else None
-    if address is None or address.item_id is None:
-        return True
-    found = tx.nodes.look_up(address.service, address.node, address.item_id)
-    if address.service.domainpart == tx.domain:
-        return found is not None and found.item is not None and found.item.audience is Audience.PUBLIC
-    return found is None or found.item is not None or not found.retracted
-
-
 def _marked(request: Publish, audience: Audience) -> str:
     if audience is Audience.PUBLIC or request.mark is None or request.entry is None:
         return request.payload
     return request.mark(request.payload, audience)
-
-
-def _tell_mentioned(
-    tx: Transaction, request: Publish, node: Node, item: Item, readers: tuple[JID, ...], aware: JID | None
-) -> tuple[str, ...]:
-    """Owe people elsewhere the news that a post names them, unless they follow it or know anyway; their domains."""
-    assert request.mention is not None and request.entry is not None
-    if item.audience is Audience.DIRECT:
-        told = set(readers)
-    elif item.audience is Audience.PUBLIC:
-        told = {jid.bare for jid in request.entry.mentions[:MENTIONS_MAX]}
-    else:
-        return ()
-    domains = []
-    for jid in sorted(told, key=str):
-        if jid.domainpart == tx.domain or jid in (item.publisher, aware):
-            continue
-        follows = None if item.audience is Audience.DIRECT else tx.subscriptions.find(node, jid)
-        if follows is None or follows.state is not SubscriptionState.SUBSCRIBED:
-            tx.outbox.add_stanza(jid.domainpart, request.mention(jid, node, item), item.audience)
-            if item.audience is Audience.PUBLIC:
-                tx.holders.hold([(node.key, item.id, jid)])
-            domains.append(jid.domainpart)
-    return tuple(domains)
 
 
 def retract(tx: Transaction, request: Retract) -> Retracted:

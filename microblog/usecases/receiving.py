@@ -28,13 +28,13 @@ from microblog.store.nodes import LookUp
 from microblog.store.subscriptions import Marks
 from microblog.store.transaction import Transaction
 from microblog.usecases import depending
+from microblog.usecases.addressing import is_shown
 from microblog.usecases.following import remote_node
 from microblog.usecases.placing import place, write_down
 from microblog.usecases.publishing import (
     check_item_id,
     check_node_name,
     clamp_instant,
-    is_shown,
     retract_all_repeats,
     retract_repeats,
 )
