@@ -250,7 +250,8 @@ class Node(Service):
         avatars = Avatars(database, presence, self.sessions, tasks)
 
         messages.node, messages.keep, presence.stamp = chat.take, held.keep, avatars.stamp
-        messages.error_listeners.append(eventing.bounced)
+        messages.error_listeners += (eventing.bounced, self.outbox.bounced)
+        router.answer_listeners.append(self.outbox.answered)
         presence.listeners += (readers, eventing, approval, self.lines, held)
         self._listeners = (
             notifications.hear,

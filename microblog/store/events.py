@@ -26,6 +26,11 @@ _LAST_OF = select(func.max(_EVENTS.c.seq)).where(
     _EVENTS.c.kind == bindparam("kind"),
     _EVENTS.c.item_id == bindparam("item_id"),
 )
+_FIRST_OF = select(func.min(_EVENTS.c.seq)).where(
+    _EVENTS.c.node_id == bindparam("node_id"),
+    _EVENTS.c.kind == PUBLISHED,
+    _EVENTS.c.item_id == bindparam("item_id"),
+)
 _LAST = select(func.max(_EVENTS.c.seq))
 _ITEM_OF = select(_EVENTS.c.node_id, _EVENTS.c.item_id).where(
     _EVENTS.c.seq == bindparam("seq"), _EVENTS.c.kind == PUBLISHED
@@ -100,6 +105,11 @@ class Events:
         """The node, by its key, and the id of the item that was published in an event."""
         row = self._connection.execute(_ITEM_OF, {"seq": seq}).first()
         return None if row is None else (row[0], row[1] or "")
+
+    def first_of(self, node_key: int, item_id: str) -> int | None:
+        """The first event that is known in which an item was published."""
+        seq: int | None = self._connection.execute(_FIRST_OF, {"node_id": node_key, "item_id": item_id}).scalar_one()
+        return seq
 
     def audience(self, seq: int) -> Audience:
         """Whom an event is for; this domain only if the event is forgotten."""

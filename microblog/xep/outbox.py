@@ -27,9 +27,10 @@ from microblog.model.jid import JID
 from microblog.runtime import Clock, Tasks
 from microblog.store.crashpoint import crashpoint
 from microblog.store.database import Database, Transaction
-from microblog.usecases import delivering
+from microblog.usecases import answering, delivering
+from microblog.usecases.answering import NotTaken
 from microblog.usecases.delivering import Batch, Delivery, Progress
-from microblog.wire import notification
+from microblog.wire import elsewhere, mention, notification
 from microblog.wire.errors import read_condition
 from microblog.wire.stanza import Stanza
 from microblog.xmpp.remote import DeliveryFailed
@@ -229,6 +230,18 @@ class Outbox:
         if seq is not None and message.from_.domainpart != self._database.domain and message.to.localpart:
             reason, _ = read_condition(message.element)
             self._tasks.spawn(self._refused(message.to.bare, message.from_, seq, reason), "refused")
+
+    def answered(self, answer: Stanza) -> None:
+        """Something was answered to a request of the outbox: if it is that a copy was not taken, somebody is told."""
+        seq = elsewhere.copied(answer.id or "")
+        if seq is not None and answer.type == "error" and answer.from_.domainpart != self._database.domain:
+            self._tasks.spawn(self._not_taken(answer.to, answer.from_, seq), "copy that was not taken")
+
+    async def _not_taken(self, author: JID, service: JID, seq: int) -> None:
+        wanted = NotTaken(author=author, service=service, seq=seq, mention=mention.write_mention)
+        with suppress(Refusal):
+            if await self._database.write(answering.not_taken, wanted):
+                self.wake(service.domainpart)
 
     async def _refused(self, service: JID, by: JID, seq: int, reason: str) -> None:
         with suppress(Refusal):

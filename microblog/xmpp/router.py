@@ -9,7 +9,7 @@ never answered.
 """
 
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -75,6 +75,8 @@ class Router:
         self.dispatch = dispatch
         self._tasks = tasks
         self._under_way: dict[str, deque[Deferred[None]]] = {}
+        # They hear what is answered to requests that the outbox made.
+        self.answer_listeners: list[Callable[[Stanza], None]] = []
 
     def is_node(self, jid: JID) -> bool:
         """Is it an address of the node itself?"""
@@ -199,9 +201,7 @@ class Router:
     async def _iq(self, iq: Stanza) -> None:
         if iq.is_response:
             if not self.dispatch.response(iq):
-                session = self.sessions.get(iq.to)
-                if session is not None:
-                    session.send(iq)
+                self._unexpected(iq)
             return
         if iq.to.resourcepart:
             session = self.sessions.get(iq.to)
@@ -215,6 +215,15 @@ class Router:
             self._tasks.spawn(self._answer(iq, at), "request that waits")
         else:
             await self._answer(iq, at)
+
+    def _unexpected(self, answer: Stanza) -> None:
+        if answer.to.is_bare:
+            for listener in self.answer_listeners:
+                listener(answer)
+            return
+        session = self.sessions.get(answer.to)
+        if session is not None:
+            session.send(answer)
 
     async def _answer(self, request: Stanza, at: At) -> None:
         self.send(await self.dispatch.answer(request, at))
