@@ -22,7 +22,7 @@ from microblog.xmpp.sessions import Sessions
 class Administration(Extension):
     """``cancel`` ends an account and its streams (``Registration``); ``derive`` makes the keys of a password."""
 
-    specs = (Spec(133, "1.3.1", "partial"),)
+    specs = (Spec(133, "1.3.1", "partial"), Spec(401, "0.6.0", "partial"))
 
     def __init__(
         self,

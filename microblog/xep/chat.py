@@ -54,7 +54,16 @@ class Chat(Extension):
     address of the node, which is given.
     """
 
-    specs = (Spec(308, "1.2.1"), Spec(424, "0.4.2", "partial"), Spec(444, "0.2.1"), Spec(461, "0.2.1"))
+    specs = (
+        Spec(66, "1.5", "partial"),
+        Spec(224, "1.0", "partial"),
+        Spec(308, "1.2.1"),
+        Spec(334, "1.0.0", "partial"),
+        Spec(424, "0.4.2", "partial"),
+        Spec(428, "0.2.1", "partial"),
+        Spec(444, "0.2.1"),
+        Spec(461, "0.2.1"),
+    )
     features = (ns.CORRECT, ns.RETRACT, ns.REACTIONS, ns.REPLY)
 
     def __init__(

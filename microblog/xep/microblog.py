@@ -38,7 +38,15 @@ _COMMENTS: Final = quote(COMMENTS_PREFIX.removeprefix(MICROBLOG), safe="")
 class Microblog(Extension):
     """Says that accounts have a microblog."""
 
-    specs = (Spec(277, "0.6.5"), Spec(472, "0.2.1", "partial"))
+    specs = (
+        Spec(80, "1.10.0", "partial"),
+        Spec(258, "1.1.1", "partial"),
+        Spec(277, "0.6.5"),
+        Spec(372, "0.5.0", "partial"),
+        Spec(382, "0.2.0", "partial"),
+        Spec(393, "1.1.1", "partial"),
+        Spec(472, "0.2.1", "partial"),
+    )
     account_features = (ns.MICROBLOG, ns.SOCIAL_FEED)
 
 

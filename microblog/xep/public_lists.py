@@ -30,7 +30,7 @@ PAGE_MAX: Final = 1000
 class PublicLists(Extension):
     """Subscribes for clients that ask their account to. ``xep.pubsub`` answers for the nodes, by ``items``."""
 
-    specs = (Spec(465, "0.1.1", "partial"), Spec(376, "0.1.1", "partial"))
+    specs = (Spec(330, "0.1", "partial"), Spec(376, "0.1.1", "partial"), Spec(465, "0.1.1", "partial"))
     account_features = (ns.PUBLIC_SUBSCRIPTIONS, ns.ACCOUNT_MANAGEMENT)
 
     def __init__(self, follows: Follows) -> None:
