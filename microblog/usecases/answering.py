@@ -33,7 +33,7 @@ def not_taken(tx: Transaction, request: NotTaken) -> bool:
     if found is None or node is None or (node.service, node.name) != (request.author, MICROBLOG):
         return False
     item = tx.items.get(node.key, found[1])
-    if item is None or item.audience is not Audience.PUBLIC or tx.events.first_of(node.key, item.id) != request.seq:
+    if item is None or item.audience is not Audience.PUBLIC:
         return False
     to, thread, answered = request.service.bare, depending.thread_of(tx, node, item), read_uri(item.answers)
     if thread is None or thread.service != to or to.domainpart == tx.domain:
@@ -45,6 +45,8 @@ def not_taken(tx: Transaction, request: NotTaken) -> bool:
     if follows is not None and follows.state is SubscriptionState.SUBSCRIBED:
         return False
     if tx.holders.witness(node.key, item.id, to.domainpart) == to:
+        return False
+    if tx.events.first_of(node.key, item.id) != request.seq:
         return False
     tx.outbox.add_stanza(to.domainpart, request.mention(to, node, item), item.audience)
     tx.holders.hold([(node.key, item.id, to)])
