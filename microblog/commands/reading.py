@@ -102,6 +102,8 @@ class ReadingWords:
             return self._page(person, found.page, text, reading.home, most)
         posts, mentions = _number(person, found.unread), _number(person, found.mentions)
         text = _text(person, "left" if again else "new", posts=posts, mentions=mentions)
+        if found.begun:
+            return self._page(person, found.page, text, reading.home, most)
         more = partial(self._go_on, most, found.page.posts[0].place) if found.page.more else None
         return Answer(text=_with(text, _text(person, "more") if more else ""), posts=_shown(found.page), more=more)
 

@@ -253,7 +253,7 @@ class Talking:
         try:
             return await function(call)
         except Refusal as refusal:
-            text = refusal.text or say(language, "chat.cannot")
+            text = _sentence(refusal.text or say(language, "chat.cannot"))
             if isinstance(what, Command) and what.posting:
                 text = f"{say(language, 'common.nothing_posted')} {text}"
             return _Failure(text=text)
@@ -348,3 +348,10 @@ class Talking:
             echo=echo,
         )
         self._send(answer)
+
+
+def _sentence(text: str) -> str:
+    """A reason as it is said to people; what ends like a sentence is one already, and addresses stay as they are."""
+    if text.endswith((".", "!", "?", '"')):
+        return text
+    return f"{text}." if "@" in text.split(" ", 1)[0] else f"{text[:1].upper()}{text[1:]}."

@@ -133,11 +133,14 @@ class CatchUp:
 class CaughtUp:
     """``page``: what they read now, newest first. ``fresh``: they had not read it; otherwise nothing is new.
 
+    ``begun``: they had never read anything; these are the newest, and what is left is older.
+
     ``unread``, ``mentions``: how many there were before, of all and of what names them; None for very many.
     """
 
     page: TimelinePage
     fresh: bool
+    begun: bool
     unread: int | None
     mentions: int | None
 
@@ -318,7 +321,7 @@ def catch_up(tx: Transaction, request: CatchUp) -> CaughtUp:
     fresh = bool(page.posts)
     if not fresh:
         page = home(tx, replace(reading, page=PageRequest(max=request.most), own=True))
-    return CaughtUp(page=page, fresh=fresh, unread=count, mentions=unread(tx, account, MENTIONS))
+    return CaughtUp(page=page, fresh=fresh, begun=after is None, unread=count, mentions=unread(tx, account, MENTIONS))
 
 
 # telling

@@ -168,6 +168,15 @@ def test_home_goes_on_where_one_was(desk: Desk) -> None:
     assert desk.more() == ["p8", "p9"]
 
 
+def test_who_never_read_is_shown_the_newest_and_then_what_is_before(desk: Desk) -> None:
+    for n in range(5):
+        write(desk, ROMEO, f"p{n}", 60 - n)
+    assert desk.says("home 2") == ["p3", "p4"]
+    assert desk.text == 'New posts: 5, to you: 0. "more" for older ones.'
+    assert desk.more() == ["p1", "p2"] and desk.text == '"more" for older ones.'
+    assert desk.more() == ["p0"]
+
+
 def test_home_since(desk: Desk) -> None:
     """It is noon."""
     for hours in (30, 5, 2):
