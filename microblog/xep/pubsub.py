@@ -146,7 +146,7 @@ class Pubsub(Extension):
         """Publish an item (§7.1)."""
         read = pubsub.read_publish(asked)
         if request.from_.domainpart != self._router.domain:
-            self._rates.visit(request.from_.bare)
+            self._rates.visit(request.from_.bare, post=is_feed(read.node))
         elif is_feed(read.node):
             self._rates.post(request.from_.bare)
         ready = prepare(request.to, read, self._database.limits.post_max_characters, border=self._border)
