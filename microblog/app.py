@@ -8,6 +8,7 @@ the database and the ports when it starts, and leaves with one sentence if it ca
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from twisted.application.service import IService, Service
@@ -28,7 +29,7 @@ from microblog.commands.known import Known
 from microblog.commands.people import PeopleWords
 from microblog.commands.posting import Posting, PostingWords
 from microblog.commands.profile import ProfileWords
-from microblog.commands.reading import ReadingWords
+from microblog.commands.reading import ANSWER_SECONDS, ReadingWords
 from microblog.config import Config, Endpoint
 from microblog.im.held import HeldMessages
 from microblog.im.message import Messages
@@ -320,7 +321,7 @@ class Node(Service):
         posting = Posting(database, self.clock.now, prepared, rates.post)
         return (
             PostingWords(database, posting),
-            ReadingWords(database, router.request, self.clock.now),
+            ReadingWords(database, partial(router.request, seconds=ANSWER_SECONDS), self.clock.now),
             ConversationWords(database, posting, router, self.outbox.wake, self.clock.now),
             FollowingWords(
                 database, following.follows, FollowImporter(database, following.follows, self.clock, self.tasks)

@@ -17,6 +17,7 @@ from typing import Final
 from microblog.commands.command import Answer, Call, Command, Kind, Parameter, Person, Post
 from microblog.commands.lines import author_of, name_of
 from microblog.commands.posting import Posting, sent
+from microblog.commands.reading import ANSWER_SECONDS
 from microblog.commands.texts import say
 from microblog.model.draft import Byline, Draft, Reference
 from microblog.model.entry import HEART, Entry, fold_reaction
@@ -291,7 +292,7 @@ class ConversationWords:
         person, item_id = call.person, address.item_id or ""
         try:
             request = pubsub.items_request(address.node, (item_id,))
-            answer = await self._router.request("get", person.jid, address.service, request)
+            answer = await self._router.request("get", person.jid, address.service, request, seconds=ANSWER_SECONDS)
             found = pubsub.read_answered_items(answer.payload) if answer.type == "result" else ()
         except Refusal as refusal:
             raise ItemNotFound(_text(person, "away", name=str(address.service))) from refusal

@@ -18,7 +18,7 @@ from microblog.commands.command import Answer, Call, Command, Kind, Parameter, P
 from microblog.commands.texts import say
 from microblog.model.access import audiences_allowed
 from microblog.model.entry import Entry
-from microblog.model.errors import ItemNotFound, NotAcceptable, Refusal
+from microblog.model.errors import ItemNotFound, NotAcceptable, Refusal, RemoteServerTimeout
 from microblog.model.item import Audience, Item, PageRequest
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG, Node, profile
@@ -33,6 +33,8 @@ from microblog.wire.notification import NoticedItem
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
 
+# Who waits in a chat does not wait for long.
+ANSWER_SECONDS: Final = 5
 _GROUP: Final = "reading"
 _GET_MOST: Final = 5
 _THREAD_MOST: Final = 20
@@ -200,10 +202,12 @@ class ReadingWords:
         """``thread [#ID]``: a conversation from its beginning."""
         person = call.person
         found, posts = await self._thread(person, call.arguments["item"])
+        silent: set[JID] = set()
         if found.comments is not None and found.comments.service.domainpart != self._database.domain:
             service, node = found.comments.service, found.comments.node
             known = {(post.item.publisher, post.item.id) for post in posts}
-            comments = await self._fetch(person, service, node, asking.newest_request(node, reading.THREAD_MAX // 2))
+            wanted = asking.newest_request(node, reading.THREAD_MAX // 2)
+            comments = await self._fetch(person, service, node, wanted, silent)
             posts += [
                 post
                 for post in comments or ()
@@ -212,7 +216,7 @@ class ReadingWords:
             ]
         root = [post for post in posts if post.address == found.root]
         others = [post for post in posts if post.address != found.root and not post.entry.is_heart]
-        if not root and found.root is not None:
+        if not root and found.root is not None and found.root.service not in silent:
             root = await self._fetch_item(person, found.root)
         thread = (*root[:1], *sorted(others, key=_published))
         if not thread:
@@ -254,13 +258,19 @@ class ReadingWords:
         fetched = await self._fetch(person, address.service, address.node, wanted)
         return [post for post in fetched or () if post.item.id == address.item_id]
 
-    async def _fetch(self, person: Person, service: JID, node: str, wanted: Element) -> list[Post] | None:
-        """Posts of a service elsewhere; None if it does not give them."""
+    async def _fetch(
+        self, person: Person, service: JID, node: str, wanted: Element, silent: set[JID] | None = None
+    ) -> list[Post] | None:
+        """Posts of a service elsewhere; None if it does not give them. ``silent``: those that do not answer at all."""
         try:
             answer = await self._ask("get", person.jid, service, wanted)
             if answer.type != "result":
                 return None
             items = pubsub.read_answered_items(answer.payload)
+        except RemoteServerTimeout:
+            if silent is not None:
+                silent.add(service)
+            return None
         except Refusal:
             return None
         feed = Node(key=0, service=service, name=node, config=profile(node))

@@ -207,9 +207,16 @@ class Dispatch:
         return stanzas.build(stanza.kind, "error", stanza.to, stanza.from_, stanza.id, internal_error(number))
 
     async def request(
-        self, send: Callable[[Stanza], None], type_: str, from_: JID, to: JID, payload: Element
+        self,
+        send: Callable[[Stanza], None],
+        type_: str,
+        from_: JID,
+        to: JID,
+        payload: Element,
+        *,
+        seconds: float | None = None,
     ) -> Stanza:
-        """Send an IQ of ours and wait for the answer, result or error.
+        """Send an IQ of ours and wait for the answer, result or error; no longer than so many seconds.
 
         Raises RemoteServerTimeout, ResourceConstraint.
         """
@@ -218,7 +225,8 @@ class Dispatch:
         id_ = secrets.token_urlsafe(12)
         waiting: Deferred[Stanza] = Deferred()
         self._pending[id_] = (to, waiting)
-        timer = self._clock.later(self._iq_seconds, waiting.errback, RemoteServerTimeout("no answer in time"))
+        seconds = self._iq_seconds if seconds is None else min(seconds, self._iq_seconds)
+        timer = self._clock.later(seconds, waiting.errback, RemoteServerTimeout("no answer in time"))
         try:
             send(stanzas.iq(type_, from_, to, id_, payload))
             return await waiting

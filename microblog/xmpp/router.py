@@ -173,9 +173,11 @@ class Router:
         else:
             self._tasks.spawn(self.route(stanza), "route")
 
-    async def request(self, type_: str, from_: JID, to: JID, payload: Element) -> Stanza:
+    async def request(
+        self, type_: str, from_: JID, to: JID, payload: Element, *, seconds: float | None = None
+    ) -> Stanza:
         """Send an IQ of our own and wait for the result or error. Raises RemoteServerTimeout, ResourceConstraint."""
-        return await self.dispatch.request(self.send, type_, from_, to, payload)
+        return await self.dispatch.request(self.send, type_, from_, to, payload, seconds=seconds)
 
     def bounce(self, stanza: Stanza, refusal: Refusal) -> None:
         """A stanza could not be handed over: tell its sender, unless it was an answer itself."""

@@ -321,6 +321,19 @@ def test_a_thread_that_is_kept_elsewhere(desk: Desk) -> None:
         desk.says("thread")
 
 
+def test_a_service_that_does_not_answer_is_asked_once(desk: Desk) -> None:
+    """Whoever waits for a thread has what is here, or a sentence, as soon as it is clear that there is no more."""
+    juliet = JID.parse("juliet@down.example")
+    uri = node_uri(juliet, COMMENTS_PREFIX + "root")
+    write(desk, MERCUTIO, "mine", 60, thread=uri, answers=item_uri(juliet, MICROBLOG, "root"))
+    desk.newest = ItemAddress(MERCUTIO, MICROBLOG, "mine")
+    assert desk.says("thread") == ["mine"]
+    desk.newest = ItemAddress(juliet, MICROBLOG, "root")
+    with pytest.raises(ItemNotFound, match="Nothing is known"):
+        desk.says("thread")
+    assert len(desk.asked) == 2
+
+
 # texts
 
 

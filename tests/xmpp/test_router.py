@@ -209,6 +209,12 @@ def test_a_request_of_ours_ends_at_its_deadline(node: Node) -> None:
     failure: list[object] = []
     waiting.addErrback(lambda f: failure.append(f.value))
     assert isinstance(failure[0], RemoteServerTimeout)
+    sooner = Deferred.fromCoroutine(
+        node.router.request("get", node.router.host, JID.parse("capulet.example"), Element(ns.PING, "ping"), seconds=5)
+    )
+    node.time.advance(5)
+    sooner.addErrback(lambda f: failure.append(f.value))
+    assert isinstance(failure[1], RemoteServerTimeout)
 
 
 def test_our_bug_is_an_internal_error_without_detail(node: Node) -> None:
