@@ -8,7 +8,8 @@ from twisted.internet.defer import fail
 from microblog.model.errors import ResourceConstraint
 from microblog.model.item import Proof
 from microblog.model.jid import JID
-from microblog.usecases import delivering, subscribing
+from microblog.usecases import delivering, reporting, subscribing
+from microblog.usecases.reporting import State, Where
 from microblog.usecases.subscribing import Subscribe
 from microblog.wire import ns
 from microblog.wire.xml import Element
@@ -296,3 +297,46 @@ def test_a_stop_stops(square: Square, time: Time) -> None:
     time.advance(100_000)
     square.outbox.wake(CAPULET)
     assert square.world.hears() == []
+
+
+# what was not taken
+
+
+def refusals(square: Square, item_id: str = "1") -> list[tuple[str, State, str]]:
+    """What the author is told of a post."""
+    wanted = Where(actor=JID.parse(ROMEO), service=JID.parse(ROMEO), node=FEED, item_id=item_id)
+    return [(at.domain, at.state, at.why) for at in square.database.run(reporting.where, wanted).domains]
+
+
+def bounces(square: Square, message: Element, condition: str, **changes: str) -> None:
+    """A notification comes back."""
+    attributes = {"from": message.attributes["to"], "to": ROMEO, "id": message.attributes["id"], **changes}
+    written = "".join(f" {name}='{value}'" for name, value in attributes.items())
+    error = f"<error type='cancel'><{condition} xmlns='{ns.STANZAS}'/></error>"
+    square.inject(f"<message type='error'{written}>{error}</message>")
+
+
+def test_a_bounce_is_in_the_delivery_report(square: Square) -> None:
+    square.messages.error_listeners.append(square.outbox.bounced)
+    followed_by(square, "juliet@capulet.example")
+    publishes(square.online("romeo", "orchard"), "1")
+    (message,) = square.world.hears()
+    assert refusals(square) == [(CAPULET, State.STORED, "")]
+    bounces(square, message, "not-allowed", id="event-x")
+    bounces(square, message, "not-allowed", id="hello")
+    bounces(square, message, "not-allowed", **{"from": "paris@verona.example"})
+    assert refusals(square) == [(CAPULET, State.STORED, "")]
+    bounces(square, message, "not-allowed")
+    assert refusals(square) == [(CAPULET, State.REFUSED, "not-allowed")]
+
+
+def test_what_is_too_large_is_in_the_delivery_report(square: Square) -> None:
+    followed_by(square, "juliet@capulet.example")
+    square.database.listeners.clear()
+    romeo = square.online("romeo", "orchard")
+    publishes(romeo, "1", "a" * 3000)
+    publishes(romeo, "2", "short")
+    Outbox(square.database, Narrow(), square.clock, square.tasks).wake(CAPULET)
+    (large,) = refusals(square)
+    assert large[:2] == (CAPULET, State.REFUSED) and "2000 bytes" in large[2]
+    assert refusals(square, "2") == [(CAPULET, State.STORED, "")]
