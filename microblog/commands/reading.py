@@ -25,7 +25,7 @@ from microblog.model.node import MICROBLOG, Node, profile
 from microblog.model.uri import ItemAddress
 from microblog.store.database import Database, Transaction
 from microblog.store.timelines import Place
-from microblog.usecases import reading
+from microblog.usecases import reading, receiving
 from microblog.usecases.reading import HOME, LOCAL, MENTIONS, Placed, Reading, TimelinePage
 from microblog.usecases.settling import SETTINGS
 from microblog.wire import asking, atom, pubsub
@@ -205,15 +205,10 @@ class ReadingWords:
         silent: set[JID] = set()
         if found.comments is not None and found.comments.service.domainpart != self._database.domain:
             service, node = found.comments.service, found.comments.node
-            known = {(post.item.publisher, post.item.id) for post in posts}
+            known = {_said_by(post) for post in posts}
             wanted = asking.newest_request(node, reading.THREAD_MAX // 2)
             comments = await self._fetch(person, service, node, wanted, silent)
-            posts += [
-                post
-                for post in comments or ()
-                if (post.item.publisher, post.item.id) not in known
-                and post.item.publisher.domainpart != self._database.domain
-            ]
+            posts += await self._said(service, node, [post for post in comments or () if _said_by(post) not in known])
         root = [post for post in posts if post.address == found.root]
         others = [post for post in posts if post.address != found.root and not post.entry.is_heart]
         if not root and found.root is not None and found.root.service not in silent:
@@ -222,6 +217,13 @@ class ReadingWords:
         if not thread:
             raise ItemNotFound(_text(person, "no_thread"))
         return self._part(thread, 0, call)
+
+    async def _said(self, service: JID, node: str, comments: Sequence[Post]) -> Sequence[Post]:
+        """The comments of a thread elsewhere, without what it says in our people's names and they have not said."""
+        ours = {_said_by(post) for post in comments if post.item.publisher.domainpart == self._database.domain}
+        if ours:
+            ours -= await self._database.read(receiving.vouched, service, node, ours)
+        return [post for post in comments if _said_by(post) not in ours]
 
     def _part(self, thread: Sequence[Post], start: int, call: Call) -> Answer:
         shown = tuple(thread[start : start + _THREAD_MOST])
@@ -330,6 +332,10 @@ def _posts(placed: Iterable[Placed]) -> list[Post]:
 def _shown(page: TimelinePage) -> tuple[Post, ...]:
     """The newest at the bottom."""
     return tuple(reversed(_posts(page.posts)))
+
+
+def _said_by(post: Post) -> tuple[JID, str]:
+    return post.item.publisher, post.item.id
 
 
 def _published(post: Post) -> tuple[datetime, int]:

@@ -396,6 +396,58 @@ def backfill(tx: Transaction, request: Backfill) -> int:
     return new
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaidElsewhere:
+    """One of our people sends a comment to a node elsewhere."""
+
+    author: JID
+    service: JID
+    node: str
+    item: ReceivedItem
+
+
+def said_elsewhere(tx: Transaction, request: SaidElsewhere) -> None:
+    """Keep it, so that nobody else can put words into their mouth there. Raises ItemRequired, BadRequest."""
+    check_node_name(request.node)
+    check_item_id(request.item.id)
+    if request.service.domainpart == tx.domain or request.author.domainpart != tx.domain or tx.disk_low:
+        return
+    if len(request.item.payload.encode()) > tx.limits.payload_max_bytes:
+        return
+    node = remote_node(tx, request.service, request.node)
+    found = tx.nodes.look_up(request.service, request.node, request.item.id)
+    old = None if found is None else found.item
+    if old is not None and old.publisher != request.author:
+        return
+    audience = Audience.FOLLOWERS if old is None else old.audience
+    seq = tx.events.record(node.key, events.PUBLISHED, item_id=request.item.id, audience=audience)
+    where = place(tx, node, request.item.id, tx.now, request.item.entry)
+    item = Item(
+        id=request.item.id,
+        publisher=request.author,
+        payload=request.item.payload,
+        published=tx.now if old is None else old.published,
+        updated=tx.now,
+        position=seq,
+        audience=audience,
+        key=0 if old is None else old.key,
+        thread=where.thread,
+        answers=where.answers,
+        expires=where.expires,
+    )
+    tx.items.put(node.key, item, replaces=old is not None)
+
+
+def vouched(tx: Transaction, service: JID, node: str, said: Iterable[tuple[JID, str]]) -> frozenset[tuple[JID, str]]:
+    """Of what a thread elsewhere has under our people's names, by publisher and id, what they really said there."""
+    known = set()
+    for publisher, item_id in said:
+        found = tx.nodes.look_up(service, node, item_id)
+        if found is not None and found.item is not None and found.item.publisher == publisher:
+            known.add((publisher, item_id))
+    return frozenset(known)
+
+
 def _acceptable(tx: Transaction, request: Backfill, item: ReceivedItem) -> bool:
     try:
         check_item_id(item.id)

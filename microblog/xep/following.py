@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from microblog.model.errors import InvalidJID, Refusal, ResourceConstraint
 from microblog.model.item import Proof
 from microblog.model.jid import JID
-from microblog.model.node import MICROBLOG
+from microblog.model.node import COMMENTS_PREFIX, MICROBLOG
 from microblog.runtime import Clock, Tasks
 from microblog.store.crashpoint import crashpoint
 from microblog.store.database import Database
@@ -30,10 +30,10 @@ from microblog.usecases import receiving, tending
 from microblog.usecases.following import Follow
 from microblog.usecases.receiving import Receipt, Received
 from microblog.usecases.tending import Due
-from microblog.wire import notification, ns, pubsub
+from microblog.wire import atom, notification, ns, pubsub
 from microblog.wire.notification import Notice
 from microblog.wire.stanza import Stanza
-from microblog.wire.xml import Element
+from microblog.wire.xml import Element, to_text
 from microblog.xep.follows import Follows, received_item
 from microblog.xep.rates import PersonalRates
 from microblog.xep.readers import Readers
@@ -83,9 +83,12 @@ class Following(Extension):
     # what our people want
 
     async def request(self, request: Stanza) -> Element | None:
-        """Subscribe and unsubscribe in the client's name; everything else goes its way."""
+        """Subscribe and unsubscribe in the client's name; everything else goes its way, a comment with a note of it."""
         try:
             asked = pubsub.verb(request)
+            if asked.name == "publish":
+                await self._note_comment(request, pubsub.read_publish(asked))
+                raise PassOn
             jid = pubsub.jid_required(asked)
         except Refusal:
             raise PassOn from None
@@ -101,6 +104,21 @@ class Following(Extension):
             self._rates.follow(jid)
             return await self.follows.subscribe(request.from_, request.to, node, payload)
         return await self.follows.unsubscribe(request.from_, request.to, node, payload)
+
+    async def _note_comment(self, request: Stanza, comment: pubsub.Publish) -> None:
+        """Somebody here comments on a post elsewhere: by this we know it for theirs when the thread is read."""
+        if not comment.node.startswith(COMMENTS_PREFIX) or comment.item_id is None or comment.payload is None:
+            return
+        self._rates.post(request.from_.bare)
+        said = receiving.SaidElsewhere(
+            author=request.from_.bare,
+            service=request.to.bare,
+            node=comment.node,
+            item=receiving.ReceivedItem(
+                id=comment.item_id, payload=to_text(comment.payload), entry=atom.read_entry(comment.payload)
+            ),
+        )
+        await self._database.write(receiving.said_elsewhere, said)
 
     # what others tell them
 

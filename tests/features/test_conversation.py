@@ -55,6 +55,9 @@ def test_a_comment_by_a_client_is_in_the_thread(verona: Verona) -> None:
         "A rose",
     ]
     assert list(verona.nurse.finds(f"{FEED}:comments/1", str(verona.romeo.jid)).values()) == ["A rose"]
+    # Her own node knows it for hers.
+    (shown,) = verona.nurse.says("get romeo@montague.example")
+    assert "A rose" in texts(verona.nurse.says(f"thread {number(shown.splitlines(), 'Shall I')}"))
 
 
 def test_a_private_word_is_read_by_those_alone_to_whom_it_is_said(verona: Verona) -> None:
