@@ -234,7 +234,10 @@ _TAGGED = (
     .where(_T.c.tag == _text("tag"), _MAY_SEE)
 )
 _TAG_PAGE = _ordered(_TAGGED, _T.c.stands, _T.c.item)
-# A reply is in its author's feed and again in the comments of the post: that is one mention.
+# A like as Movim writes it is a comment, and nothing that is read.
+_R = tables.reactions.c
+_NO_HEART = ~exists().where(_R.item == _I.id)
+# A reply is in its author's feed and again in the comments of the post: that is one mention, if both may be read.
 _FEED_ITEM = tables.items.alias("feed_item")
 _FEED_MENTION = _M.alias("feed_mention")
 _TWICE = (
@@ -246,13 +249,17 @@ _TWICE = (
         _FEED_ITEM.c.item_id == _I.item_id,
         _FEED_MENTION.c.item == _FEED_ITEM.c.id,
         _FEED_MENTION.c.jid == _READER,
+        or_(
+            _FEED_ITEM.c.audience.in_([_text(f"audience_{n}") for n in range(len(Audience))]),
+            exists().where(_S.c.bare == _READER, _S.c.node_id == _FEED_ITEM.c.node_id, _SUBSCRIBED),
+        ),
     )
     .correlate(tables.items)
 )
 _MENTIONING = (
     select(_whole(_M.c.stands), _M.c.item, _I.node_id, _I.audience)
     .join(tables.items, _I.id == _M.c.item)
-    .where(_M.c.jid == _READER, _MAY_SEE, _I.publisher != _READER, or_(_STANDING, ~_TWICE))
+    .where(_M.c.jid == _READER, _MAY_SEE, _I.publisher != _READER, or_(_STANDING, and_(_NO_HEART, ~_TWICE)))
 )
 _MENTIONS_PAGE = _ordered(_MENTIONING, _M.c.stands, _M.c.item)
 
@@ -261,14 +268,14 @@ _MENTIONS_PAGE = _ordered(_MENTIONING, _M.c.stands, _M.c.item)
 _REPLIES = (
     select(_I.node_id, *ITEM_COLUMNS)
     # In these words, so that the index of replies is found.
-    .where(_I.thread == _text("thread"), text("answers <> ''"))
+    .where(_I.thread == _text("thread"), text("answers <> ''"), _NO_HEART)
     .order_by(_I.published, _I.id)
     .limit(_number("limit"))
 )
 _COMMENTS = (
     select(_I.node_id, *ITEM_COLUMNS)
     .join(_N, _N.c.id == _I.node_id)
-    .where(_N.c.service == _text("service"), _N.c.name == _text("name"))
+    .where(_N.c.service == _text("service"), _N.c.name == _text("name"), _NO_HEART)
     .order_by(_I.position)
     .limit(_number("limit"))
 )
@@ -400,12 +407,12 @@ class Timelines:
         return _standing(_MENTIONS_PAGE[span.descending].rows(self._connection, parameters))
 
     def replies(self, thread: str, limit: int) -> list[tuple[int, Item]]:
-        """The replies of a thread, wherever they are, oldest first, each with its node's key."""
+        """The replies of a thread, wherever they are, oldest first, each with its node's key; no hearts."""
         rows = self._connection.execute(_REPLIES, {"thread": thread, "limit": limit})
         return [(row[0], read_item(row, 1)) for row in rows]
 
     def comments(self, service: JID, node: str, limit: int) -> list[tuple[int, Item]]:
-        """The items of a node, oldest first, each with the node's key."""
+        """The comments in a node, oldest first, each with the node's key; no hearts."""
         rows = self._connection.execute(_COMMENTS, {"service": str(service), "name": node, "limit": limit})
         return [(row[0], read_item(row, 1)) for row in rows]
 

@@ -48,12 +48,14 @@ def write_down(
 ) -> None:
     """Write down the tags of an item that is stored, and whom of our people it names.
 
-    A comment also names the owner of the post that is commented.
+    A comment also names the owner of the post that is commented; but a heart is no news to be read (XEP-0470 says it).
     """
     if entry is None or not item.thread:
         return
-    mentions = {jid.bare for jid in entry.mentions[:MENTIONS_MAX] if jid.domainpart == tx.domain}
-    if item.stands is None and node.service.domainpart == tx.domain and item.publisher != node.service:
+    heart = item.stands is None and entry.is_heart
+    named = () if heart else entry.mentions[:MENTIONS_MAX]
+    mentions = {jid.bare for jid in named if jid.domainpart == tx.domain}
+    if not heart and item.stands is None and node.service.domainpart == tx.domain and item.publisher != node.service:
         mentions.add(node.service)
     tags = entry.tags if item.stands is not None else ()
     if again or tags or mentions or readers:

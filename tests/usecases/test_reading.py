@@ -349,6 +349,69 @@ def test_mentions(town: Transaction) -> None:
     assert [one.node.name == MICROBLOG for one in page.posts] == [False, True, True, True]
 
 
+def test_a_heart_in_a_comment_is_no_mention_and_no_reply(town: Transaction) -> None:
+    mine = item_uri(BENVOLIO, MICROBLOG, "mine")
+    comments = COMMENTS_PREFIX + "mine"
+    writes(town, BENVOLIO, "mine", 9, thread=node_uri(BENVOLIO, comments))
+    for item_id, title in (("heart", "♥"), ("words", "♥ indeed")):
+        writes(
+            town,
+            ROMEO,
+            item_id,
+            5,
+            service=BENVOLIO,
+            node=comments,
+            title=title,
+            answers=mine,
+            mentions=(BENVOLIO, MERCUTIO),
+        )
+    for reader in (BENVOLIO, MERCUTIO):
+        assert ids(reading.mentions(town, Reading(actor=reader))) == ["words"]
+    page = reading.thread(town, reading.Thread(address=ItemAddress(BENVOLIO, MICROBLOG, "mine"), actor=ROMEO))
+    assert [one.item.id for one in page.posts] == ["mine", "words"]
+    direct = writes(town, BENVOLIO, "direct", 4, audience=Audience.DIRECT, readers=(ROMEO, MERCUTIO))
+    writes(town, ROMEO, "heart", 3, service=BENVOLIO, node=COMMENTS_PREFIX + direct.id, title="♥")
+    assert ids(reading.mentions(town, Reading(actor=MERCUTIO))) == ["direct", "words"]
+
+
+def test_a_comment_is_a_mention_where_the_reply_in_the_feed_may_not_be_read(town: Transaction) -> None:
+    """Our copy of that feed is for those who follow it."""
+    comments = COMMENTS_PREFIX + "mine"
+    thread = node_uri(BENVOLIO, comments)
+    writes(town, BENVOLIO, "mine", 9, thread=thread)
+    arrives(town, JULIET, "reply", 5, to=MERCUTIO, mentions=(BENVOLIO,), thread=thread)
+    writes(town, JULIET, "reply", 5, service=BENVOLIO, node=comments, mentions=(BENVOLIO, MERCUTIO))
+
+    def read(reader: JID) -> list[tuple[str, bool]]:
+        page = reading.mentions(town, Reading(actor=reader))
+        return [(one.item.id, one.node.name == MICROBLOG) for one in page.posts]
+
+    assert read(BENVOLIO) == [("reply", True)]
+    copy = town.nodes.find(JULIET, MICROBLOG)
+    assert copy is not None
+    town.items.set_audience(copy.key, Audience.PUBLIC, Audience.FOLLOWERS)
+    assert read(BENVOLIO) == [("reply", False)]
+    arrives(town, JULIET, "other", 5)
+    assert read(BENVOLIO) == [("reply", True)]
+
+
+def test_mentions_come_once_on_whatever_page(town: Transaction) -> None:
+    comments = COMMENTS_PREFIX + "mine"
+    thread = node_uri(BENVOLIO, comments)
+    writes(town, BENVOLIO, "mine", 20, thread=thread)
+    for n in range(4):
+        writes(town, MERCUTIO, f"reply {n}", n, mentions=(BENVOLIO,), thread=thread)
+        # The copy came later, or earlier.
+        writes(town, MERCUTIO, f"reply {n}", 6 - n, service=BENVOLIO, node=comments, mentions=(BENVOLIO,))
+
+    def read(tx: Transaction, **page: Any) -> TimelinePage:
+        return reading.mentions(tx, Reading(actor=BENVOLIO, page=PageRequest(**page)))
+
+    for forward in (True, False):
+        found = [one for page in pages(town, 1, forward=forward, read=read) for one in ids(page)]
+        assert sorted(found) == [f"reply {n}" for n in range(4)]
+
+
 def test_one_author(town: Transaction) -> None:
     writes(town, ROMEO, "public", 2)
     writes(town, ROMEO, "followers", 1, audience=Audience.FOLLOWERS)
