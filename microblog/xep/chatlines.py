@@ -39,6 +39,7 @@ from microblog.xmpp.sessions import Session, Sessions
 
 WAITING_MAX: Final = 5000
 AT_ONCE: Final = 100
+TAKEN_BACK_MAX: Final = 1000
 RECENT_HOURS: Final = 24
 ELSEWHERE_SECONDS: Final = 300
 RETRY_MAX_SECONDS: Final = 30
@@ -80,6 +81,7 @@ class ChatLines:
         self._away: dict[JID, tuple[_Listener, tuple[JID, ...]]] = {}
         self._events: deque[ItemPublished | ItemRetracted] = deque()
         self._telling = False
+        self._taken_back: deque[int] = deque(maxlen=TAKEN_BACK_MAX)
         # By node, the last event: of a feed elsewhere one event comes for each of its followers here.
         self._last: OrderedDict[int, int] = OrderedDict()
 
@@ -220,8 +222,11 @@ class ChatLines:
 
     async def _gone(self, events: list[ItemRetracted]) -> list["_Shown | _Gone"]:
         """What is gone and was shown to somebody who listens."""
+        # A service elsewhere tells each of its followers here, and all of them hear it the first time.
+        events = list({event.seq: event for event in events if event.seq not in self._taken_back}.values())
         if not events:
             return []
+        self._taken_back.extend(event.seq for event in events)
         addresses = {event.seq: ItemAddress(event.node.service, event.node.name, event.item_id) for event in events}
         shown_to = await self._database.read(chatting.shown_to, tuple(addresses.values()))
         by_key = {reader.key: reader for reader in self._all()} if any(shown_to.values()) else {}

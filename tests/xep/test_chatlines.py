@@ -261,18 +261,38 @@ def test_ones_own_posts_are_no_news(parlour: Parlour, romeo: Client) -> None:
     assert lines(romeo) == []
 
 
-def test_posts_of_elsewhere_have_the_address_of_their_author(parlour: Parlour, romeo: Client) -> None:
-    romeo.sends(
+def follow_juliet(parlour: Parlour, reader: Client) -> None:
+    jid = reader.session.jid.bare
+    reader.sends(
         f"<iq type='set' id='f' to='juliet@capulet.example'><pubsub xmlns='{ns.PUBSUB}'>"
-        f"<subscribe node='{MICROBLOG}' jid='romeo@montague.example'/></pubsub></iq>"
+        f"<subscribe node='{MICROBLOG}' jid='{jid}'/></pubsub></iq>"
     )
-    (request,) = [element for element in parlour.world_hears() if element.name == "iq"]
+    (request,) = [element for element in parlour.world_hears() if element.get("type") == "set"]
     parlour.inject(
-        f"<iq type='result' id='{request.get('id')}' from='juliet@capulet.example' to='romeo@montague.example'>"
-        f"<pubsub xmlns='{ns.PUBSUB}'><subscription node='{MICROBLOG}' jid='romeo@montague.example' "
+        f"<iq type='result' id='{request.get('id')}' from='juliet@capulet.example' to='{jid}'>"
+        f"<pubsub xmlns='{ns.PUBSUB}'><subscription node='{MICROBLOG}' jid='{jid}' "
         f"subscription='subscribed'/></pubsub></iq>"
     )
-    romeo.hears()
+    reader.hears()
+
+
+def test_what_a_service_tells_each_of_its_followers_is_told_once(parlour: Parlour, romeo: Client) -> None:
+    mercutio = comes(parlour, "mercutio")
+    for client in (romeo, mercutio):
+        follow_juliet(parlour, client)
+    for client in (romeo, mercutio):
+        parlour.inject(post("1", to=str(client.session.jid.bare)))
+    assert len(lines(romeo)) == len(lines(mercutio)) == 1
+    for client in (romeo, mercutio):
+        parlour.inject(
+            f"<message from='juliet@capulet.example' to='{client.session.jid.bare}' type='headline'>"
+            f"<event xmlns='{ns.PUBSUB_EVENT}'><items node='{MICROBLOG}'><retract id='1'/></items></event></message>"
+        )
+    assert [text for _, text in lines(romeo)] == [text for _, text in lines(mercutio)] == ["#1 was deleted."]
+
+
+def test_posts_of_elsewhere_have_the_address_of_their_author(parlour: Parlour, romeo: Client) -> None:
+    follow_juliet(parlour, romeo)
     parlour.inject(post("1"))
     (line,) = lines(romeo)
     assert line[0] == "n1"
