@@ -1,6 +1,7 @@
 """Who is where on the day of the tour: people, nodes, an ordinary server."""
 
 import re
+import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,12 +49,18 @@ class Day:
         self.exiled = self.visitor(mantua, "romeo", MONTAGUE)
         self.exiled.name = "exile"
         self.prince = self.visitor(montague, "escalus", MONTAGUE)
-        self.root = self.root_number = self.passing = ""
+        self.root = self.root_number = ""
 
     def visitor(
         self, server: MicroblogNode | Prosody, name: str, node: str, notify: list[str] | None = None
     ) -> Visitor:
         return Visitor(self.tour, server.login(name, notify=notify or ()), name, node)
+
+    def ends(self) -> None:
+        """Nobody has heard anything that the page does not tell."""
+        for one in (self.romeo, self.juliet, self.nurse, self.balthasar, self.mercutio, self.exiled, self.prince):
+            one.client.ping()
+            one.idle()
 
 
 def entry(text: str, *, published: str = "", inside: str = "") -> str:
@@ -72,3 +79,8 @@ def number(answer: str) -> str:
     found = re.match(r"#(\d+) sent", answer)
     assert found is not None, answer
     return found[1]
+
+
+def shown_number(line: ET.Element) -> str:
+    """Of the post that a line shows."""
+    return (line.get("id") or "").removeprefix("n")

@@ -1,9 +1,8 @@
 """People talk to each other: threads, hearts, repetitions, words in private."""
 
 import re
-import xml.etree.ElementTree as ET
 
-from tests.interop.day import BALTHASAR, JULIET, ROMEO, Day, entry, number
+from tests.interop.day import BALTHASAR, JULIET, ROMEO, Day, entry, number, shown_number
 from tests.interop.microblogging import EVENT, MICROBLOG
 from tests.interop.tour import shown_fragment
 
@@ -100,7 +99,3 @@ def private(day: Day) -> None:
 
 def items(node: str) -> str:
     return f"<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='{node}'/></pubsub>"
-
-
-def shown_number(line: ET.Element) -> str:
-    return (line.get("id") or "").removeprefix("n")

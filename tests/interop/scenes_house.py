@@ -1,7 +1,6 @@
 """Who people are, what administrators do, and how the day ends."""
 
 from tests.interop.day import JULIET, MONTAGUE, Day
-from tests.interop.tour import becomes
 
 COMMANDS = "http://jabber.org/protocol/commands"
 ADMIN = "http://jabber.org/protocol/admin"
@@ -53,12 +52,6 @@ def evening(day: Day) -> None:
     mercutio.says("read", "counts as read")
     mercutio.says("home 2", "Nothing new.")
     mercutio.says("on", "New posts come here from now on.")
-    day.tour.tell("And what was for a while only is gone.")
-    day.romeo.hears(day.passing)
-    becomes(lambda: any(item.get("id") == "lightning" for item in day.romeo.reads(to=JULIET, show=False)), False, 40)
-    for one in (day.romeo, day.juliet, day.nurse, day.balthasar, mercutio, day.exiled, day.prince):
-        one.client.ping()
-        one.idle()
 
 
 def command(name: str, session: str = "", form: str = "") -> str:

@@ -1,9 +1,12 @@
 """What a post can be, by chat, by feed and by form; and how it changes, and goes."""
 
-from tests.interop.day import BALTHASAR, CAPULET, JULIET, MONTAGUE, ROMEO, Day, entry, now, number
+from tests.interop.day import BALTHASAR, CAPULET, JULIET, MONTAGUE, ROMEO, Day, entry, now, number, shown_number
 from tests.interop.microblogging import ATOM, EVENT, PUBSUB
+from tests.interop.tour import becomes
 
+SWEPT_SECONDS = 40
 COMMANDS = "http://jabber.org/protocol/commands"
+FORM_TYPE = "<field var='FORM_TYPE'><value>urn:x-microblog:command:0</value></field>"
 EARTHQUAKE = (
     "Susan and she (God rest all Christian souls) were of an age. Well, Susan is with God; she was too good for me."
     " But, as I said, on Lammas Eve at night shall she be fourteen. That shall she; marry, I remember it well. 'Tis"
@@ -69,13 +72,26 @@ def forms(day: Day) -> None:
     juliet.got(answer[0])
     session = answer[0].get("sessionid")
     fields = {"text": "My bounty is as boundless as the sea.", "audience": "public", "warning": "love"}
-    values = "<field var='FORM_TYPE'><value>urn:x-microblog:command:0</value></field>" + "".join(
+    values = FORM_TYPE + "".join(
         f"<field var='{name}'><value>{value}</value></field>" for name, value in fields.items()
     )
     form = f"<x xmlns='jabber:x:data' type='submit'>{values}</x>"
     command = f"<command xmlns='{COMMANDS}' node='post' sessionid='{session}' action='complete'>{form}</command>"
     juliet.got(juliet.asks("set", command, CAPULET)[0])
     day.romeo.hears("boundless as the sea")
+    day.tour.tell("Where a person has to be chosen, a form asks for that first.")
+    romeo = day.romeo
+    answer = romeo.asks("set", f"<command xmlns='{COMMANDS}' node='d' action='execute'/>", MONTAGUE)
+    romeo.got(answer[0])
+    session = answer[0].get("sessionid")
+    form = f"<x xmlns='jabber:x:data' type='submit'>{FORM_TYPE}<field var='person'><value>{JULIET}</value></field></x>"
+    command = f"<command xmlns='{COMMANDS}' node='d' sessionid='{session}' action='next'>{form}</command>"
+    romeo.got(romeo.asks("set", command, MONTAGUE)[0])
+    text = "How silver-sweet sound lovers' tongues by night!"
+    form = f"<x xmlns='jabber:x:data' type='submit'>{FORM_TYPE}<field var='text'><value>{text}</value></field></x>"
+    command = f"<command xmlns='{COMMANDS}' node='d' sessionid='{session}' action='complete'>{form}</command>"
+    romeo.got(romeo.asks("set", command, MONTAGUE)[0])
+    juliet.hears("silver-sweet", from_=ROMEO)
 
 
 def once(day: Day) -> None:
@@ -97,8 +113,7 @@ def once(day: Day) -> None:
 def passing(day: Day) -> None:
     day.tour.scene(
         "For a while only",
-        "An entry can have an end. When it has come, the node takes the entry back as its author would: this one ends"
-        " in a moment, and in the evening it is gone.",
+        "An entry can have an end. When it has come, the node takes the entry back as its author would.",
     )
     end = now(1)
     day.tour.names[end] = "IN-A-MOMENT"
@@ -109,8 +124,13 @@ def passing(day: Day) -> None:
     )
     day.juliet.publishes("lightning", entry("Too like the lightning, which doth cease to be."), options=options)
     line = day.romeo.hears("Too like the lightning")
-    day.passing = f"#{(line.get('id') or '').removeprefix('n')} was deleted."
-    day.romeo.later.add(day.passing)
+    day.romeo.hears(f"#{shown_number(line)} was deleted.", timeout=SWEPT_SECONDS)
+    # Each node looks at its own clock.
+    becomes(
+        lambda: any(item.get("id") == "lightning" for item in day.romeo.reads(to=JULIET, show=False)),
+        False,
+        SWEPT_SECONDS,
+    )
 
 
 def edited(day: Day) -> None:

@@ -1,6 +1,6 @@
 """Who reads what, and where it goes."""
 
-from tests.interop.day import JULIET, MONTAGUE, ROMEO, Day, entry, number
+from tests.interop.day import JULIET, MONTAGUE, ROMEO, Day, entry, number, shown_number
 from tests.interop.microblogging import PUBSUB
 
 
@@ -14,10 +14,17 @@ def audiences(day: Day) -> None:
     romeo.says("where local: hush", "it does not leave this node. Nothing was posted.")
     public = number(romeo.says("It is my lady, O, it is my love!", "sent to"))
     juliet.hears("it is my love!")
+    romeo.settled(f"where #{public}", "pending: 0")
     romeo.says(f"where #{public}", "Stored")
     friends = number(romeo.says("friends: O that I were a glove upon that hand", "sent to"))
-    juliet.hears("a glove")
+    glove = juliet.hears("a glove")
+    romeo.settled(f"where #{friends}", "pending: 0")
     romeo.says(f"where #{friends}", "For followers.")
+    day.tour.tell("An answer is for no more people than what it answers.")
+    answer = number(juliet.says(f"#{shown_number(glove)} Ay me!", "sent to"))
+    romeo.hears("Ay me!")
+    juliet.settled(f"where #{answer}", "pending: 0")
+    juliet.says(f"where #{answer}", "For followers.")
     local = number(romeo.says("local: Peace, Montagues! The watch is coming.", "it does not leave this node."))
     romeo.says(f"where #{local}", "It was not sent to any other domain.")
     day.tour.tell(
@@ -35,6 +42,13 @@ def audiences(day: Day) -> None:
         assert "Montagues" not in "".join(text for _, text in other.client.transcript)
     romeo.says("timeline local 2", "Montagues")
     romeo.reads("urn:x-microblog:local:0", MONTAGUE, "<max>1</max>")
+    day.tour.tell("Whom posts are for that do not say, everybody says for themselves.")
+    romeo.says("set audience followers", "audience is followers now.")
+    quiet = number(romeo.says("Peace, I will speak to her.", "sent to"))
+    juliet.hears("I will speak to her.")
+    romeo.settled(f"where #{quiet}", "pending: 0")
+    romeo.says(f"where #{quiet}", "For followers.")
+    romeo.says("set audience public", "audience is public now.")
     day.tour.tell("By feed an entry can be for some people only: others do not know of it.")
     options = (
         "<publish-options><x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'>"

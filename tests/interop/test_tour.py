@@ -39,7 +39,6 @@ SCENES = (
     scenes_posting.mentioned,
     scenes_posting.forms,
     scenes_posting.once,
-    scenes_posting.passing,
     scenes_posting.edited,
     scenes_conversation.thread,
     scenes_conversation.hearts,
@@ -53,6 +52,7 @@ SCENES = (
     scenes_house.profiles,
     scenes_house.administrator,
     scenes_house.evening,
+    scenes_posting.passing,
 )
 SETTINGS: dict[str, dict[str, dict[str, object]]] = {
     MONTAGUE: {"accounts": {"registration": "open"}, "border": {"words": ["poison"]}},
@@ -74,6 +74,7 @@ def test_a_day_goes_as_the_page_tells(
     try:
         for scene in SCENES:
             scene(day)
+        day.ends()
     finally:
         page = day.tour.page()
         if os.environ.get("TOUR"):

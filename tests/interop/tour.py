@@ -20,7 +20,6 @@ XML = "{http://www.w3.org/XML/1998/namespace}"
 NAME_COLUMNS = 10
 LINE_COLUMNS = 90
 FIRST = ("type", "to", "var", "node", "id", "rel", "href")
-LATER_SECONDS = 40.0
 
 # Times before the day are the story's own.
 _STAMP = re.compile(r"(?!2025-07-12T)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)")
@@ -122,7 +121,6 @@ class Visitor:
         self.tour, self.client, self.name, self.node = tour, client, name, node
         self.bare = client.bare
         self.said_ids: list[str] = []
-        self.later: set[str] = set()
         self._ids = itertools.count(1)
 
     # chat
@@ -137,9 +135,9 @@ class Visitor:
         self.client.send(f"<message to='{to}' type='chat' id='{id_}'>{body}{inside}</message>")
         return self._hears(expected, {to})
 
-    def hears(self, expected: str, *, from_: str = "", show: str = "") -> ET.Element:
+    def hears(self, expected: str, *, from_: str = "", show: str = "", timeout: float = DEADLINE) -> ET.Element:
         """Wait for a message with these words in it. `show`: which child is shown as well."""
-        stanza = self._wait(expected, {from_ or self.node})
+        stanza = self._wait(expected, {from_ or self.node}, timeout)
         text = _body(stanza)
         if from_:
             text = f"({from_}) {text}"
@@ -153,17 +151,27 @@ class Visitor:
         self.tour.said("", text, "<")
         return text
 
-    def _wait(self, expected: str, senders: set[str]) -> ET.Element:
-        deadline = LATER_SECONDS if expected in self.later else DEADLINE
+    def _wait(self, expected: str, senders: set[str], timeout: float = DEADLINE) -> ET.Element:
         return self.client.wait(
             lambda s: s.get("from", "").partition("/")[0] in senders and bool(_body(s)) and expected in _body(s),
-            timeout=deadline,
+            timeout=timeout,
             what=f"{expected!r}",
         )
 
+    def settled(self, question: str, expected: str) -> None:
+        """Ask again and again, beside the page, until it is so."""
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            self.client.send(f"<message to='{self.node}' type='chat'><body>{escape(question)}</body></message>")
+            said = _body(self._wait("", {self.node}))
+            if expected in said:
+                return
+            assert time.monotonic() < deadline, said
+            time.sleep(0.05)
+
     def idle(self) -> None:
-        """Nothing was said to them that the page does not tell; what may come at any time is in `later`."""
-        unread = [body for stanza in self.client.unread if (body := _body(stanza)) and body not in self.later]
+        """Nothing was said to them that the page does not tell."""
+        unread = [body for stanza in self.client.unread if (body := _body(stanza))]
         assert not unread, f"{self.name} was told what the page does not tell: {unread}"
 
     # pubsub
