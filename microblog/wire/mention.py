@@ -31,7 +31,7 @@ def write_mention(to: JID, node: Node, item: Item) -> str:
         place = {"begin": str(begin), "end": str(begin + len(str(to.bare)) + 1)}
         references.append(Element(ns.REFERENCE, "reference", {"type": "mention", "uri": f"xmpp:{to.bare}", **place}))
     references.append(Element(ns.REFERENCE, "reference", {"type": "data", "uri": uri}))
-    # A direct item is not there for its readers to be fetched.
+    # A direct item is a message to its readers, who need no address to open.
     body = f"{text}\n{uri}" if item.audience is Audience.PUBLIC else text
     message = stanza.message(
         "chat",

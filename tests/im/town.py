@@ -155,11 +155,11 @@ class Town:
         """What goes to other servers."""
         self._abroad.append(stanza)
 
-    def inject(self, text: str) -> None:
+    def inject(self, text: str, proof: Proof = Proof.CERTIFICATE) -> None:
         """A stanza to one of our people, on a stream that was proven; ours among them."""
         element = read(text)
         from_, to = JID.parse(element.attributes["from"]), JID.parse(element.attributes["to"])
-        done(self.router.from_server(element, from_, to, Proof.CERTIFICATE))
+        done(self.router.from_server(element, from_, to, proof))
 
     def world_hears(self) -> list[Element]:
         abroad, self._abroad = self._abroad, []

@@ -3,6 +3,7 @@
 import pytest
 
 from microblog.model.entry import HEART
+from microblog.model.item import Proof
 from microblog.model.uri import ItemAddress
 from microblog.runtime import Clock
 from microblog.store.database import Database
@@ -34,11 +35,14 @@ def publish(node: str, item_id: str, payload: str) -> str:
     return f"<publish node='{node}'><item id='{item_id}'>{payload}</item></publish>"
 
 
-def juliet_asks(square: Square, type_: str, content: str) -> Element:
+def juliet_asks(
+    square: Square, type_: str, content: str, *, proof: Proof = Proof.CERTIFICATE, by: str = JULIET
+) -> Element:
     """Juliet's client asks Romeo's service, and is answered."""
     square.inject(
-        f"<iq type='{type_}' id='far' from='{JULIET}/balcony' to='{ROMEO}'>"
-        f"<pubsub xmlns='{ns.PUBSUB}'>{content}</pubsub></iq>"
+        f"<iq type='{type_}' id='far' from='{by}/balcony' to='{ROMEO}'>"
+        f"<pubsub xmlns='{ns.PUBSUB}'>{content}</pubsub></iq>",
+        proof,
     )
     (answer,) = [stanza for stanza in square.world_hears() if stanza.get("id") == "far"]
     return answer
@@ -137,3 +141,31 @@ def test_an_answer_by_any_client_is_put_into_the_thread(square: Square) -> None:
     result(asks(benvolio, "set", f"<retract node='{FEED}'><item id='a1'/></retract>"))
     items = result(juliet_asks(square, "get", f"<items node='{COMMENTS}'/>"))
     assert items is not None and list(next(items.elements()).elements()) == []
+
+
+def test_who_is_named_fetches_a_direct_post_and_what_is_said_to_it(square: Square) -> None:
+    romeo, benvolio = square.online("romeo", "phone"), square.online("benvolio", "phone")
+    wishes = "".join(
+        f"<field var='microblog#{name}'>{''.join(f'<value>{value}</value>' for value in values)}</field>"
+        for name, values in (("audience", ("direct",)), ("reader", (JULIET, "benvolio@montague.example")))
+    )
+    publishes(romeo, "1", "But, soft!", options=wishes)
+    result(juliet_asks(square, "set", publish(COMMENTS, "c1", entry("Ay me!"))))
+    one, all_of_it = f"<items node='{FEED}'><item id='1'/></items>", f"<items node='{COMMENTS}'/>"
+
+    def found(answer: Element) -> list[str | None]:
+        content = result(answer)
+        assert content is not None
+        return [item.get("id") for item in next(content.elements()).elements()]
+
+    assert found(asks(benvolio, "get", one, to=ROMEO)) == ["1"]
+    assert found(asks(benvolio, "get", all_of_it, to=ROMEO)) == ["c1"]
+    assert found(juliet_asks(square, "get", one)) == ["1"]
+    assert found(juliet_asks(square, "get", all_of_it)) == ["c1"]
+    assert found(juliet_asks(square, "get", f"<items node='{FEED}'/>")) == []
+    for content in (one, all_of_it):
+        answer = juliet_asks(square, "get", content, proof=Proof.DIALBACK)
+        assert answer.get("type") == "error" or found(answer) == []
+    nurse = juliet_asks(square, "get", one, by="nurse@capulet.example")
+    assert found(nurse) == []
+    assert error(juliet_asks(square, "get", all_of_it, by="nurse@capulet.example"))[0] == "item-not-found"
