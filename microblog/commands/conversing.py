@@ -28,7 +28,7 @@ from microblog.model.node import MICROBLOG, Node
 from microblog.model.uri import ItemAddress, read_uri
 from microblog.store.database import Database
 from microblog.store.transaction import Transaction
-from microblog.usecases import conversing, reading
+from microblog.usecases import conversing, following, reading
 from microblog.usecases.conversing import EVERYTHING, Direct, Directed, React, Seen
 from microblog.wire import atom, attachments, drafting, elsewhere, ns, pubsub
 from microblog.wire.attachments import Attached
@@ -291,12 +291,9 @@ class ConversationWords:
         """A post that is not kept here, from where it is. Raises ItemNotFound."""
         person, item_id = call.person, address.item_id or ""
         try:
-            request = pubsub.items_request(address.node, (item_id,))
-            answer = await self._router.request("get", person.jid, address.service, request, seconds=ANSWER_SECONDS)
-            found = pubsub.read_answered_items(answer.payload) if answer.type == "result" else ()
+            noticed = await self._ask(person.jid, address)
         except Refusal as refusal:
             raise ItemNotFound(_text(person, "away", name=str(address.service))) from refusal
-        noticed = next((one for one in found if one.id == item_id and one.payload is not None), None)
         entry = atom.read_entry(noticed.payload) if noticed is not None and noticed.payload is not None else None
         if noticed is None or entry is None:
             raise ItemNotFound(_text(person, "gone"))
@@ -307,12 +304,30 @@ class ConversationWords:
             payload=noticed.payload_text,
             published=entry.published or now,
             updated=entry.updated or now,
-            audience=entry.audience or Audience.PUBLIC,
+            audience=entry.audience or await self._audience(address),
             thread=entry.thread,
             answers=entry.answers,
             via=entry.via,
         )
         return Post(node=Node(key=0, service=address.service, name=address.node), item=item, entry=entry)
+
+    async def _ask(self, asker: JID, address: ItemAddress) -> pubsub.NoticedItem | None:
+        """An item elsewhere, as its service gives it to somebody. Raises Refusal if the service does not answer."""
+        request = pubsub.items_request(address.node, (address.item_id or "",))
+        answer = await self._router.request("get", asker, address.service, request, seconds=ANSWER_SECONDS)
+        found = pubsub.read_answered_items(answer.payload) if answer.type == "result" else ()
+        return next((one for one in found if one.id == address.item_id and one.payload is not None), None)
+
+    async def _audience(self, address: ItemAddress) -> Audience:
+        """Whom an item elsewhere is for that does not say so: for all only if a stranger, the node, may read it."""
+        known = await self._database.read(following.audience_elsewhere, address.service, address.node)
+        if known is not None:
+            return known
+        try:
+            noticed = await self._ask(JID("", self._database.domain), address)
+        except Refusal:
+            noticed = None
+        return Audience.FOLLOWERS if noticed is None else Audience.PUBLIC
 
 
 def _as_post(call: Call, seen: Seen) -> Post:

@@ -197,6 +197,14 @@ def remote_node(tx: Transaction, service: JID, name: str) -> Node:
     return tx.nodes.create(service, name, config)
 
 
+def audience_elsewhere(tx: Transaction, service: JID, name: str) -> Audience | None:
+    """Whom a node elsewhere is for, as far as we know; None for threads that nothing is known of."""
+    node = tx.nodes.find(service, name)
+    if node is None or (name != MICROBLOG and node.config.access_model is not AccessModel.OPEN):
+        return None
+    return audience_of(node.config)
+
+
 def describe(tx: Transaction, request: Described) -> None:
     """Write down for whom our copy of a remote feed is.
 

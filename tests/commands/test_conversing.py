@@ -221,10 +221,10 @@ def test_what_is_said_to_somebody_elsewhere_reaches_them(verona: Verona) -> None
     assert (told.child_text(ns.CLIENT, "body") or "").startswith("@juliet@capulet.example Good morrow!\nxmpp:romeo@")
 
 
-def answers(verona: Verona, items: str) -> None:
+def answers(verona: Verona, items: str, node: str = COMMENTS) -> None:
     """Juliet's service answers what it was asked for."""
     (asked,) = verona.world_hears()
-    content = f"<pubsub xmlns='{ns.PUBSUB}'><items node='{COMMENTS}'>{items}</items></pubsub>"
+    content = f"<pubsub xmlns='{ns.PUBSUB}'><items node='{node}'>{items}</items></pubsub>"
     kind = "result"
     if not items:
         kind, content = "error", f"<error type='cancel'><item-not-found xmlns='{ns.STANZAS}'/></error>"
@@ -255,6 +255,7 @@ def test_a_comment_elsewhere_is_fetched_to_be_answered(verona: Verona) -> None:
     verona.numbers[8] = ItemAddress(JULIET, COMMENTS, "c1")
     outcome = begin(verona, "r #8 Anon!")
     answers(verona, comment())
+    answers(verona, comment())  # a stranger as well
     assert isinstance(outcome[0], Answer), outcome
     item, entry = verona.newest()
     assert (item.answers, item.thread) == (item_uri(JULIET, COMMENTS, "c1"), node_uri(JULIET, COMMENTS))

@@ -36,6 +36,8 @@ from microblog.wire import elsewhere, ns
 from microblog.wire.mention import write_mention
 from microblog.wire.xml import to_text
 from microblog.xep.commands import _results as results
+from tests.commands.test_conversing import COMMENTS as THREAD
+from tests.commands.test_conversing import Verona, answers, begin, comment
 from tests.conftest import Time
 from tests.usecases.pubsub import (
     BENVOLIO,
@@ -360,3 +362,30 @@ def test_what_is_fetched_from_a_feed_is_its_owners_whoever_is_named_as_publisher
     nothing = Command(name="get", group="reading", function=lambda call: None)  # type: ignore[arg-type,return-value]
     (form,) = results(nothing, answer, "en")
     assert str(JULIET) in to_text(form) and f"<value>{ROMEO}</value>" not in to_text(form)
+
+
+# what becomes of what was said to few
+
+
+@pytest.mark.parametrize("stranger", ["", comment()])
+def test_an_answer_to_what_strangers_may_not_read_is_not_for_them(
+    database: Database, clock: Clock, stranger: str
+) -> None:
+    """It has no word of whom it is for; whoever asked may be one of few."""
+    verona = Verona(database, clock)
+    verona.numbers[8] = ItemAddress(JULIET, THREAD, "c1")
+    begin(verona, "r #8 Anon!")
+    answers(verona, comment())
+    answers(verona, stranger)
+    assert verona.newest()[0].audience is (Audience.PUBLIC if stranger else Audience.FOLLOWERS)
+
+
+def test_an_answer_to_a_feed_that_is_not_open_is_not_for_all(database: Database, clock: Clock) -> None:
+    verona = Verona(database, clock)
+    verona.numbers[8] = ItemAddress(JULIET, MICROBLOG, "old")
+    follow = Follow(account=verona.person().jid, service=JULIET, node=MICROBLOG, state=SubscriptionState.SUBSCRIBED)
+    database.run(following.record_subscribe, follow)
+    database.run(following.describe, Described(service=JULIET, node=MICROBLOG, access_model=AccessModel.PRESENCE))
+    begin(verona, "r #8 Anon!")
+    answers(verona, comment().replace("id='c1'", "id='old'"), MICROBLOG)
+    assert verona.newest()[0].audience is Audience.FOLLOWERS
