@@ -331,7 +331,7 @@ class Node(Service):
                 database,
                 router.send,
                 self.outbox.wake,
-                rates.invite,
+                rates,
                 self.lines.changed,
                 invites=config.accounts.registration != "closed",
                 enrol_domains=config.accounts.enrol_domains,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from microblog.commands.command import Answer, Call, Command, Kind, Parameter, Person
 from microblog.commands.texts import languages, say
@@ -42,11 +42,24 @@ class Stranger(Person):
     proof: Proof
 
 
+class Rates(Protocol):
+    """How often people may have others written to."""
+
+    def invite(self, account: JID) -> None:
+        """An account makes an invitation. Raises ResourceConstraint."""
+
+    def link(self, account: JID) -> None:
+        """An account names an address elsewhere. Raises ResourceConstraint."""
+
+    def asked(self, account: JID) -> bool:
+        """Somebody elsewhere names an account: is that to be told there?"""
+
+
 class PeopleWords:
     """The commands.
 
-    ``send`` takes stanzas to people here, ``wake`` hears which domain is owed something, ``may_invite`` counts and
-    raises. ``changed`` hears of accounts that have other addresses or another language. ``invites``: people may join by
+    ``send`` takes stanzas to people here, ``wake`` hears which domain is owed something, ``rates`` are counted.
+    ``changed`` hears of accounts that have other addresses or another language. ``invites``: people may join by
     invitation. ``enrol_domains``: whose people may join as they are.
     """
 
@@ -55,7 +68,7 @@ class PeopleWords:
         database: Database,
         send: Callable[[Stanza], None],
         wake: Callable[[str], None],
-        may_invite: Callable[[JID], None],
+        rates: Rates,
         changed: Callable[[JID], None],
         *,
         invites: bool = True,
@@ -65,7 +78,7 @@ class PeopleWords:
         self._host = JID("", database.domain)
         self._send = send
         self._wake = wake
-        self._may_invite = may_invite
+        self._rates = rates
         self._changed = changed
         self._invites = invites
         self._enrol_domains = frozenset(enrol_domains)
@@ -146,6 +159,7 @@ class PeopleWords:
         if not word:
             return await self._addresses(person)
         jid = self._address(word, person)
+        self._rates.link(person.jid)
         request = linking.LinkAddress(
             account=person.account,
             jid=jid,
@@ -164,6 +178,7 @@ class PeopleWords:
             name=account.localpart,
             ask=partial(self._notice, "asked_by_address", account, person.jid),
             tell=partial(self._notice, "linked", account, person.jid),
+            quiet=not self._rates.asked(account),
         )
         done = await self._database.write(linking.link_account, request)
         self._tell(done)
@@ -258,7 +273,7 @@ class PeopleWords:
         label, days = call.get("label", ""), call.get("days")
         if days is None and _DAYS.fullmatch(label):
             label, days = "", int(label)
-        self._may_invite(person.jid)
+        self._rates.invite(person.jid)
         days = registering.INVITE_DAYS if days is None else days
         token = await self._database.write(registering.create_invite, days=days)
         domain = self._database.domain

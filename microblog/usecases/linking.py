@@ -70,12 +70,16 @@ class LinkAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkAccount:
-    """An address says that an account is its own. ``ask`` is written to the account, or ``tell`` if that confirms."""
+    """An address says that an account is its own. ``ask`` is written to the account, or ``tell`` if that confirms.
+
+    ``quiet``: the account was asked so often that it is not asked now.
+    """
 
     jid: JID
     name: str
     ask: Notice
     tell: Notice
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +164,8 @@ def link_account(tx: Transaction, request: LinkAccount) -> Linked:
     if link is not None and not link.asked_there:
         tx.linked.confirm(jid, account.key)
         return _tell_account(tx, account, request.tell, confirmed=True)
+    if request.quiet:
+        return Linked(confirmed=False)
     asking = [other for other in tx.linked.of(account.key) if other.asked_there and not other.confirmed]
     if link is None and max(len(asking), len(tx.linked.of_jid(jid))) >= ASKING_MAX:
         return Linked(confirmed=False)

@@ -14,6 +14,8 @@ from microblog.runtime import Clock
 
 COUNTED_MAX: Final = 10_000
 INVITES_PER_DAY: Final = 20
+# Each of them is a message to somebody who may not want it.
+LINKS_PER_HOUR: Final = 10
 # Comments and attachments of people of one other domain, whatever their names.
 GUESTS_PER_HOUR: Final = 3000
 _MINUTE: Final = 60
@@ -62,6 +64,8 @@ class PersonalRates:
         self._guests = Rate(clock, limits.rate(GUESTS_PER_HOUR), _HOUR)
         self._follows = Rate(clock, limits.rate(limits.follows_per_day), _DAY)
         self._invites = Rate(clock, limits.rate(INVITES_PER_DAY), _DAY)
+        self._links = Rate(clock, limits.rate(LINKS_PER_HOUR), _HOUR)
+        self._asked = Rate(clock, limits.rate(LINKS_PER_HOUR), _HOUR)
 
     def post(self, account: JID) -> None:
         """Raises ResourceConstraint."""
@@ -83,3 +87,12 @@ class PersonalRates:
         """Raises ResourceConstraint."""
         if not self._invites.allow(account):
             raise ResourceConstraint("you invite more in a day than this server allows: go on tomorrow")
+
+    def link(self, account: JID) -> None:
+        """An account names an address elsewhere as its own. Raises ResourceConstraint."""
+        if not self._links.allow(account):
+            raise ResourceConstraint("you link more addresses in an hour than this server allows: wait a little")
+
+    def asked(self, account: JID) -> bool:
+        """Somebody elsewhere, by any name, says to be an account's: is that to be told there?"""
+        return self._asked.allow(account)

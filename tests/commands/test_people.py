@@ -56,17 +56,23 @@ class Verona:
         self.database = database
         self.sent: list[Stanza] = []
         self.woken: list[str] = []
-        self.invitations = 100
+        self.invitations = self.asking = 100
         self.changed: list[JID] = []
-        self.words = PeopleWords(
-            database, self.sent.append, self.woken.append, self._invite, self.changed.append, **options
-        )
+        self.words = PeopleWords(database, self.sent.append, self.woken.append, self, self.changed.append, **options)
         self.parser = Parser(table=Table([self.words, Posts()]), domain=DOMAIN)
 
-    def _invite(self, jid: JID) -> None:
+    def invite(self, account: JID) -> None:
         self.invitations -= 1
         if self.invitations < 0:
             raise ResourceConstraint("too many")
+
+    def link(self, account: JID) -> None:
+        if not self.asked(account):
+            raise ResourceConstraint("too many")
+
+    def asked(self, account: JID) -> bool:
+        self.asking -= 1
+        return self.asking >= 0
 
     def says(self, person: Person, text: str) -> Answer:
         reading = result(self.parser.read(text, Nothing()))
@@ -216,6 +222,25 @@ def test_an_address_asks_for_an_account(verona: Verona) -> None:
     assert "belong together" in verona.says(verona.person("benvolio"), "link romeo@capulet.example").text
     assert verona.changed == [JID("benvolio", DOMAIN)]
     assert account_of(verona) == "benvolio"
+
+
+def test_nobody_is_asked_again_and_again(verona: Verona) -> None:
+    """Not even when what was asked is withdrawn each time."""
+    benvolio = verona.person("benvolio")
+    verona.asking = 2
+    for _ in range(2):
+        verona.says(benvolio, f"link {HOME}")
+        verona.says(benvolio, f"unlink {HOME}")
+    with pytest.raises(ResourceConstraint):
+        verona.says(benvolio, f"link {HOME}")
+    assert len(verona.owed()) == 2
+    verona.asking = 2
+    said = [verona.says(stranger(), f"link benvolio@{DOMAIN}").text]
+    for _ in range(3):
+        verona.says(stranger(), f"unlink benvolio@{DOMAIN}")
+        said.append(verona.says(stranger(), f"link benvolio@{DOMAIN}").text)
+    assert len(set(said)) == 1, "who asks is told nothing of it"
+    assert len(verona.sent) == 2
 
 
 def test_a_stranger_cannot_tell_who_has_an_account(verona: Verona) -> None:

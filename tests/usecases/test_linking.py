@@ -152,6 +152,14 @@ def test_the_other_side_is_not_asked_again_at_once(database: Database, time: Tim
         database.run(lambda tx: tx.linked.remove(HOME, romeo(tx).key))
 
 
+def test_an_account_that_was_asked_often_hears_no_more_and_its_own_word_counts(tx: Transaction) -> None:
+    romeo(tx)
+    quiet = LinkAccount(jid=HOME, name="romeo", ask=ask, tell=tell, quiet=True)
+    assert linking.link_account(tx, quiet) == Linked(confirmed=False)
+    assert not from_account(tx).confirmed, "what was not heard is not asked"
+    assert linking.link_account(tx, quiet).confirmed
+
+
 def test_other_addresses_of_the_account_hear_of_a_new_one(tx: Transaction) -> None:
     join(tx)
     done = from_address(tx, jid=JULIET)

@@ -7,9 +7,10 @@ from microblog.config import Limits
 from microblog.model.errors import ResourceConstraint
 from microblog.model.jid import JID
 from microblog.runtime import Clock
-from microblog.xep.rates import COUNTED_MAX, PersonalRates, Rate
+from microblog.xep.rates import COUNTED_MAX, LINKS_PER_HOUR, PersonalRates, Rate
 
 ROMEO = JID.parse("romeo@montague.example")
+BENVOLIO = JID.parse("benvolio@montague.example")
 JULIET = JID.parse("juliet@capulet.example")
 
 
@@ -68,3 +69,20 @@ def test_guests_have_the_same_rates_and_their_domain_one_of_its_own(monkeypatch:
     with pytest.raises(ResourceConstraint):
         rates.visit(JID("capulet", "capulet.example"), post=False)
     rates.post(ROMEO)
+
+
+def test_addresses_are_asked_a_few_times_an_hour() -> None:
+    """Those whom an account names, and an account by whoever it is."""
+    time = ReactorClock()
+    rates = PersonalRates(Clock(time), Limits())
+    for _ in range(LINKS_PER_HOUR):
+        rates.link(ROMEO)
+        assert rates.asked(ROMEO)
+    with pytest.raises(ResourceConstraint):
+        rates.link(ROMEO)
+    assert not rates.asked(ROMEO)
+    rates.link(BENVOLIO)
+    assert rates.asked(BENVOLIO)
+    time.advance(3600)
+    rates.link(ROMEO)
+    assert rates.asked(ROMEO)
