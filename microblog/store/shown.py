@@ -1,13 +1,14 @@
 """The short numbers by which people know items in chat: counted for each account, kept for 30 days after the last look.
 
-An account's newest number is one more than its highest; one that was quiet for long begins anew.
+An account's newest number is one more than its highest, which is kept however old it is: a number that was given out
+never means another item.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import bindparam, delete, exists, func, insert, select, tuple_, update
 
 from microblog.model.jid import JID
 from microblog.model.uri import ItemAddress
@@ -40,9 +41,13 @@ _TO = select(_S.account_id, _S.number).where(*_ITEM)
 _TO_SOME = _TO.where(_S.account_id.in_(bindparam("accounts", expanding=True)))
 _ADD = insert(_SHOWN)
 _AGAIN = update(_SHOWN).where(_ACCOUNT, _S.number == bindparam("known")).values(shown=bindparam("now"))
+_HIGHER = _SHOWN.alias("higher")
 _OLDEST = (
     select(_S.account_id, _S.number)
-    .where(_S.shown < bindparam("before", type_=_S.shown.type))
+    .where(
+        _S.shown < bindparam("before", type_=_S.shown.type),
+        exists().where(_HIGHER.c.account_id == _S.account_id, _HIGHER.c.number > _S.number),
+    )
     .order_by(_S.shown)
     .limit(bindparam("limit"))
 )
@@ -141,7 +146,7 @@ class Shown:
         return {account: number for account, number in self._connection.execute(_TO, _item(address))}
 
     def forget(self, before: datetime, limit: int) -> int:
-        """Forget numbers that nobody saw since; how many."""
+        """Forget numbers that nobody saw since, but for the highest of each account; how many."""
         return int(self._connection.execute(_FORGET, {"before": before, "limit": limit}).rowcount)
 
     def elsewhere(self, preference: str, wanted: str) -> list[Elsewhere]:

@@ -105,11 +105,21 @@ def test_numbers_are_counted_and_stay(database: Database, key: int, time: Time) 
     time.advance(20 * DAY)
     assert show("b") == [2]
     time.advance(11 * DAY)
-    assert database.run(chatting.forget, 2) == 2
+    assert database.run(chatting.forget, 1) == 1
     assert database.run(chatting.forget, 2) == 1
-    assert database.run(chatting.item_of_number, key, 4) is None
+    assert database.run(chatting.item_of_number, key, 1) is database.run(chatting.item_of_number, key, 3) is None
     assert database.run(chatting.item_of_number, key, 2) == post("b"), "seen not long ago"
-    assert show("e") == [3]
+    assert show("e") == [5]
+
+
+def test_a_number_never_means_another_item(database: Database, key: int, time: Time) -> None:
+    """Not even when nothing was shown for long: lines of then may still be there to be answered."""
+    assert database.run(chatting.show, key, [post("a"), post("b")], []) == {post("a"): 1, post("b"): 2}
+    time.advance(31 * DAY)
+    assert database.run(chatting.forget, 100) == 1
+    assert database.run(chatting.forget, 100) == 0
+    assert database.run(chatting.show, key, [post("c"), post("a")], []) == {post("c"): 3, post("a"): 4}
+    assert database.run(chatting.forget, 100) == 1
 
 
 def test_what_an_item_answers_has_a_number_if_it_was_shown(database: Database, key: int) -> None:
