@@ -32,6 +32,7 @@ from microblog.usecases import conversing, following, reading
 from microblog.usecases.conversing import EVERYTHING, Direct, Directed, React, Seen
 from microblog.wire import atom, attachments, drafting, elsewhere, ns, pubsub
 from microblog.wire.attachments import Attached
+from microblog.wire.notification import NoticedItem
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import clean, parse, to_text
 from microblog.xmpp.router import Router
@@ -311,7 +312,7 @@ class ConversationWords:
         )
         return Post(node=Node(key=0, service=address.service, name=address.node), item=item, entry=entry)
 
-    async def _ask(self, asker: JID, address: ItemAddress) -> pubsub.NoticedItem | None:
+    async def _ask(self, asker: JID, address: ItemAddress) -> NoticedItem | None:
         """An item elsewhere, as its service gives it to somebody. Raises Refusal if the service does not answer."""
         request = pubsub.items_request(address.node, (address.item_id or "",))
         answer = await self._router.request("get", asker, address.service, request, seconds=ANSWER_SECONDS)

@@ -20,7 +20,7 @@ from microblog.model.node import MICROBLOG, AccessModel, Node, is_feed, profile
 from microblog.model.subscription import Subscription, SubscriptionState
 from microblog.store.subscriptions import Follow as Known
 from microblog.store.transaction import Transaction
-from microblog.usecases.publishing import check_node_name
+from microblog.usecases.publishing import check_node_name, retract_all_repeats
 
 WIDENED_MAX: Final = 100
 PUBLIC_LISTS: Final = "public-lists"
@@ -219,6 +219,7 @@ def describe(tx: Transaction, request: Described) -> None:
     old, new = audience_of(node.config), audience_of(changed.config)
     if old is Audience.PUBLIC and new is not old:
         tx.items.set_audience(node.key, old, new)
+        retract_all_repeats(tx, changed)
     elif new is Audience.PUBLIC and new is not old:
         for item in tx.items.newest(node.key, WIDENED_MAX):
             if item.audience is old and _MARKER not in item.payload:

@@ -165,6 +165,9 @@ def configure(tx: Transaction, request: Configure) -> Node:
     if WIDTH[new] < WIDTH[old] or (old is not new and not is_feed(node.name)):
         # Posts never become wider: their authors chose. Other items have no audience but their node's.
         tx.items.set_audience(node.key, old, new)
+    if WIDTH[new] < WIDTH[old]:
+        # Only what is for all is repeated.
+        retract_all_repeats(tx, changed)
     keep = config.max_items if config.persist_items else 1
     if keep is not None and keep != node.config.max_items:
         tx.items.trim(node.key, keep)

@@ -45,6 +45,8 @@ from microblog.model.event import ItemPublished, ItemRetracted
 from microblog.model.item import Audience, Item, Proof
 from microblog.model.jid import JID
 from microblog.model.node import (
+    COMMENTS_PREFIX,
+    MICROBLOG,
     NODE_NAME_MAX_BYTES,
     BadOption,
     Node,
@@ -386,8 +388,14 @@ def retract_repeats(tx: Transaction, uri: str) -> None:
 
 
 def retract_all_repeats(tx: Transaction, node: Node) -> None:
-    """The same for all that a node ever had."""
-    while uris := tx.items.repeated(f"{node_uri(node.service, node.name)};item="):
+    """The same for all that a node ever had, and for the comments on it."""
+    _retract_repeats_of_all(tx, f"{node_uri(node.service, node.name)};item=")
+    if node.name == MICROBLOG:
+        _retract_repeats_of_all(tx, node_uri(node.service, COMMENTS_PREFIX))
+
+
+def _retract_repeats_of_all(tx: Transaction, prefix: str) -> None:
+    while uris := tx.items.repeated(prefix):
         for uri in uris:
             retract_repeats(tx, uri)
 

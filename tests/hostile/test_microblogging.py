@@ -389,3 +389,30 @@ def test_an_answer_to_a_feed_that_is_not_open_is_not_for_all(database: Database,
     begin(verona, "r #8 Anon!")
     answers(verona, comment().replace("id='c1'", "id='old'"), MICROBLOG)
     assert verona.newest()[0].audience is Audience.FOLLOWERS
+
+
+@pytest.mark.parametrize("options", [{"access_model": "presence"}, {"access_model": "whitelist"}])
+def test_what_is_not_for_all_any_more_is_not_repeated_any_more(tx: Transaction, options: dict[str, str]) -> None:
+    an_account(tx)
+    an_account(tx, BENVOLIO)
+    post(tx, "1")
+    says(tx, JULIET, "c1", COMMENTS, ROMEO, proof=Proof.CERTIFICATE)
+    says(tx, BENVOLIO, "r", via=POST)
+    says(tx, BENVOLIO, "rc", via=item_uri(ROMEO, COMMENTS, "c1"))
+    says(tx, BENVOLIO, "other", via=item_uri(PARIS, MICROBLOG, "1"))
+    configure(tx, title="Romeo")
+    feed = tx.nodes.find(BENVOLIO, MICROBLOG)
+    assert feed is not None and tx.items.count(feed.key) == 3
+    configure(tx, **options)
+    assert [item.id for item in tx.items.newest(feed.key, 9)] == ["other"]
+
+
+def test_what_turns_out_not_to_be_for_all_elsewhere_is_not_repeated_any_more(tx: Transaction) -> None:
+    an_account(tx)
+    an_account(tx, BENVOLIO)
+    received(tx, "7", audience=Audience.PUBLIC)
+    says(tx, BENVOLIO, "r", via=THERE.uri)
+    for model, left in ((AccessModel.OPEN, 1), (AccessModel.PRESENCE, 0)):
+        following.describe(tx, Described(service=JULIET, node=MICROBLOG, access_model=model))
+        feed = tx.nodes.find(BENVOLIO, MICROBLOG)
+        assert feed is not None and tx.items.count(feed.key) == left
