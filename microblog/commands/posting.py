@@ -107,6 +107,7 @@ class Posting:
             item_id=address.item_id or "",
             notify=True,
             withdraw=elsewhere.withdraw,
+            unsay=mention.write_unsaid,
         )
         await self._database.write(publishing.retract, wanted)
 
@@ -380,6 +381,8 @@ def _told(call: Call, report: Report) -> Answer:
     """A delivery report: first what went wrong."""
     language = call.person.language
     audience = say(language, f"posting.for.{report.item.audience}")
+    if not report.owned:
+        return Answer(text=say(language, "posting.is_there", audience=audience, owner=report.node.service))
     if not report.domains:
         return Answer(text=say(language, "posting.nowhere", audience=audience))
     states = {state: [one for one in report.domains if one.state is state] for state in State}

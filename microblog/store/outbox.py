@@ -204,10 +204,11 @@ class Outbox:
         """The domains that have yet to be told of an event."""
         return list(self._connection.execute(_OWING, {"seq": seq, "limit": limit}).scalars())
 
-    def mentions(self, domain: str, text: str) -> bool:
-        """Is a domain owed a stanza in which a text stands?"""
-        found = select(_OUTBOX.c.id).where(_OUTBOX.c.domain == domain, _OUTBOX.c.stanza.contains(text, autoescape=True))
-        return self._connection.execute(found.limit(1)).first() is not None
+    def mentioning(self, domains: Iterable[str], text: str) -> list[str]:
+        """Those of some domains that are owed a stanza in which a text stands."""
+        among = _OUTBOX.c.domain.in_(sorted(domains))
+        found = select(_OUTBOX.c.domain).distinct().where(among, _OUTBOX.c.stanza.contains(text, autoescape=True))
+        return list(self._connection.execute(found).scalars())
 
     def domains(self) -> list[str]:
         """The domains that have rows."""

@@ -56,12 +56,16 @@ class Where:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """``more``: there are more domains than are listed."""
+    """``more``: there are more domains than are listed.
+
+    ``owned``: the node is theirs who asked; else no domains are listed, as who reads it is not for others to know.
+    """
 
     node: Node
     item: Item
     domains: tuple[AtDomain, ...]
     more: bool = False
+    owned: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +102,8 @@ def where(tx: Transaction, request: Where) -> Report:
         if Sight(tx, actor).readable(node.key, item) is None:
             raise ItemNotFound("no such item")
         raise Forbidden("only its author may know where an item went")
+    if actor != node.service:
+        return Report(node=node, item=item, domains=(), owned=False)
     known = {
         holder.domain: AtDomain(
             domain=holder.domain,
@@ -112,8 +118,7 @@ def where(tx: Transaction, request: Where) -> Report:
     owed = tx.outbox.owing(item.position, DOMAINS_MAX)
     # As far as it stands in a stanza as it is.
     uri = item_uri(node.service, node.name, item.id).partition("'")[0]
-    owed += [domain for domain in known if domain not in owed and tx.outbox.mentions(domain, uri)]
-    for domain in owed:
+    for domain in {*owed, *tx.outbox.mentioning(known.keys() - set(owed), uri)}:
         state = tx.domains.get(domain)
         known[domain] = AtDomain(
             domain=domain,

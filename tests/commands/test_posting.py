@@ -17,14 +17,15 @@ from microblog.model.entry import Entry
 from microblog.model.errors import BadRequest, Forbidden, ItemNotFound, NotAllowed, PayloadTooBig, ResourceConstraint
 from microblog.model.item import Audience, Item
 from microblog.model.jid import JID
-from microblog.model.node import MICROBLOG
+from microblog.model.node import COMMENTS_PREFIX, MICROBLOG
 from microblog.model.uri import ItemAddress
 from microblog.store.database import Database
-from microblog.usecases import delivering
+from microblog.store.transaction import Transaction
+from microblog.usecases import delivering, publishing
 from microblog.wire import atom
 from microblog.xep.microblog import prepare
 from tests.conftest import Time
-from tests.usecases.pubsub import BENVOLIO, JULIET, PARIS, PHONE, ROMEO, an_account, subscribe
+from tests.usecases.pubsub import BENVOLIO, JULIET, PARIS, PHONE, ROMEO, an_account, an_entry, post, subscribe
 
 CAPULET = "capulet.example"
 
@@ -245,6 +246,20 @@ def test_a_deletion_is_told_to_those_who_were_told(chat: Chat) -> None:
 
 
 # where
+
+
+def test_where_says_of_a_comment_in_the_thread_of_another_that_it_is_there(chat: Chat) -> None:
+    thread = COMMENTS_PREFIX + "1"
+
+    def comment(tx: Transaction) -> None:
+        post(tx, "1")
+        publish = publishing.Publish(service=ROMEO, node=thread, actor=BENVOLIO, item_id="c1", **an_entry("yes"))
+        publishing.publish(tx, publish)
+
+    chat.database.run(comment)
+    other = Chat(chat.database, chat.time, BENVOLIO)
+    answer = run(other.say("where", item=ItemAddress(ROMEO, thread, "c1")))
+    assert answer.text == "For everybody. It is there. Where it went then, romeo@montague.example can ask."
 
 
 def test_where_reports_what_became_of_a_post(chat: Chat) -> None:

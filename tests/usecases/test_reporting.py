@@ -1,17 +1,20 @@
 """Where posts went, and where one would go."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from microblog.model.errors import Forbidden, ItemNotFound
 from microblog.model.item import Audience
 from microblog.model.jid import JID
-from microblog.model.node import MICROBLOG
+from microblog.model.node import COMMENTS_PREFIX, MICROBLOG
 from microblog.model.uri import item_uri
 from microblog.store.database import open_database
 from microblog.store.transaction import Transaction
-from microblog.usecases import delivering, reporting, subscribing
+from microblog.usecases import delivering, publishing, reporting, subscribing
 from microblog.usecases.reporting import Preview, Reach, State, Where
 from tests.conftest import DOMAIN, Time
 from tests.usecases.pubsub import (
@@ -23,6 +26,7 @@ from tests.usecases.pubsub import (
     ROMEO,
     a_contact,
     an_account,
+    an_entry,
     configure,
     post,
     subscribe,
@@ -110,6 +114,42 @@ def test_only_the_author_may_know(tx: Transaction) -> None:
         report(tx, BENVOLIO)
     with pytest.raises(ItemNotFound):
         report(tx, item_id="2")
+
+
+def test_whoever_comments_learns_no_more_than_that_it_is_there(tx: Transaction) -> None:
+    """Which domains read somebody is theirs to know."""
+    an_account(tx)
+    an_account(tx, BENVOLIO)
+    post(tx, "1")
+    node = COMMENTS_PREFIX + "1"
+    request = publishing.Publish(service=ROMEO, node=node, actor=BENVOLIO, item_id="c1", **an_entry("yes"))
+    comments = publishing.publish(tx, request).node
+    subscribe(tx, JULIET, node=node)
+    tx.holders.hold([(comments.key, "c1", PARIS)])
+    wanted = Where(actor=BENVOLIO, service=ROMEO, node=node, item_id="c1")
+    told = reporting.where(tx, wanted)
+    assert told.item.id == "c1" and not told.owned and not told.domains
+    owner = reporting.where(tx, replace(wanted, actor=ROMEO))
+    assert owner.owned and [one.domain for one in owner.domains] == [VERONA]
+
+
+def test_what_is_owed_is_found_in_one_question(tx: Transaction) -> None:
+    an_account(tx)
+    readers = tuple(JID("paris", f"verona{number}.example") for number in range(20))
+    post(
+        tx,
+        "1",
+        audience=Audience.DIRECT,
+        readers=readers,
+        mention=lambda jid, node, item: f"<m to='{jid}'>{item_uri(ROMEO, MICROBLOG, item.id)}</m>",
+    )
+    deliver(tx, "verona7.example")
+    asked: list[str] = []
+    event.listen(tx.connection, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    found = states(tx)
+    assert found.pop("verona7.example") is State.STORED
+    assert len(found) == 19 and set(found.values()) == {State.PENDING}
+    assert sum("LIKE" in statement for statement in asked) == 1
 
 
 def test_a_preview_counts_people_and_domains(tx: Transaction) -> None:
