@@ -110,7 +110,10 @@ class Published:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retract:
-    """§7.2.1. ``withdraw`` makes the stanza that takes what ``copy`` put there out of a thread elsewhere."""
+    """§7.2.1. ``withdraw`` makes the stanza that takes what ``copy`` put there out of a thread elsewhere; ``unsay``
+    the one that takes back from a direct reader elsewhere what ``mention`` told them: author, reader, and the position
+    that the item had then.
+    """
 
     service: JID
     node: str
@@ -118,6 +121,7 @@ class Retract:
     item_id: str
     notify: bool = False
     withdraw: Callable[[JID, str, Item], str] | None = None
+    unsay: Callable[[JID, JID, int], str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +231,7 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
     item = replace(item, key=tx.items.put(node.key, item, replaces=old is not None))
     if where is not NOWHERE:
         if old is not None and audience is Audience.DIRECT:
-            readers = tuple(jid for jid, reader in tx.items.mentioned(old.key).items() if reader)
+            readers = _readers(tx, old)
         write_down(tx, node, item, entry, readers=readers, again=old is not None)
     said = _reactions(tx, request, item, again=old is not None) if depending.is_dependent(node.name) else ()
     if retracted:
@@ -331,6 +335,8 @@ def retract(tx: Transaction, request: Retract) -> Retracted:
 def _remove(tx: Transaction, node: Node, item: Item, request: Retract) -> None:
     """Delete an item with all that hangs on it, and tell everybody; nothing is refused any more."""
     audience = item.audience
+    # They are forgotten with the item.
+    readers = _readers(tx, item) if audience is Audience.DIRECT else ()
     notify = request.notify or node.config.notify_retract
     seq = tx.events.record(node.key, events.RETRACTED, item_id=item.id, audience=audience)
     tx.items.retract(node.key, item.id)
@@ -343,7 +349,10 @@ def _remove(tx: Transaction, node: Node, item: Item, request: Retract) -> None:
         stanza = request.withdraw(thread.service, thread.node, item)
         tx.outbox.add_stanza(thread.service.domainpart, stanza, audience)
         domains += (thread.service.domainpart,)
-    recipients = (node.service,) if audience is Audience.DIRECT else None
+    recipients = None
+    if audience is Audience.DIRECT:
+        recipients = (node.service, *(jid for jid in readers if jid.domainpart == tx.domain))
+        domains += _unsay(tx, node, item, readers, request)
     tx.emit(
         ItemRetracted(
             seq=seq,
@@ -358,6 +367,21 @@ def _remove(tx: Transaction, node: Node, item: Item, request: Retract) -> None:
     if thread is not None and thread.service.domainpart == tx.domain:
         _withdraw(tx, item, thread)
     depending.end(tx, node, item.id)
+
+
+def _readers(tx: Transaction, item: Item) -> tuple[JID, ...]:
+    return tuple(jid for jid, reader in tx.items.mentioned(item.key).items() if reader)
+
+
+def _unsay(tx: Transaction, node: Node, item: Item, readers: tuple[JID, ...], request: Retract) -> tuple[str, ...]:
+    """Owe direct readers elsewhere the news that what they were told is taken back; their domains."""
+    if request.unsay is None or item.publisher.domainpart != tx.domain:
+        return ()
+    elsewhere = [jid for jid in readers if jid.domainpart != tx.domain]
+    first = tx.events.first_of(node.key, item.id) or item.position
+    for jid in elsewhere:
+        tx.outbox.add_stanza(jid.domainpart, request.unsay(item.publisher, jid, first), Audience.DIRECT)
+    return tuple(jid.domainpart for jid in elsewhere)
 
 
 def _withdraw(tx: Transaction, item: Item, thread: ItemAddress) -> None:

@@ -14,6 +14,8 @@ from microblog.wire import atom, ns, stanza
 from microblog.wire.xml import Element
 
 TEXT_MAX_CHARACTERS: Final = 4000
+# For clients that cannot take it back; in English, as we know nothing of who reads it.
+UNSAID: Final = "A message from me was taken back. Please delete it."
 
 
 def write_mention(to: JID, node: Node, item: Item) -> str:
@@ -41,4 +43,13 @@ def write_mention(to: JID, node: Node, item: Item) -> str:
         *references,
         id_=f"post-{item.position}",
     )
+    return message.to_bytes().decode()
+
+
+def write_unsaid(by: JID, to: JID, position: int) -> str:
+    """XEP-0424: the message of a direct item is taken back. ``position``: of the item as it was first."""
+    retract = Element(ns.RETRACT, "retract", {"id": f"post-{position}"})
+    fallback = Element(ns.FALLBACK, "fallback", {"for": ns.RETRACT})
+    body = Element(ns.CLIENT, "body", None, UNSAID)
+    message = stanza.message("chat", by.bare, to, retract, fallback, body, id_=f"unsaid-{position}")
     return message.to_bytes().decode()

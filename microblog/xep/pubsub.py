@@ -28,7 +28,7 @@ from microblog.usecases.reading import is_timeline
 from microblog.usecases.subscribing import Subscribed
 from microblog.wire import atom, elsewhere, forms, notification, ns, pubsub
 from microblog.wire.attachments import read_attachments
-from microblog.wire.mention import write_mention
+from microblog.wire.mention import write_mention, write_unsaid
 from microblog.wire.pubsub import Items, Verb
 from microblog.wire.stanza import Stanza
 from microblog.wire.vcard import Nodes
@@ -184,6 +184,7 @@ class Pubsub(Extension):
             item_id=item_id,
             notify=notify,
             withdraw=elsewhere.withdraw,
+            unsay=write_unsaid,
         )
         await self._write(request, publishing.retract, wanted)
 

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from microblog.commands.command import Answer, Command, Post
 from microblog.model.entry import HEART, Entry
 from microblog.model.errors import ItemNotFound
+from microblog.model.event import ItemRetracted
 from microblog.model.item import Audience, Item, Proof
 from microblog.model.jid import JID
 from microblog.model.node import ATTACHMENTS_PREFIX, COMMENTS_PREFIX, MICROBLOG, AccessModel, Node, profile
@@ -33,7 +34,7 @@ from microblog.usecases.publishing import Publish
 from microblog.usecases.reading import Thread
 from microblog.usecases.receiving import Received
 from microblog.wire import elsewhere, ns
-from microblog.wire.mention import write_mention
+from microblog.wire.mention import write_mention, write_unsaid
 from microblog.wire.xml import to_text
 from microblog.xep.commands import _results as results
 from tests.commands.test_conversing import COMMENTS as THREAD
@@ -416,3 +417,21 @@ def test_what_turns_out_not_to_be_for_all_elsewhere_is_not_repeated_any_more(tx:
         following.describe(tx, Described(service=JULIET, node=MICROBLOG, access_model=model))
         feed = tx.nodes.find(BENVOLIO, MICROBLOG)
         assert feed is not None and tx.items.count(feed.key) == left
+
+
+def test_who_was_written_to_directly_hears_that_it_is_taken_back(tx: Transaction) -> None:
+    an_account(tx)
+    an_account(tx, BENVOLIO)
+    direct = {"audience": Audience.DIRECT, "readers": (BENVOLIO, JULIET), "mention": write_mention}
+    first = says(tx, ROMEO, "1", title="psst", **direct)
+    says(tx, ROMEO, "1", title="hush", **direct)
+    heard: list[ItemRetracted] = []
+    tx.emit = lambda event: heard.append(event)  # type: ignore[method-assign,assignment]
+    wanted = publishing.Retract(service=ROMEO, node=MICROBLOG, actor=ROMEO, item_id="1", unsay=write_unsaid)
+    publishing.retract(tx, wanted)
+    assert [event.recipients for event in heard] == [(ROMEO, BENVOLIO)]
+    (domain, said), (domain_again, unsaid) = owed(tx)
+    assert domain == domain_again == "capulet.example"
+    assert f"id='post-{first.position}'" in said
+    assert f"<retract xmlns='urn:xmpp:message-retract:1' id='post-{first.position}'" in unsaid
+    assert "psst" not in unsaid and "hush" not in unsaid and f"to='{JULIET}'" in unsaid
