@@ -152,6 +152,7 @@ class Posting:
             mark=atom.mark,
             mention=mention.write_mention,
             copy=elsewhere.copy,
+            withdraw=elsewhere.withdraw,
         )
 
 

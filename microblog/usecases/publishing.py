@@ -78,7 +78,8 @@ class Publish:
     widest that it may be for, ``readers``: those it is for if it is direct. ``mark`` writes an audience that is not
     public into a payload; ``mention`` makes the stanza that tells somebody elsewhere, who would not hear of it
     otherwise, that the item names them: their address, and the item. ``copy`` makes the stanza that puts a copy of the
-    item into a thread elsewhere: the thread's service and node, and the item. ``reactions``: what an attachment says.
+    item into a thread elsewhere: the thread's service and node, and the item; ``withdraw`` the one that takes it out
+    of there. ``reactions``: what an attachment says.
     """
 
     service: JID
@@ -96,6 +97,7 @@ class Publish:
     mark: Callable[[str, Audience], str] | None = None
     mention: Callable[[JID, Node, Item], str] | None = None
     copy: Callable[[JID, str, Item], str] | None = None
+    withdraw: Callable[[JID, str, Item], str] | None = None
     reactions: tuple[str, ...] = ()
 
 
@@ -252,8 +254,8 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
         tx.outbox.add_stanza(thread.service.domainpart, request.copy(thread.service, thread.node, item), item.audience)
         domains += (thread.service.domainpart,)
     before = None if old is None else depending.thread_of(tx, node, old)
-    if old is not None and before is not None and before != thread and before.service.domainpart == tx.domain:
-        _withdraw(tx, old, before)
+    if old is not None and before is not None and before != thread:
+        domains += take_out(tx, old, before, request.withdraw)
     recipients = None
     if audience is Audience.DIRECT:
         recipients = (node.service, *(jid for jid in readers if jid.domainpart == tx.domain))
@@ -345,10 +347,8 @@ def _remove(tx: Transaction, node: Node, item: Item, request: Retract) -> None:
     if told and is_feed(node.name):
         domains += tx.holders.owe(node.key, item.id, seq)
     thread = depending.thread_of(tx, node, item)
-    if thread is not None and request.withdraw is not None and thread.service.domainpart != tx.domain:
-        stanza = request.withdraw(thread.service, thread.node, item)
-        tx.outbox.add_stanza(thread.service.domainpart, stanza, audience)
-        domains += (thread.service.domainpart,)
+    if thread is not None and thread.service.domainpart != tx.domain:
+        domains += take_out(tx, item, thread, request.withdraw)
     recipients = None
     if audience is Audience.DIRECT:
         recipients = (node.service, *(jid for jid in readers if jid.domainpart == tx.domain))
@@ -365,7 +365,7 @@ def _remove(tx: Transaction, node: Node, item: Item, request: Retract) -> None:
         )
     )
     if thread is not None and thread.service.domainpart == tx.domain:
-        _withdraw(tx, item, thread)
+        take_out(tx, item, thread)
     depending.end(tx, node, item.id)
 
 
@@ -384,8 +384,23 @@ def _unsay(tx: Transaction, node: Node, item: Item, readers: tuple[JID, ...], re
     return tuple(jid.domainpart for jid in elsewhere)
 
 
+def take_out(
+    tx: Transaction,
+    item: Item,
+    thread: ItemAddress,
+    withdraw: Callable[[JID, str, Item], str] | None = None,
+) -> tuple[str, ...]:
+    """An answer has gone: so has its copy in the thread, if it is there. The domains that are owed the news."""
+    if thread.service.domainpart == tx.domain:
+        _withdraw(tx, item, thread)
+        return ()
+    if withdraw is None:
+        return ()
+    tx.outbox.add_stanza(thread.service.domainpart, withdraw(thread.service, thread.node, item), item.audience)
+    return (thread.service.domainpart,)
+
+
 def _withdraw(tx: Transaction, item: Item, thread: ItemAddress) -> None:
-    """An answer was deleted: so is its copy in the thread, if it is there."""
     found = tx.nodes.look_up(thread.service, thread.node, item.id)
     if found is None or found.item is None or found.item.publisher != item.publisher:
         return

@@ -169,6 +169,7 @@ class Pubsub(Extension):
                 mark=atom.mark,
                 mention=write_mention,
                 copy=elsewhere.copy,
+                withdraw=elsewhere.withdraw,
                 reactions=_reactions(read),
             ),
         )

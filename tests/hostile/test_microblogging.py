@@ -435,3 +435,15 @@ def test_who_was_written_to_directly_hears_that_it_is_taken_back(tx: Transaction
     assert f"id='post-{first.position}'" in said
     assert f"<retract xmlns='urn:xmpp:message-retract:1' id='post-{first.position}'" in unsaid
     assert "psst" not in unsaid and "hush" not in unsaid and f"to='{JULIET}'" in unsaid
+
+
+def test_an_answer_that_leaves_a_thread_elsewhere_is_taken_out_of_it(tx: Transaction) -> None:
+    an_account(tx)
+    more = {"copy": elsewhere.copy, "withdraw": elsewhere.withdraw}
+    answer = {"answers": item_uri(PARIS, MICROBLOG, "7"), "thread": node_uri(PARIS, COMMENTS_PREFIX + "7")}
+    says(tx, ROMEO, "a", **answer, **more)
+    says(tx, ROMEO, "a", title="again", **answer, **more)
+    assert [("retract" in stanza) for _, stanza in owed(tx)] == [False, False]
+    says(tx, ROMEO, "a", title="to nobody", **more)
+    domain, stanza = owed(tx)[-1]
+    assert domain == PARIS.domainpart and f"<retract node='{COMMENTS_PREFIX}7'" in stanza and "id='a'" in stanza
