@@ -46,6 +46,7 @@ _AGO: Final = re.compile(r"([0-9]{1,4})([mhd])")
 _UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 # An IQ of ours: type, from, to, payload.
 Ask = Callable[[str, JID, JID, Element], Awaitable[Stanza]]
+_At = tuple[datetime, int, str, str]
 Read = Callable[[Transaction, Reading], TimelinePage]
 
 
@@ -200,8 +201,12 @@ class ReadingWords:
 
     async def thread(self, call: Call) -> Answer:
         """``thread [#ID]``: a conversation from its beginning."""
+        return await self._conversation(call.arguments["item"], None, call)
+
+    async def _conversation(self, address: ItemAddress, after: _At | None, call: Call) -> Answer:
+        """A part of it. What comes after is found again when it is wanted, not kept until then."""
         person = call.person
-        found, posts = await self._thread(person, call.arguments["item"])
+        found, posts = await self._thread(person, address)
         silent: set[JID] = set()
         if found.comments is not None and found.comments.service.domainpart != self._database.domain:
             service, node = found.comments.service, found.comments.node
@@ -211,12 +216,19 @@ class ReadingWords:
             posts += await self._said(service, node, [post for post in comments or () if _said_by(post) not in known])
         root = [post for post in posts if post.address == found.root]
         others = [post for post in posts if post.address != found.root and not post.entry.is_heart]
+        others.sort(key=_at)
+        if after is not None:
+            rest = [post for post in others if _at(post) > after]
+            if not rest:
+                raise ItemNotFound(_text(person, "empty"))
+            return self._part(address, rest, "")
         if not root and found.root is not None and found.root.service not in silent:
             root = await self._fetch_item(person, found.root)
-        thread = (*root[:1], *sorted(others, key=_published))
+        thread = [*root[:1], *others]
         if not thread:
             raise ItemNotFound(_text(person, "no_thread"))
-        return self._part(thread, 0, call)
+        text = "conversation" if len(thread) <= _THREAD_MOST else "conversation_more"
+        return self._part(address, thread, _text(person, text, number=len(thread)))
 
     async def _said(self, service: JID, node: str, comments: Sequence[Post]) -> Sequence[Post]:
         """The comments of a thread elsewhere, without what it says in our people's names and they have not said."""
@@ -225,16 +237,10 @@ class ReadingWords:
             ours -= await self._database.read(receiving.vouched, service, node, ours)
         return [post for post in comments if _said_by(post) not in ours]
 
-    def _part(self, thread: Sequence[Post], start: int, call: Call) -> Answer:
-        shown = tuple(thread[start : start + _THREAD_MOST])
-        rest = len(thread) > start + _THREAD_MOST
-        text = (
-            _text(call.person, "conversation_more" if rest else "conversation", number=len(thread)) if not start else ""
-        )
-        return Answer(text=text, posts=shown, more=partial(self._rest, thread, start + _THREAD_MOST) if rest else None)
-
-    async def _rest(self, thread: Sequence[Post], start: int, call: Call) -> Answer:
-        return self._part(thread, start, call)
+    def _part(self, address: ItemAddress, posts: Sequence[Post], text: str) -> Answer:
+        shown = tuple(posts[:_THREAD_MOST])
+        more = partial(self._conversation, address, _at(shown[-1])) if len(posts) > _THREAD_MOST else None
+        return Answer(text=text, posts=shown, more=more)
 
     async def _thread(self, person: Person, address: ItemAddress) -> tuple[reading.ThreadPage, list[Post]]:
         """What is here of it; of a post that is not, its author's service says where it belongs."""
@@ -340,6 +346,11 @@ def _said_by(post: Post) -> tuple[JID, str]:
 
 def _published(post: Post) -> tuple[datetime, int]:
     return post.item.published, post.item.key
+
+
+def _at(post: Post) -> _At:
+    """Where a post stands in its thread."""
+    return post.item.published, post.item.key, str(post.item.publisher), post.item.id
 
 
 def _number(person: Person, number: int | None) -> str:

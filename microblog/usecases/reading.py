@@ -285,8 +285,9 @@ def read_all(tx: Transaction, account: Account, timeline: str) -> None:
     reader = account.jid(tx.domain)
     service = reader if timeline in (HOME, MENTIONS) else JID("", tx.domain)
     newest = _timeline(tx, service, timeline, Reading(actor=reader, page=PageRequest(max=1), counted=False))
-    if newest.posts:
-        read_to(tx, account, timeline, newest.posts[0].place)
+    # Who has read nothing, as there was nothing, goes on from now.
+    now = Place((tx.now - _EPOCH) // timedelta(microseconds=1), 0)
+    read_to(tx, account, timeline, newest.posts[0].place if newest.posts else now)
 
 
 def unread(tx: Transaction, account: Account, timeline: str = HOME) -> int | None:

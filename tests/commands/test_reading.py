@@ -59,7 +59,7 @@ class Desk:
     """Benvolio, who reads. ``elsewhere``: what other services have, by node; what is not there is refused."""
 
     def __init__(self, database: Database, time: Time) -> None:
-        self.database = database
+        self.database, self.time = database, time
         self.elsewhere: dict[tuple[str, str], list[str]] = {}
         self.asked: list[tuple[str, str, str]] = []
         self.words = ReadingWords(database, self._ask, time.now)
@@ -197,6 +197,16 @@ def test_home_of_nobody(desk: Desk) -> None:
     assert desk.says("home") == [] and "follow NAME" in desk.text
 
 
+def test_who_reads_when_there_is_nothing_begins_there(desk: Desk) -> None:
+    assert desk.says("read") == []
+    desk.time.advance(60)
+    for n in range(3):
+        write(desk, ROMEO, f"p{n}", -1)
+    assert unread(desk)[0] == 3
+    assert desk.says("home 2") == ["p0", "p1"] and desk.text.startswith("New posts: 3")
+    assert desk.more() == ["p2"]
+
+
 def test_what_begins_like_a_word_is_not_posted(desk: Desk) -> None:
     for text in ("home sweet home alone", "read the book", "mentions were made", "get well soon", "timeline of it all"):
         with pytest.raises(Misread):
@@ -319,6 +329,24 @@ def test_a_thread_that_is_kept_elsewhere(desk: Desk) -> None:
     desk.newest = ItemAddress(JULIET, MICROBLOG, "root")
     with pytest.raises(ItemNotFound, match="Nothing is known"):
         desk.says("thread")
+
+
+def test_the_rest_of_a_thread_is_fetched_when_it_is_wanted(desk: Desk) -> None:
+    """Nothing of it is kept until then. What has gone in between leaves no gap, what has come is there."""
+    comments = COMMENTS_PREFIX + "root"
+    uri, nurse = node_uri(JULIET, comments), JID.parse("nurse@capulet.example")
+    desk.elsewhere[str(JULIET), MICROBLOG] = [noticed("root", JULIET, 1, link=uri)]
+    said = [noticed(f"c{n}", nurse, 2 + n // 2) for n in range(42)]
+    desk.elsewhere[str(JULIET), comments] = said
+    desk.newest = ItemAddress(JULIET, MICROBLOG, "root")
+    assert desk.says("thread") == ["root", *(f"c{n}" for n in range(19))]
+    desk.elsewhere[str(JULIET), comments] = [*said[:3], *said[5:40], noticed("new", nurse, 28)]
+    shown = [*desk.more(), *desk.more()]
+    assert shown == [*(f"c{n}" for n in range(19, 40)), "new"]
+    assert desk.says("thread")[0] == "root"
+    del desk.elsewhere[str(JULIET), comments]
+    with pytest.raises(ItemNotFound, match="There is nothing"):
+        desk.more()
 
 
 def test_a_service_that_does_not_answer_is_asked_once(desk: Desk) -> None:
