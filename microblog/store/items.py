@@ -46,6 +46,8 @@ _BETWEEN = (_ITEMS.c.position > bindparam("after"), _ITEMS.c.position < bindpara
 _PAGE = select(*ITEM_COLUMNS).where(_NODE, _READABLE, *_BETWEEN)
 _FIRST = Prepared(_PAGE.order_by(_ITEMS.c.position).limit(bindparam("limit")).offset(bindparam("offset")))
 _NEWEST = Prepared(_PAGE.order_by(_ITEMS.c.position.desc()).limit(bindparam("limit")))
+_IDS = select(_ITEMS.c.item_id).where(_NODE)
+_ANSWERS = select(*ITEM_COLUMNS).where(_NODE, _ITEMS.c.answers != "").order_by(_ITEMS.c.position.desc())
 _COUNT = Prepared(select(func.count()).select_from(_ITEMS).where(_NODE, _READABLE, *_BETWEEN))
 _GET = Prepared(select(*ITEM_COLUMNS).where(_NODE, _ITEMS.c.item_id == bindparam("item_id")))
 _SOME = (
@@ -233,6 +235,15 @@ class Items:
         items = [read_item(row) for row in _NEWEST.rows(self._connection, where | _audiences(ALL))]
         items.reverse()
         return items
+
+    def ids(self, node_key: int) -> list[str]:
+        """The ids of all items of a node."""
+        return list(self._connection.execute(_IDS, {"node_id": node_key}).scalars())
+
+    def answering(self, node_key: int, limit: int) -> list[Item]:
+        """The newest items of a node that answer others, newest first."""
+        rows = self._connection.execute(_ANSWERS.limit(limit), {"node_id": node_key})
+        return [read_item(row) for row in rows]
 
     def count(self, node_key: int, *, before: int = _LAST, audiences: Iterable[Audience] = ALL) -> int:
         """How many items there are before a position."""

@@ -19,19 +19,21 @@ from microblog.model.errors import (
     ResourceConstraint,
 )
 from microblog.model.event import NodeConfigured, NodeDeleted, NodePurged
-from microblog.model.item import Audience
+from microblog.model.item import Audience, Item
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG, Node, NodeConfig, Options, configured, for_audience, is_feed
 from microblog.model.subscription import Affiliated, Affiliation, Subscription, SubscriptionState
+from microblog.model.uri import ItemAddress
 from microblog.store import events
 from microblog.store.transaction import Transaction
 from microblog.usecases import depending
-from microblog.usecases.publishing import check_node_name, retract_all_repeats
+from microblog.usecases.publishing import check_node_name, retract_all_repeats, take_out
 from microblog.usecases.subscribing import change_state, owned_node
 
 AFFILIATIONS_PER_NODE = 10_000
 LIST_MAX = 5_000
 CHANGES_PER_REQUEST = 500
+ANSWERS_MAX = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,15 +78,20 @@ class DefaultConfiguration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delete(OwnerRequest):
-    """§8.4. ``notice``: the stanza that tells a remote subscriber, who cannot be looked up afterwards."""
+    """§8.4. ``notice``: the stanza that tells a remote subscriber, who cannot be looked up afterwards; ``withdraw``:
+    the one that takes an answer out of a thread elsewhere.
+    """
 
     redirect: str | None = None
     notice: Callable[[JID], str] | None = None
+    withdraw: Callable[[JID, str, Item], str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purge(OwnerRequest):
-    """§8.5."""
+    """§8.5. ``withdraw``: as in ``Delete``."""
+
+    withdraw: Callable[[JID, str, Item], str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +197,7 @@ def delete(tx: Transaction, request: Delete) -> Node:
         domains.update(jid.domainpart for jid in told_elsewhere)
     subscribers = tuple(tx.subscriptions.here(node, tx.domain)) if told else ()
     seq = tx.events.record(node.key, events.PURGED)
+    domains.update(_take_out_answers(tx, node, _answers(tx, node), request.withdraw))
     depending.end_all(tx, node)
     retract_all_repeats(tx, node)
     tx.nodes.delete(node)
@@ -212,14 +220,38 @@ def purge(tx: Transaction, request: Purge) -> Node:
         raise PersistentItemsUnsupported("this node keeps no items")
     audience = audience_of(node.config)
     seq = tx.events.record(node.key, events.PURGED, audience=audience)
+    answers = _answers(tx, node)
     tx.items.purge(node.key)
     domains = tx.outbox.fan_out(node, seq, audience) if node.config.deliver_notifications else ()
     if node.config.deliver_notifications and is_feed(node.name):
         domains += tx.holders.owe_all(node.key, seq)
+    domains += _take_out_answers(tx, node, answers, request.withdraw)
     tx.emit(NodePurged(seq=seq, node=node, domains=domains))
     depending.end_all(tx, node)
     retract_all_repeats(tx, node)
     return node
+
+
+def _answers(tx: Transaction, node: Node) -> list[tuple[Item, ItemAddress]]:
+    """What a feed says in others' threads, as far back as anybody is likely to look."""
+    items = tx.items.answering(node.key, ANSWERS_MAX) if node.name == MICROBLOG else ()
+    threads = ((item, depending.thread_of(tx, node, item)) for item in items)
+    return [(item, thread) for item, thread in threads if thread is not None]
+
+
+def _take_out_answers(
+    tx: Transaction,
+    node: Node,
+    answers: list[tuple[Item, ItemAddress]],
+    withdraw: Callable[[JID, str, Item], str] | None,
+) -> tuple[str, ...]:
+    """Take them out of there; the domains that are owed the news."""
+    domains: set[str] = set()
+    for item, thread in answers:
+        # The node's own threads go with it.
+        if thread.service != node.service:
+            domains.update(take_out(tx, item, thread, withdraw))
+    return tuple(sorted(domains))
 
 
 def affiliations(tx: Transaction, request: Affiliations) -> tuple[Affiliated, ...]:

@@ -354,12 +354,14 @@ class Pubsub(Extension):
             actor=request.from_,
             redirect=redirect,
             notice=notification.deletion(request.to, node, redirect),
+            withdraw=elsewhere.withdraw,
         )
         await self._write(request, owning.delete, wanted)
 
     async def purge(self, request: Stanza, asked: Verb) -> None:
         """Remove all items (§8.5)."""
-        wanted = owning.Purge(service=request.to, node=pubsub.node_required(asked), actor=request.from_)
+        node = pubsub.node_required(asked)
+        wanted = owning.Purge(service=request.to, node=node, actor=request.from_, withdraw=elsewhere.withdraw)
         await self._write(request, owning.purge, wanted)
 
     async def affiliations(self, request: Stanza, asked: Verb) -> Element:
