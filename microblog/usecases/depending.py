@@ -17,7 +17,7 @@ from microblog.model.item import Audience, Item
 from microblog.model.jid import JID
 from microblog.model.node import ATTACHMENTS_PREFIX, COMMENTS_PREFIX, MICROBLOG, AccessModel, Node, NodeConfig, profile
 from microblog.model.subscription import Affiliation
-from microblog.model.uri import ItemAddress, read_uri
+from microblog.model.uri import ItemAddress, item_uri, read_uri
 from microblog.store import events
 from microblog.store.transaction import Transaction
 from microblog.usecases.placing import FEED_ITEM
@@ -217,6 +217,14 @@ def thread_of(tx: Transaction, node: Node, item: Item) -> ItemAddress | None:
 def _audience(tx: Transaction, address: ItemAddress) -> Audience | None:
     found = tx.nodes.look_up(address.service, address.node, address.item_id or "")
     return None if found is None or found.item is None else found.item.audience
+
+
+def comments_on(tx: Transaction, node: Node, item_id: str) -> list[str]:
+    """The URIs of all comments on an item that are kept here."""
+    if node.name != MICROBLOG or node.service.domainpart != tx.domain:
+        return []
+    found = tx.nodes.find(node.service, comments_of(ItemAddress(node.service, node.name, item_id)))
+    return [] if found is None else [item_uri(found.service, found.name, id_) for id_ in tx.items.ids(found.key)]
 
 
 def end(tx: Transaction, node: Node, item_id: str) -> None:

@@ -328,14 +328,15 @@ def retract(tx: Transaction, request: Retract) -> Retracted:
         raise ItemNotFound("no such item")
     if not facts.capability.delete_any_item and found.item.publisher != request.actor.bare:
         raise Forbidden("the item is somebody else's")
-    _remove(tx, node, found.item, request)
-    if is_feed(node.name):
-        retract_repeats(tx, item_uri(node.service, node.name, request.item_id))
+    retract_repeats(tx, *_remove(tx, node, found.item, request))
     return Retracted(node=node, item_id=request.item_id)
 
 
-def _remove(tx: Transaction, node: Node, item: Item, request: Retract) -> None:
-    """Delete an item with all that hangs on it, and tell everybody; nothing is refused any more."""
+def _remove(tx: Transaction, node: Node, item: Item, request: Retract) -> list[str]:
+    """Delete an item with all that hangs on it, and tell everybody; nothing is refused any more.
+
+    The URIs of what has gone and is not to be repeated any longer.
+    """
     audience = item.audience
     # They are forgotten with the item.
     readers = _readers(tx, item) if audience is Audience.DIRECT else ()
@@ -364,9 +365,12 @@ def _remove(tx: Transaction, node: Node, item: Item, request: Retract) -> None:
             actor=request.actor.bare,
         )
     )
+    gone = [item_uri(node.service, node.name, item.id)] if is_feed(node.name) else []
     if thread is not None and thread.service.domainpart == tx.domain:
-        take_out(tx, item, thread)
+        gone += _withdraw(tx, item, thread)
+    gone += depending.comments_on(tx, node, item.id)
     depending.end(tx, node, item.id)
+    return gone
 
 
 def _readers(tx: Transaction, item: Item) -> tuple[JID, ...]:
@@ -392,7 +396,7 @@ def take_out(
 ) -> tuple[str, ...]:
     """An answer has gone: so has its copy in the thread, if it is there. The domains that are owed the news."""
     if thread.service.domainpart == tx.domain:
-        _withdraw(tx, item, thread)
+        retract_repeats(tx, *_withdraw(tx, item, thread))
         return ()
     if withdraw is None:
         return ()
@@ -400,21 +404,20 @@ def take_out(
     return (thread.service.domainpart,)
 
 
-def _withdraw(tx: Transaction, item: Item, thread: ItemAddress) -> None:
+def _withdraw(tx: Transaction, item: Item, thread: ItemAddress) -> list[str]:
     found = tx.nodes.look_up(thread.service, thread.node, item.id)
     if found is None or found.item is None or found.item.publisher != item.publisher:
-        return
+        return []
     node, _ = depending.stand(tx, found.node, item.publisher)
-    _remove(tx, node, found.item, _taking(node, item.publisher, item.id))
-    retract_repeats(tx, item_uri(node.service, node.name, item.id))
+    return _remove(tx, node, found.item, _taking(node, item.publisher, item.id))
 
 
-def retract_repeats(tx: Transaction, uri: str) -> None:
+def retract_repeats(tx: Transaction, *gone: str) -> None:
     """What was retracted, here or elsewhere, is not repeated by our people any longer, nor are the repetitions.
 
     Whatever their nodes are like now: nobody can keep it from being deleted.
     """
-    uris = [uri]
+    uris = list(gone)
     while uris:
         repeated = uris.pop()
         while found := tx.items.repeats(repeated):
@@ -422,8 +425,7 @@ def retract_repeats(tx: Transaction, uri: str) -> None:
                 node = tx.nodes.get(node_key)
                 if node is None or tx.items.position(node_key, item.id) is None:
                     continue  # it went with another
-                _remove(tx, node, item, _taking(node, node.service, item.id))
-                uris.append(item_uri(node.service, node.name, item.id))
+                uris += _remove(tx, node, item, _taking(node, node.service, item.id))
 
 
 def retract_all_repeats(tx: Transaction, node: Node) -> None:

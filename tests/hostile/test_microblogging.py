@@ -447,3 +447,36 @@ def test_an_answer_that_leaves_a_thread_elsewhere_is_taken_out_of_it(tx: Transac
     says(tx, ROMEO, "a", title="to nobody", **more)
     domain, stanza = owed(tx)[-1]
     assert domain == PARIS.domainpart and f"<retract node='{COMMENTS_PREFIX}7'" in stanza and "id='a'" in stanza
+
+
+@pytest.mark.parametrize("end", [owning.Purge, owning.Delete])
+def test_answers_in_others_threads_go_with_the_feed(
+    tx: Transaction, end: type[owning.Purge] | type[owning.Delete]
+) -> None:
+    an_account(tx)
+    an_account(tx, BENVOLIO)
+    post(tx, "1")
+    for number in range(3):
+        says(tx, BENVOLIO, f"a{number}", answers=POST, thread=node_uri(ROMEO, COMMENTS))
+    there = {"answers": item_uri(PARIS, MICROBLOG, "7"), "thread": node_uri(PARIS, COMMENTS_PREFIX + "7")}
+    says(tx, BENVOLIO, "b", **there, copy=elsewhere.copy)
+    says(tx, JULIET, "c", COMMENTS, ROMEO, proof=Proof.CERTIFICATE)
+    wanted = end(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, withdraw=elsewhere.withdraw)
+    (owning.purge if isinstance(wanted, owning.Purge) else owning.delete)(tx, wanted)  # type: ignore[arg-type]
+    assert ids(retrieve(tx, ROMEO, COMMENTS)) == ["c"]
+    domain, stanza = owed(tx)[-1]
+    assert domain == PARIS.domainpart and "<retract" in stanza and "id='b'" in stanza
+    assert len(owed(tx)) == 2
+
+
+def test_repetitions_of_comments_go_with_the_post(tx: Transaction) -> None:
+    an_account(tx)
+    an_account(tx, BENVOLIO)
+    post(tx, "1")
+    post(tx, "2")
+    for number in "12":
+        says(tx, JULIET, f"c{number}", COMMENTS_PREFIX + number, ROMEO, proof=Proof.CERTIFICATE)
+        says(tx, BENVOLIO, f"r{number}", via=item_uri(ROMEO, COMMENTS_PREFIX + number, f"c{number}"))
+    retract(tx, "1")
+    feed = tx.nodes.find(BENVOLIO, MICROBLOG)
+    assert feed is not None and [item.id for item in tx.items.newest(feed.key, 9)] == ["r2"]
