@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, exists, func, insert, or_, select, update
 
 from microblog.model.item import Audience, Item
 from microblog.model.jid import JID
@@ -69,6 +69,17 @@ _UPDATE = (
     .values(access_model=bindparam("access_model_"), config=bindparam("config_"))
 )
 _DELETE = delete(_NODES).where(_NODES.c.id == bindparam("key"))
+_UNUSED = delete(_NODES).where(
+    _NODES.c.id.in_(
+        select(_NODES.c.id)
+        .where(
+            _NODES.c.service == bindparam("service"),
+            func.substr(_NODES.c.name, 1, bindparam("length")) == bindparam("prefix"),
+            ~exists().where(tables.subscriptions.c.node_id == _NODES.c.id),
+        )
+        .limit(bindparam("limit"))
+    )
+)
 
 
 class LookUp(NamedTuple):
@@ -167,3 +178,8 @@ class Nodes:
     def delete(self, node: Node) -> None:
         """Remove a node with its items, subscriptions, affiliations, events and what the outbox has of them."""
         self._connection.execute(_DELETE, {"key": node.key})
+
+    def forget_unused(self, service: JID, prefix: str, limit: int) -> int:
+        """Remove nodes whose names begin so and that nobody is subscribed to; how many."""
+        values = {"service": str(service), "prefix": prefix, "length": len(prefix), "limit": limit}
+        return int(self._connection.execute(_UNUSED, values).rowcount)

@@ -4,14 +4,14 @@ The log of events is there for other domains that have yet to be told and for ou
 keeps a retracted item from being brought back by somebody who is late. After ``DAYS`` nobody is waited for any more:
 what a domain has not taken by then, after thirty days of trying and two months without a sign of life, is given up.
 Items are never forgotten here. Messages that nobody came for, links that nobody confirmed, and what the chat remembers
-go after a time of their own.
+go after a time of their own; the node of a tag goes with its last subscription.
 """
 
 from dataclasses import dataclass
 from datetime import timedelta
 
 from microblog.store.transaction import Transaction
-from microblog.usecases import chatting, conversing, holding, linking
+from microblog.usecases import chatting, conversing, holding, linking, reading
 
 DAYS = 90
 ROWS_MAX = 1000  # at once: others want to write too
@@ -37,9 +37,10 @@ def forget(tx: Transaction) -> Forgotten:
     linking.forget(tx)
     conversing.forget(tx)
     chat = chatting.forget(tx, ROWS_MAX)
+    tags = reading.forget(tx, ROWS_MAX)
     return Forgotten(
         events=events,
         owed=owed,
         tombstones=tx.items.forget_tombstones(before),
-        more=ROWS_MAX in (owed, events, held, chat),
+        more=ROWS_MAX in (owed, events, held, chat, tags),
     )

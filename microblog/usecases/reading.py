@@ -338,6 +338,11 @@ def timeline_node(tx: Transaction, service: JID, name: str) -> Node:
     return known or tx.nodes.create(service, name, timeline_config(service))
 
 
+def forget(tx: Transaction, limit: int) -> int:
+    """Forget the nodes of tags that nobody subscribes to any more; how many."""
+    return tx.nodes.forget_unused(JID("", tx.domain), TAG_PREFIX, limit)
+
+
 def subscribe(tx: Transaction, request: subscribing.Subscribe) -> subscribing.Subscribed:
     """Subscribe to a timeline. Raises ClosedNode for those of others, and as ``subscribing.subscribe``."""
     mine = request.actor.bare == request.service if request.service.localpart else request.actor.domainpart == tx.domain

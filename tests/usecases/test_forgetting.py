@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from microblog.model.jid import JID
 from microblog.store.database import Database
 from microblog.store.transaction import Transaction
-from microblog.usecases import delivering, forgetting
+from microblog.usecases import delivering, forgetting, reading, subscribing
 from microblog.usecases.forgetting import DAYS, Forgotten, forget
 from tests.conftest import Time
 from tests.usecases.pubsub import JULIET, ROMEO, an_account, ids, post, retract, retrieve, subscribe
@@ -88,3 +89,25 @@ def test_the_event_of_a_row_that_stays_stays(verona: Database, time: Time) -> No
     time.advance((DAYS + 1) * DAY)
     assert verona.run(forget) == Forgotten(tombstones=1)
     assert verona.run(owed) == {"capulet.example": 3}
+
+
+def test_tags_that_nobody_subscribes_to_any_more_go(verona: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing else that is the domain's: neither the tags of others nor the local timeline."""
+    host = JID("", ROMEO.domainpart)
+    names = [reading.tag_node(f"tag{number}") for number in range(4)]
+
+    def subscribed(tx: Transaction) -> None:
+        for name in (*names, reading.LOCAL):
+            reading.subscribe(tx, subscribing.Subscribe(service=host, node=name, actor=ROMEO, jid=ROMEO))
+        for name in (*names[1:], reading.LOCAL):
+            subscribing.unsubscribe(tx, subscribing.Unsubscribe(service=host, node=name, actor=ROMEO, jid=ROMEO))
+
+    def left(tx: Transaction) -> list[str]:
+        return [node.name for node in tx.nodes.of(host)]
+
+    verona.run(subscribed)
+    assert len(verona.run(left)) == 5
+    monkeypatch.setattr(forgetting, "ROWS_MAX", 2)
+    assert verona.run(forget).more and len(verona.run(left)) == 3
+    assert not verona.run(forget).more and verona.run(left) == [reading.LOCAL, names[0]]
+    assert verona.run(lambda tx: len(retrieve(tx, ROMEO).page.items)) == 1
