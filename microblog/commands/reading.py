@@ -25,7 +25,7 @@ from microblog.model.node import MICROBLOG, Node, profile
 from microblog.model.uri import ItemAddress
 from microblog.store.database import Database, Transaction
 from microblog.store.timelines import Place
-from microblog.usecases import reading, receiving
+from microblog.usecases import copying, reading
 from microblog.usecases.reading import HOME, LOCAL, MENTIONS, Placed, Reading, TimelinePage
 from microblog.usecases.settling import SETTINGS
 from microblog.wire import asking, atom, pubsub
@@ -234,7 +234,7 @@ class ReadingWords:
         """The comments of a thread elsewhere, without what it says in our people's names and they have not said."""
         ours = {_said_by(post) for post in comments if post.item.publisher.domainpart == self._database.domain}
         if ours:
-            ours -= await self._database.read(receiving.vouched, service, node, ours)
+            ours -= await self._database.read(copying.vouched, service, node, ours)
         return [post for post in comments if _said_by(post) not in ours]
 
     def _part(self, address: ItemAddress, posts: Sequence[Post], text: str) -> Answer:

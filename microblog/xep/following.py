@@ -26,7 +26,8 @@ from microblog.model.node import COMMENTS_PREFIX, MICROBLOG
 from microblog.runtime import Clock, Tasks
 from microblog.store.crashpoint import crashpoint
 from microblog.store.database import Database
-from microblog.usecases import receiving, tending
+from microblog.usecases import copying, receiving, tending
+from microblog.usecases.copying import ReceivedItem
 from microblog.usecases.following import Follow
 from microblog.usecases.receiving import Receipt, Received
 from microblog.usecases.tending import Due
@@ -110,15 +111,18 @@ class Following(Extension):
         if not comment.node.startswith(COMMENTS_PREFIX) or comment.item_id is None or comment.payload is None:
             return
         self._rates.post(request.from_.bare)
-        said = receiving.SaidElsewhere(
+        said = copying.SaidElsewhere(
             author=request.from_.bare,
             service=request.to.bare,
             node=comment.node,
-            item=receiving.ReceivedItem(
-                id=comment.item_id, payload=to_text(comment.payload), entry=atom.read_entry(comment.payload)
+            item=ReceivedItem(
+                id=comment.item_id,
+                payload=to_text(comment.payload),
+                publisher=request.from_.bare,
+                entry=atom.read_entry(comment.payload),
             ),
         )
-        await self._database.write(receiving.said_elsewhere, said)
+        await self._database.write(copying.said_elsewhere, said)
 
     # what others tell them
 

@@ -32,10 +32,10 @@ from microblog.model.node import MICROBLOG, AccessModel
 from microblog.model.subscription import SubscriptionState
 from microblog.runtime import Tasks
 from microblog.store.database import Database, Transaction
-from microblog.usecases import following, listing, receiving, subscribing
+from microblog.usecases import copying, following, listing, subscribing
+from microblog.usecases.copying import Backfill, ReceivedItem
 from microblog.usecases.following import Described, Follow, Followed, Unfollow
 from microblog.usecases.listing import PublicFollows
-from microblog.usecases.receiving import Backfill, ReceivedItem
 from microblog.wire import asking, atom, ns, pubsub
 from microblog.wire.asking import Listing
 from microblog.wire.notification import NoticedItem
@@ -267,7 +267,7 @@ class Follows:
         items = [received_item(item) for item in pubsub.read_answered_items(answer.payload) if item.payload is not None]
         newest = sorted(items, key=_date)[-BACKFILL_ITEMS:]
         found = Backfill(service=feed.service, node=feed.node, proof=answer.proof, items=tuple(newest))
-        return await self._database.write(receiving.backfill, found)
+        return await self._database.write(copying.backfill, found)
 
 
 def _shows_something(payload: Element | None) -> bool:

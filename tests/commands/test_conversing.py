@@ -27,7 +27,7 @@ from microblog.model.subscription import SubscriptionState
 from microblog.model.uri import ItemAddress, item_uri, node_uri
 from microblog.runtime import Clock
 from microblog.store.database import Database, Transaction
-from microblog.usecases import conversing, following, publishing, receiving, registering
+from microblog.usecases import conversing, copying, following, publishing, receiving, registering
 from microblog.wire import atom, ns, pubsub
 from microblog.wire.xml import Element
 from microblog.xep.microblog import Prepared, prepare
@@ -129,7 +129,7 @@ def night(published: str = "2026-01-01T11:59:00Z") -> str:
 def receive_night(tx: Transaction, audience: Audience, published: str) -> None:
     state = SubscriptionState.SUBSCRIBED
     following.record_subscribe(tx, following.Follow(account=ROMEO, service=JULIET, node=MICROBLOG, state=state))
-    item = receiving.ReceivedItem(id="night", payload=night(published), entry=atom.read_text(night(published)))
+    item = copying.ReceivedItem(id="night", payload=night(published), entry=atom.read_text(night(published)))
     received = receiving.Received(
         service=JULIET,
         node=MICROBLOG,

@@ -13,7 +13,7 @@ from microblog.model.node import COMMENTS_PREFIX, MICROBLOG
 from microblog.model.subscription import SubscriptionState
 from microblog.model.uri import ItemAddress, item_uri, node_uri
 from microblog.store.transaction import Transaction
-from microblog.usecases import following, publishing, reading, receiving
+from microblog.usecases import copying, following, publishing, reading, receiving
 from microblog.usecases.publishing import Publish
 from microblog.usecases.reading import Thread
 from tests.usecases.pubsub import BENVOLIO, JULIET, ROMEO, an_account, post, retract
@@ -142,11 +142,11 @@ def test_i159_what_was_public_elsewhere_and_is_gone_is_not_shown_either(tx: Tran
 def test_i159_what_is_fetched_is_looked_at_alike(tx: Transaction) -> None:
     delete(tx)
     receive(tx, "2")
-    item = receiving.ReceivedItem(
+    item = copying.ReceivedItem(
         id="r1", payload="<entry/>", entry=Entry(title="look", via=item_uri(ROMEO, MICROBLOG, "1"))
     )
-    request = receiving.Backfill(service=JULIET, node=MICROBLOG, proof=Proof.CERTIFICATE, items=(item,))
-    receiving.backfill(tx, request)
+    request = copying.Backfill(service=JULIET, node=MICROBLOG, proof=Proof.CERTIFICATE, items=(item,))
+    copying.backfill(tx, request)
     assert kept(tx) == ["2"]
 
 
@@ -155,7 +155,7 @@ def receive(tx: Transaction, item_id: str, retracted: tuple[str, ...] = (), **en
     follow = following.Follow(account=ROMEO, service=JULIET, node=MICROBLOG, state=SubscriptionState.SUBSCRIBED)
     following.record_subscribe(tx, follow)
     said = Entry(title=item_id, **entry)  # type: ignore[arg-type]
-    item = receiving.ReceivedItem(id=item_id, payload=f"<entry>{item_id}</entry>", entry=said)
+    item = copying.ReceivedItem(id=item_id, payload=f"<entry>{item_id}</entry>", entry=said)
     request = receiving.Received(
         service=JULIET,
         node=MICROBLOG,

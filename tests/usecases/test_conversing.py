@@ -16,7 +16,7 @@ from microblog.model.subscription import SubscriptionState
 from microblog.model.uri import ItemAddress, node_uri
 from microblog.store.database import Database
 from microblog.store.transaction import Transaction
-from microblog.usecases import conversing, depending, following, publishing, receiving
+from microblog.usecases import conversing, copying, depending, following, publishing, receiving
 from microblog.usecases.conversing import Direct, React, Reacted, reactions, reactions_of
 from microblog.usecases.publishing import Publish
 from tests.conftest import Time
@@ -84,7 +84,7 @@ def received(tx: Transaction, item_id: str = "7", audience: Audience = Audience.
     follow = following.Follow(account=ROMEO, service=JULIET, node=MICROBLOG, state=SubscriptionState.SUBSCRIBED)
     following.record_subscribe(tx, follow)
     said = {"thread": node_uri(JULIET, COMMENTS_THERE)} | said
-    item = receiving.ReceivedItem(
+    item = copying.ReceivedItem(
         id=item_id,
         payload="<entry/>",
         entry=Entry(title="Good night!", audience=audience, **said),  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from microblog.model.event import ItemRetracted
 from microblog.model.item import Proof
 from microblog.model.node import MICROBLOG
 from microblog.store.transaction import Transaction
-from microblog.usecases import expiring, publishing, receiving
+from microblog.usecases import copying, expiring, publishing, receiving
 from microblog.usecases.expiring import Expired
 from tests.usecases.pubsub import (
     JULIET,
@@ -112,7 +112,7 @@ def test_our_copy_of_a_post_ends_too(tx: Transaction) -> None:
         recipient=ROMEO,
         sender_domain="capulet.example",
         proof=Proof.CERTIFICATE,
-        published=(receiving.ReceivedItem(id="1", **said),),
+        published=(copying.ReceivedItem(id="1", **said),),
     )
     receiving.receive(tx, received)
     node = tx.nodes.find(JULIET, MICROBLOG)

@@ -9,7 +9,7 @@ from microblog.model.item import Audience, Proof
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.store.transaction import Transaction
-from microblog.usecases import delivering, forgetting, owning, receiving, subscribing
+from microblog.usecases import copying, delivering, forgetting, owning, receiving, subscribing
 from microblog.usecases.delivering import Batch, Delivery, next_batch
 from tests.conftest import Time
 from tests.usecases.pubsub import (
@@ -255,7 +255,7 @@ def copies(tx: Transaction) -> None:
     an_account(tx, BENVOLIO)
     a_contact(tx, ROMEO, JULIET, "to")
     for item_id in ("1", "2"):
-        receive(tx, ROMEO, published=(receiving.ReceivedItem(id=item_id, **an_entry(item_id)),))
+        receive(tx, ROMEO, published=(copying.ReceivedItem(id=item_id, **an_entry(item_id)),))
     assert ours(tx) == ["1", "2"]
 
 
@@ -263,7 +263,7 @@ def copies(tx: Transaction) -> None:
 def test_a_retraction_is_heeded_whoever_is_told(tx: Transaction) -> None:
     assert not receive(tx, BENVOLIO, retracted=("1", "unknown")).ignored
     assert ours(tx) == ["2"]
-    receive(tx, ROMEO, published=(receiving.ReceivedItem(id="1", **an_entry("1")),))
+    receive(tx, ROMEO, published=(copying.ReceivedItem(id="1", **an_entry("1")),))
     assert ours(tx) == ["2"]
 
 
@@ -276,7 +276,7 @@ def test_a_retraction_from_elsewhere_is_not_heeded(tx: Transaction) -> None:
 
 @pytest.mark.usefixtures("copies")
 def test_a_post_for_somebody_who_does_not_follow_is_not_taken(tx: Transaction) -> None:
-    assert receive(tx, BENVOLIO, published=(receiving.ReceivedItem(id="3", **an_entry("3")),)).ignored
+    assert receive(tx, BENVOLIO, published=(copying.ReceivedItem(id="3", **an_entry("3")),)).ignored
     assert ours(tx) == ["1", "2"]
 
 

@@ -16,10 +16,11 @@ from microblog.model.subscription import Subscription, SubscriptionState
 from microblog.model.uri import item_uri, node_uri
 from microblog.store import tables
 from microblog.store.transaction import Transaction
+from microblog.usecases.copying import Backfill, ReceivedItem, backfill
 from microblog.usecases.following import remote_node
 from microblog.usecases.owning import create_microblog_node
 from microblog.usecases.publishing import Publish, Published, Retract, publish, retract
-from microblog.usecases.receiving import Backfill, Received, ReceivedItem, backfill, receive
+from microblog.usecases.receiving import Received, receive
 
 ROMEO = JID.parse("romeo@montague.example")
 BENVOLIO = JID.parse("benvolio@montague.example")

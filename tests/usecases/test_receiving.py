@@ -14,8 +14,9 @@ from microblog.model.node import MICROBLOG
 from microblog.model.subscription import SubscriptionState
 from microblog.store.transaction import Transaction
 from microblog.usecases import following, receiving
+from microblog.usecases.copying import ReceivedItem
 from microblog.usecases.following import Follow
-from microblog.usecases.receiving import Receipt, Received, ReceivedItem, delivered, undelivered
+from microblog.usecases.receiving import Receipt, Received, delivered, undelivered
 from tests.usecases.pubsub import BENVOLIO, JULIET, MOOD, NURSE, PHONE, ROMEO, a_contact, an_account, an_entry
 
 CAPULET = "capulet.example"

@@ -10,7 +10,7 @@ from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG, AccessModel
 from microblog.model.subscription import SubscriptionState
 from microblog.store.transaction import Transaction
-from microblog.usecases import following, publishing, receiving
+from microblog.usecases import copying, following, publishing, receiving
 from tests.usecases.pubsub import BENVOLIO, NOON, PHONE
 
 
@@ -47,7 +47,7 @@ def arrives(tx: Transaction, /, service: JID, item_id: str, ago: float = 0, *, t
     tx.nodes.configure(copy, replace(copy.config, access_model=AccessModel.OPEN))
     when = NOON - timedelta(minutes=ago)
     entry = Entry(title=item_id, published=when, updated=when, **said)
-    item = receiving.ReceivedItem(id=item_id, payload=payload_of(item_id), entry=entry)
+    item = copying.ReceivedItem(id=item_id, payload=payload_of(item_id), entry=entry)
     receiving.receive(
         tx,
         receiving.Received(

@@ -1,0 +1,161 @@
+"""Our copies of what is elsewhere: one of each item, however many here read it.
+
+A copy is for no more people than its author says, or its node lets in. Beside what feeds send by themselves
+(``receiving``) there is what they had before somebody here followed them, and what our people say in nodes elsewhere.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from microblog.model.access import audience_of, narrower
+from microblog.model.entry import Entry
+from microblog.model.errors import BadRequest, ItemRequired, NotAcceptable
+from microblog.model.item import Audience, Item, Proof
+from microblog.model.jid import JID
+from microblog.model.node import Node
+from microblog.store import events
+from microblog.store.transaction import Transaction
+from microblog.usecases.addressing import is_shown
+from microblog.usecases.following import remote_node
+from microblog.usecases.placing import place, write_down
+from microblog.usecases.publishing import check_item_id, check_node_name, clamp_instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedItem:
+    """An item of a notification. ``payload`` is self-contained XML text, empty if none came."""
+
+    id: str
+    payload: str = ""
+    publisher: JID | None = None
+    entry: Entry | None = None
+
+
+def received_audience(node: Node, entry: Entry | None) -> Audience:
+    """Whom our copy of an item is for: not more people than its author says, or its node lets in."""
+    stated = entry.audience if entry is not None else None
+    return narrower(audience_of(node.config), stated or Audience.PUBLIC)
+
+
+def keep(
+    tx: Transaction,
+    node: Node,
+    received: ReceivedItem,
+    old: Item | None,
+    *,
+    published: datetime,
+    updated: datetime,
+    proof: Proof,
+) -> Item:
+    """Store an item in our copy of its node, or in the place of its older version, and where it is found."""
+    entry = received.entry
+    audience = old.audience if old else received_audience(node, entry)
+    seq = tx.events.record(node.key, events.PUBLISHED, item_id=received.id, audience=audience)
+    published = old.published if old else published
+    where = place(tx, node, received.id, published, entry)
+    item = Item(
+        id=received.id,
+        publisher=(received.publisher or node.service).bare,
+        payload=received.payload,
+        published=published,
+        updated=updated,
+        position=seq,
+        audience=audience,
+        proof=proof,
+        key=old.key if old else 0,
+        stands=old.stands if old else where.stands,
+        thread=where.thread,
+        answers=where.answers,
+        via=where.via,
+        expires=where.expires,
+    )
+    item = replace(item, key=tx.items.put(node.key, item, replaces=old is not None))
+    if entry is not None:
+        write_down(tx, node, item, entry, again=old is not None)
+    return item
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backfill:
+    """Items that were fetched from a feed, oldest first; ``proof``: of the stream they came by."""
+
+    service: JID
+    node: str
+    proof: Proof
+    items: tuple[ReceivedItem, ...]
+
+
+def backfill(tx: Transaction, request: Backfill) -> int:
+    """Take in what a feed had before somebody here followed it, at its own dates, and tell nobody; how many were new.
+
+    What we have, or know to be retracted, stays as it is.
+    """
+    node = tx.nodes.find(request.service, request.node)
+    if node is None or request.service.domainpart == tx.domain or tx.disk_low:
+        return 0
+    new = 0
+    for received in request.items:
+        found = tx.nodes.look_up(request.service, request.node, received.id)
+        if found is None or found.item is not None or found.retracted or not _acceptable(tx, request, received):
+            continue
+        entry = received.entry
+        try:
+            published = clamp_instant(tx, entry.published or entry.updated if entry else None)
+            updated = clamp_instant(tx, entry.updated if entry else None)
+        except NotAcceptable:
+            continue
+        keep(tx, node, received, None, published=published, updated=updated, proof=request.proof)
+        new += 1
+    return new
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaidElsewhere:
+    """One of our people, the item's publisher, sends a comment to a node elsewhere."""
+
+    author: JID
+    service: JID
+    node: str
+    item: ReceivedItem
+
+
+def said_elsewhere(tx: Transaction, request: SaidElsewhere) -> None:
+    """Keep it, so that nobody else can put words into their mouth there. Raises ItemRequired, BadRequest."""
+    check_node_name(request.node)
+    check_item_id(request.item.id)
+    if request.service.domainpart == tx.domain or request.author.domainpart != tx.domain or tx.disk_low:
+        return
+    if len(request.item.payload.encode()) > tx.limits.payload_max_bytes:
+        return
+    node = remote_node(tx, request.service, request.node)
+    found = tx.nodes.look_up(request.service, request.node, request.item.id)
+    old = None if found is None else found.item
+    if old is not None and old.publisher != request.author:
+        return
+    keep(tx, node, request.item, old, published=tx.now, updated=tx.now, proof=Proof.LOCAL)
+
+
+def vouched(tx: Transaction, service: JID, node: str, said: Iterable[tuple[JID, str]]) -> frozenset[tuple[JID, str]]:
+    """Of what a thread elsewhere has under our people's names, by publisher and id, what they really said there."""
+    known = set()
+    for publisher, item_id in said:
+        found = tx.nodes.look_up(service, node, item_id)
+        if found is not None and found.item is not None and found.item.publisher == publisher:
+            known.add((publisher, item_id))
+    return frozenset(known)
+
+
+def _acceptable(tx: Transaction, request: Backfill, item: ReceivedItem) -> bool:
+    try:
+        check_item_id(item.id)
+    except (ItemRequired, BadRequest):
+        return False
+    publisher = item.publisher or request.service
+    size = len(item.payload.encode())
+    return (
+        bool(item.payload)
+        and publisher.domainpart == request.service.domainpart
+        and size <= tx.limits.payload_max_bytes
+        and is_shown(tx, item.entry)
+    )
