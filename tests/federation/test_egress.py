@@ -27,7 +27,7 @@ from microblog.model.item import Audience, Proof
 from microblog.model.jid import JID
 from microblog.model.node import COMMENTS_PREFIX, MICROBLOG
 from microblog.model.subscription import Affiliation
-from microblog.model.uri import ItemAddress, item_uri, node_uri
+from microblog.model.uri import ItemAddress, item_uri, node_uri, read_uri
 from microblog.store import outbox, tables
 from microblog.store.transaction import Transaction
 from microblog.usecases import addressing, chatting, delivering, publishing, registering, subscribing
@@ -137,10 +137,7 @@ class World:
         for row in rows:
             node = tx.nodes.get(row.node_id)
             assert node is not None
-            audience = row.audience
-            if audience == "direct" and all(jid.domainpart == HOME for jid in tx.items.mentioned(row.id)):
-                audience = "local"
-            by_uri[item_uri(node.service, node.name, row.item_id)] = audience
+            by_uri[item_uri(node.service, node.name, row.item_id)] = row.audience
             for found in _MARKER.findall(row.payload.encode()):
                 audiences.setdefault(found.decode(), row.audience)
         for marker, audience in audiences.items():
@@ -582,6 +579,10 @@ def _meant(w: World, author: JID, number: int) -> frozenset[str] | None:
         account = tx.accounts.get(author.localpart)
         address = None if account is None else tx.shown.find(account.key, number)
         found = address and tx.nodes.look_up(address.service, address.node, address.item_id or "")
+        if found and found.item and found.item.via:
+            # What is said to something that repeats a post is said to that post, which is public.
+            address = read_uri(found.item.via)
+            found = address and tx.nodes.look_up(address.service, address.node, address.item_id or "")
         return found.item.payload.encode() if found and found.item else None
 
     payload = w.house.database.run(ask)
