@@ -38,8 +38,8 @@ class Day:
             " capulet.example, where Juliet and her nurse have theirs. mantua.example is an ordinary Prosody server;"
             " Balthasar and Mercutio have their addresses there. Each of them uses whatever client they like: most only"
             " chat with their node, some have clients that know feeds, Benvolio sits at a terminal.",
-            "What they write stands behind `>`, what they get behind `<`. Nothing below is made up: a test plays this day"
-            " on real servers and fails when anything is said that is not on this page;"
+            "What they write stands behind `>`, what they get behind `<`. Nothing below is made up: a test plays this"
+            " day on real servers and fails when anything is said that is not on this page;"
             " only what is different every day is replaced by words in capitals.",
         )
         self.romeo = self.visitor(montague, "romeo", MONTAGUE)
