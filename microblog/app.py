@@ -18,7 +18,10 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.names.client import createResolver
+from twisted.names.cache import CacheResolver
+from twisted.names.client import Resolver as DNSResolver
+from twisted.names.hosts import Resolver as HostsResolver
+from twisted.names.resolve import ResolverChain
 
 from microblog.commands.administration import AdministrationForms, AdministrationWords
 from microblog.commands.command import Table, Words
@@ -206,7 +209,7 @@ class Node(Service):
             dialback=config.s2s.dialback,
         )
         resolver = Resolver(
-            createResolver(),
+            self._names(),
             clock,
             limits,
             routes=config.s2s.routes,
@@ -341,6 +344,12 @@ class Node(Service):
     def _heard_outside(self, event: Event) -> None:
         for listener in self._listeners:
             listener(event)
+
+    def _names(self) -> Any:
+        """What looks names up: the hosts file, what was found before, and the servers of the system."""
+        reactor = self._reactor
+        system = DNSResolver("/etc/resolv.conf", reactor=reactor)
+        return ResolverChain([HostsResolver("/etc/hosts"), CacheResolver(reactor=reactor), system])
 
     def _listen(self, endpoint: Endpoint, factory: Factory) -> None:
         self._ports.append(self._reactor.listenTCP(endpoint.port, factory, interface=endpoint.host, backlog=1024))
