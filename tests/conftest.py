@@ -8,15 +8,17 @@ on it that leaves nothing behind. `MICROBLOG_TEST_POSTGRESQL=0` leaves PostgreSQ
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import URL, Engine, create_engine, text
 from twisted.internet import task
 
 from microblog.runtime import Clock
-from microblog.store import tables
+from microblog.store import migrate, tables
 from microblog.store.database import Database, Transaction, open_database
+from microblog.store.engine import make_engine
 from tests.postgres import PACKAGE, postgresql_programs, start_postgresql
 
 DOMAIN = "montague.example"
@@ -50,13 +52,18 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 
 
 @pytest.fixture(scope="session")
-def postgresql_tables(postgresql_server: str) -> str:
-    """The URL of a database with our tables in it."""
+def postgresql_tables(postgresql_server: str) -> Iterator[Engine]:
+    """A database with our tables in it."""
+    migrate.upgrade(postgresql_server)
     engine = create_engine(postgresql_server)
-    with engine.begin() as connection:
-        tables.metadata.create_all(connection)
+    yield engine
     engine.dispose()
-    return postgresql_server
+
+
+@cache
+def same_engine(url: URL, *, read_only: bool = False) -> Engine:
+    """The engine for a database, always the same: one that is new compiles every statement anew."""
+    return make_engine(url, read_only=read_only)
 
 
 @pytest.fixture
@@ -101,7 +108,7 @@ def clock(time: Time) -> Clock:
     return time.clock
 
 
-def empty(url: str) -> None:
+def empty(engine: Engine) -> None:
     """Delete everything and count from 1 again; for a few rows that is much faster than TRUNCATE."""
     statements = ["SET LOCAL synchronous_commit = off"]
     for table in reversed(tables.metadata.sorted_tables):
@@ -109,24 +116,26 @@ def empty(url: str) -> None:
         for column in table.primary_key:
             if column.name in ("id", "seq"):
                 statements.append(f"SELECT setval(pg_get_serial_sequence('{table.name}', '{column.name}'), 1, false)")
-    engine = create_engine(url)
     with engine.begin() as connection:
         connection.exec_driver_sql("; ".join(statements))
-    engine.dispose()
 
 
 @pytest.fixture
-def database(database_kind: str, time: Time, request: pytest.FixtureRequest) -> Iterator[Database]:
+def database(
+    database_kind: str, time: Time, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Database]:
     """An empty database with our tables, run inline."""
     if database_kind == "sqlite":
         opened = open_database("sqlite://", domain=DOMAIN, now=time.now)
         yield opened
     else:
-        url = request.getfixturevalue("postgresql_tables")
-        opened = open_database(url, domain=DOMAIN, now=time.now, create=True)
+        engine = request.getfixturevalue("postgresql_tables")
+        with monkeypatch.context() as patched:
+            patched.setattr("microblog.store.database.make_engine", same_engine)
+            opened = open_database(engine.url, domain=DOMAIN, now=time.now)
         yield opened
         opened.close()
-        empty(url)
+        empty(engine)
     opened.close()
 
 
