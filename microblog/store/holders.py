@@ -8,7 +8,7 @@ retraction goes when nobody else at their domain follows any more.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import bindparam, delete, exists, func, insert, null, select, tuple_, update
+from sqlalchemy import bindparam, delete, exists, func, insert, null, select, tuple_
 
 from microblog.model.jid import JID
 from microblog.store import tables
@@ -32,7 +32,6 @@ _OF = (
     .limit(bindparam("limit"))
 )
 _WITNESS = select(_HOLDERS.c.witness).where(*_HELD)
-_REFUSE = update(_HOLDERS).where(*_HELD).values(refused=bindparam("reason"))
 _LET_GO = delete(_HOLDERS).where(*_HELD)
 _OWE = (
     insert(_OUTBOX)

@@ -20,7 +20,6 @@ from microblog.wire.xml import Element, read_stamp
 
 REACTIONS_MAX: Final = 10
 REACTION_MAX_CHARACTERS: Final = 32
-URL_MAX_CHARACTERS: Final = 2000
 _ENCRYPTED: Final = frozenset(
     (
         (ns.OMEMO, "encrypted"),

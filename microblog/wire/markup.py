@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
-from linkify_it import LinkifyIt  # type: ignore[import-untyped]
+from linkify_it import LinkifyIt  # type: ignore[import-untyped]  # it has no types
 
 from microblog.model.entry import fold_tag
 from microblog.model.errors import JIDMalformed

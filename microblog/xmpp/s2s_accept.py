@@ -238,7 +238,7 @@ class Incoming:
         error = error_element(JIDMalformed("the address in to is not one"))
         kind = element.name
         # is_stanza has been asked, so the name is one of the three kinds
-        self._streams.servers.send(build(kind, "error", JID("", self._domain), from_, id_, error))  # type: ignore[arg-type]
+        self._streams.servers.send(build(kind, "error", JID("", self._domain), from_, id_, error))  # type: ignore[arg-type]  # the three kinds
 
     def _farewell(self, element: Element) -> None:
         condition, text = peer_error(element)

@@ -57,7 +57,7 @@ class Speaker:
         return self.run(command.function(Call(person=self.person, arguments=arguments)))
 
     def run(self, awaitable: Awaitable[Answer]) -> Answer:
-        outcome = begin(awaitable)  # type: ignore[arg-type]
+        outcome = begin(awaitable)  # type: ignore[arg-type]  # a coroutine
         self.juliet.serves()
         answer = outcome_of(outcome)
         assert isinstance(answer, Answer)

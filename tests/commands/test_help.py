@@ -57,7 +57,7 @@ def romeo(database: Database) -> Person:
 
 
 def asked(help_: Help, person: Person, word: str = "") -> str:
-    return result(help_.help(Call(person=person, arguments={"word": word}))).text  # type: ignore[no-any-return]
+    return result(help_.help(Call(person=person, arguments={"word": word}))).text  # type: ignore[no-any-return]  # what the coroutine gives
 
 
 def commands(help_: Help) -> list[Command]:

@@ -70,7 +70,7 @@ def read(text: str, *, newest: ItemAddress | None = NEWEST, slash: bool = False)
     try:
         coroutine.send(None)
     except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
+        return stop.value  # type: ignore[no-any-return]  # what the coroutine gives
     raise AssertionError("it waits")
 
 

@@ -77,7 +77,7 @@ class Verona:
     def says(self, person: Person, text: str) -> Answer:
         reading = result(self.parser.read(text, Nothing()))
         assert reading.command.strangers or not isinstance(person, Stranger)
-        return result(reading.command.function(Call(person=person, arguments=reading.arguments)))  # type: ignore[no-any-return]
+        return result(reading.command.function(Call(person=person, arguments=reading.arguments)))  # type: ignore[no-any-return]  # what the coroutine gives
 
     def person(self, name: str = "romeo", address: JID | None = None) -> Person:
         account = self.database.run(registering.get_account, name)

@@ -741,7 +741,7 @@ def incidents() -> Iterator[list[str]]:
 
     globalLogPublisher.addObserver(observe)  # type: ignore[arg-type]  # a function is an observer
     yield found
-    globalLogPublisher.removeObserver(observe)  # type: ignore[arg-type]
+    globalLogPublisher.removeObserver(observe)  # type: ignore[arg-type]  # a function observes
 
 
 @given(steps=STEPS)
