@@ -451,3 +451,107 @@ remote_domains = Table(
     Column("last_error", Text, nullable=False, default=""),
     Column("last_success", Instant),
 )
+
+backlog_marks = Table(
+    "backlog_marks",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("node_id", Key, ForeignKey("nodes.id", ondelete="CASCADE"), primary_key=True),
+    Column("after", BigInteger, nullable=False, comment="the last event of the feed that the domain was told of"),
+    Column("upto", BigInteger, nullable=False, comment="the last event that has no row of its own in the outbox"),
+    Column("created", Instant, nullable=False),
+    comment="what stands for the rows of the outbox when they are too many: told anew from the items themselves",
+)
+
+delivery_log = Table(
+    "delivery_log",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("node_id", Key, ForeignKey("nodes.id", ondelete="SET NULL"), comment="NULL: there is nothing to tell"),
+    Column("kind", Text, nullable=False),
+    Column("item_id", Text),
+    Column("event_seq", BigInteger, nullable=False),
+    Column("audience", Text, nullable=False),
+    Column("created", Instant, nullable=False),
+    Index(None, "created"),
+    Index(None, "event_seq"),
+    Index(None, "node_id"),
+    CheckConstraint("kind IN ('published', 'retracted', 'purged', 'configured')", name="kind"),
+    # What is for this domain only is never in a log for another one.
+    CheckConstraint("audience <> 'local'", name="leaves"),
+    comment="what another node was or is being told, numbered without gaps; kept for a while after it was acknowledged",
+)
+
+peers = Table(
+    "peers",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("asked", Instant, comment="when it was last asked whether it is a node with a delivery log"),
+    Column("fanout", Boolean, nullable=False, default=False),
+    Column("max_bytes", Integer, nullable=False, default=0),
+    Column("max_entries", Integer, nullable=False, default=0),
+    Column("epoch", Text, nullable=False, default="", comment="that it has told us last"),
+    Column("key", Text, nullable=False, default="", comment="of its certificate: SHA-256, hexadecimal"),
+    Column("doubted", Instant, comment="since when it seems to be somebody else: nothing private goes there"),
+    Column("number", BigInteger, nullable=False, default=0, comment="the last that our log for it has given"),
+    Column("acknowledged", BigInteger, nullable=False, default=0, comment="the last that it has stored"),
+    Column("received", BigInteger, nullable=False, default=0, comment="the last of its log that we have stored"),
+    Column("received_epoch", Text, nullable=False, default="", comment="the epoch of that number"),
+    Column("heard", Instant, comment="when its log was last level with what we have"),
+    Column("behind", Instant, comment="since when its feeds have to be fetched, as its log does not reach back"),
+    Column("first_seen", Instant, nullable=False),
+    comment="other nodes: what they can do, and how far each of us has come with the other's delivery log",
+)
+
+follower_sets = Table(
+    "follower_sets",
+    metadata,
+    Column("node_id", Key, ForeignKey("nodes.id", ondelete="CASCADE"), primary_key=True),
+    Column("domain", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("digest", Text, nullable=False),
+    comment="by which number a domain knows who of it reads one of our feeds",
+)
+
+domain_policies = Table(
+    "domain_policies",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("source", Text, primary_key=True, comment="empty: the administrator; else the list it is from"),
+    Column("grade", Text, nullable=False),
+    Column("dialback", Boolean, nullable=False, default=False, comment="what is private may go without a certificate"),
+    Column("reason", Text, nullable=False, default=""),
+    Column("created", Instant, nullable=False),
+    CheckConstraint("grade IN ('allowed', 'no-media', 'silenced', 'refused')", name="grade"),
+    comment="what the administrator, and lists that the administrator trusts, say of other domains",
+)
+
+policy_lists = Table(
+    "policy_lists",
+    metadata,
+    Column("service", Text, primary_key=True),
+    Column("node", Text, primary_key=True),
+    Column("created", Instant, nullable=False),
+    Column("fetched", Instant),
+    Column("problem", Text, nullable=False, default=""),
+    comment="lists of domains, kept elsewhere or here as pubsub nodes, that this node goes by",
+)
+
+remote_storage = Table(
+    "remote_storage",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("items", BigInteger, nullable=False, default=0),
+    Column("bytes", BigInteger, nullable=False, default=0),
+    comment="how much our copies of other domains' items take",
+)
+
+moved_accounts = Table(
+    "moved_accounts",
+    metadata,
+    Column("jid", Text, primary_key=True, comment="bare JID, of ours or elsewhere, that moved or is gone"),
+    Column("moved_to", Text, nullable=False, default="", comment="empty: nobody knows"),
+    Column("since", Instant, nullable=False),
+    comment="XEP-0283",
+)

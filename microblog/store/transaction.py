@@ -31,9 +31,14 @@ if TYPE_CHECKING:
     from microblog.store.interests import Interests
     from microblog.store.items import Items
     from microblog.store.linked import LinkedAddresses
+    from microblog.store.logs import Logs
+    from microblog.store.marks import BacklogMarks
+    from microblog.store.moved import MovedAccounts
     from microblog.store.nodes import Nodes
     from microblog.store.outbox import Outbox
     from microblog.store.outside import OutsideChanges
+    from microblog.store.peers import Peers
+    from microblog.store.policies import Policies
     from microblog.store.preferences import Preferences
     from microblog.store.profiles import Profiles
     from microblog.store.said import Said
@@ -224,3 +229,38 @@ class Transaction:
         from microblog.store.holders import Holders
 
         return Holders(self)
+
+    @cached_property
+    def logs(self) -> "Logs":
+        """What other nodes were told, numbered."""
+        from microblog.store.logs import Logs
+
+        return Logs(self)
+
+    @cached_property
+    def peers(self) -> "Peers":
+        """Other nodes, and how far each of us has come with the other's log."""
+        from microblog.store.peers import Peers
+
+        return Peers(self)
+
+    @cached_property
+    def marks(self) -> "BacklogMarks":
+        """What stands for long backlogs."""
+        from microblog.store.marks import BacklogMarks
+
+        return BacklogMarks(self)
+
+    @cached_property
+    def policies(self) -> "Policies":
+        """What the administrator says of other domains, and what they take here."""
+        from microblog.store.policies import Policies
+
+        return Policies(self)
+
+    @cached_property
+    def moved(self) -> "MovedAccounts":
+        """Accounts that moved, or are gone."""
+        from microblog.store.moved import MovedAccounts
+
+        return MovedAccounts(self)

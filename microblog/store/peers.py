@@ -1,0 +1,82 @@
+"""Other domains as nodes: what they can do, who they prove to be, and how far each of us is with the other's log."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, select, update
+
+from microblog.store import tables
+from microblog.store.upsert import insert
+
+if TYPE_CHECKING:
+    from microblog.store.transaction import Transaction
+
+_PEERS = tables.peers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Another domain; the columns are explained in ``tables.peers``. ``asked`` None: it was never asked."""
+
+    domain: str
+    asked: datetime | None = None
+    fanout: bool = False
+    max_bytes: int = 0
+    max_entries: int = 0
+    epoch: str = ""
+    key: str = ""
+    doubted: datetime | None = None
+    number: int = 0
+    acknowledged: int = 0
+    received: int = 0
+    received_epoch: str = ""
+    heard: datetime | None = None
+    behind: datetime | None = None
+    first_seen: datetime | None = None
+
+
+_FIELDS = tuple(Peer.__dataclass_fields__)
+_GET = select(*(_PEERS.c[name] for name in _FIELDS)).where(_PEERS.c.domain == bindparam("name"))
+_OWED = select(_PEERS.c.domain).where(_PEERS.c.number > _PEERS.c.acknowledged).order_by(_PEERS.c.domain)
+_HEARD_BEFORE = (
+    select(_PEERS.c.domain)
+    .where(_PEERS.c.fanout, (_PEERS.c.heard < bindparam("before")) | _PEERS.c.behind.is_not(None))
+    .order_by(_PEERS.c.heard)
+    .limit(bindparam("limit"))
+)
+_DOUBTED = select(*(_PEERS.c[name] for name in _FIELDS)).where(_PEERS.c.doubted.is_not(None)).order_by(_PEERS.c.domain)
+
+
+class Peers:
+    """By domain."""
+
+    def __init__(self, transaction: "Transaction") -> None:
+        self._transaction = transaction
+        self._connection = transaction.connection
+
+    def get(self, domain: str) -> Peer:
+        """What is known of a domain."""
+        row = self._connection.execute(_GET, {"name": domain}).first()
+        return Peer(domain=domain) if row is None else Peer(**row._mapping)
+
+    def set(self, domain: str, **columns: Any) -> None:
+        """Write some columns down, in place of what was known."""
+        known = update(_PEERS).where(_PEERS.c.domain == domain).values(**columns)
+        if not self._connection.execute(known).rowcount:
+            values = {"domain": domain, "first_seen": self._transaction.now} | columns
+            statement = insert(self._connection, _PEERS).values(values)
+            self._connection.execute(statement.on_conflict_do_update(index_elements=["domain"], set_=columns))
+
+    def owed(self) -> list[str]:
+        """The domains that have not acknowledged all that our logs for them have."""
+        return list(self._connection.execute(_OWED).scalars())
+
+    def silent(self, before: datetime, limit: int) -> list[str]:
+        """Nodes whose logs were not level with us since, or that we are behind of; longest first."""
+        return list(self._connection.execute(_HEARD_BEFORE, {"before": before, "limit": limit}).scalars())
+
+    def doubted(self) -> Iterable[Peer]:
+        """Those that seem to be somebody else now."""
+        return [Peer(**row._mapping) for row in self._connection.execute(_DOUBTED)]
