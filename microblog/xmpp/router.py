@@ -10,6 +10,7 @@ never answered.
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -174,10 +175,23 @@ class Router:
             self._tasks.spawn(self.route(stanza), "route")
 
     async def request(
-        self, type_: str, from_: JID, to: JID, payload: Element, *, seconds: float | None = None
+        self,
+        type_: str,
+        from_: JID,
+        to: JID,
+        payload: Element,
+        *,
+        seconds: float | None = None,
+        minimum_proof: Proof = Proof.DIALBACK,
     ) -> Stanza:
-        """Send an IQ of our own and wait for the result or error. Raises RemoteServerTimeout, ResourceConstraint."""
-        return await self.dispatch.request(self.send, type_, from_, to, payload, seconds=seconds)
+        """Send an IQ of our own and wait for the result or error. Raises RemoteServerTimeout, ResourceConstraint.
+
+        To a domain that has proved less than ``minimum_proof`` it is not sent.
+        """
+        if to.domainpart == self.domain:
+            return await self.dispatch.request(self.send, type_, from_, to, payload, seconds=seconds)
+        send = partial(self.servers.send, minimum_proof=minimum_proof)
+        return await self.dispatch.request(send, type_, from_, to, payload, seconds=seconds)
 
     def bounce(self, stanza: Stanza, refusal: Refusal) -> None:
         """A stanza could not be handed over: tell its sender, unless it was an answer itself."""
