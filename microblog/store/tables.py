@@ -519,11 +519,11 @@ domain_policies = Table(
     metadata,
     Column("domain", Text, primary_key=True),
     Column("source", Text, primary_key=True, comment="empty: the administrator; else the list it is from"),
-    Column("grade", Text, nullable=False),
+    Column("grade", Text, nullable=False, comment="empty: it says nothing of that"),
     Column("dialback", Boolean, nullable=False, default=False, comment="what is private may go without a certificate"),
     Column("reason", Text, nullable=False, default=""),
     Column("created", Instant, nullable=False),
-    CheckConstraint("grade IN ('allowed', 'no-media', 'silenced', 'refused')", name="grade"),
+    CheckConstraint("grade IN ('', 'allowed', 'no-media', 'silenced', 'refused')", name="grade"),
     comment="what the administrator, and lists that the administrator trusts, say of other domains",
 )
 
@@ -544,7 +544,28 @@ remote_storage = Table(
     Column("domain", Text, primary_key=True),
     Column("items", BigInteger, nullable=False, default=0),
     Column("bytes", BigInteger, nullable=False, default=0),
-    comment="how much our copies of other domains' items take",
+    Column("since", Instant, nullable=False, comment="when it was first heard of"),
+    Column("day", Instant, comment="when the day began for which strangers' items are counted"),
+    Column("taken", Integer, nullable=False, default=0, comment="how many of strangers on that day"),
+    Column("followed", Boolean, nullable=False, default=False, comment="on that day somebody here follows it"),
+    comment="how much other domains take here: our copies of their items, and what their strangers say to our people",
+)
+
+bounces = Table(
+    "bounces",
+    metadata,
+    Column("node_id", Key, ForeignKey("nodes.id", ondelete="CASCADE"), primary_key=True),
+    Column("jid", Text, primary_key=True, comment="bare JID elsewhere that sends notifications back"),
+    Column("count", Integer, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("last", Instant, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False, default=0, comment="the first event that is to be told again"),
+    Column("due", Instant, comment="when that is to be done"),
+    Column("suspended", Instant, comment="since when its subscription has ended for it"),
+    Column("moved_to", Text, nullable=False, default="", comment="where it says to be now"),
+    Index("ix_bounces_due", "due", sqlite_where=text("due IS NOT NULL"), postgresql_where=text("due IS NOT NULL")),
+    comment="readers of our nodes whose servers answer with errors",
 )
 
 moved_accounts = Table(

@@ -55,12 +55,12 @@ def upgrade() -> None:
         "domain_policies",
         sa.Column("domain", sa.Text(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False, comment="empty: the administrator; else the list it is from"),
-        sa.Column("grade", sa.Text(), nullable=False),
+        sa.Column("grade", sa.Text(), nullable=False, comment="empty: it says nothing of that"),
         sa.Column("dialback", sa.Boolean(), nullable=False, comment="what is private may go without a certificate"),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("created", INSTANT, nullable=False),
         sa.CheckConstraint(
-            "grade IN ('allowed', 'no-media', 'silenced', 'refused')", name=op.f("ck_domain_policies_grade")
+            "grade IN ('', 'allowed', 'no-media', 'silenced', 'refused')", name=op.f("ck_domain_policies_grade")
         ),
         sa.PrimaryKeyConstraint("domain", "source", name=op.f("pk_domain_policies")),
         comment="what the administrator, and lists that the administrator trusts, say of other domains",
@@ -130,6 +130,33 @@ def upgrade() -> None:
         sa.Column("domain", sa.Text(), nullable=False),
         sa.Column("items", sa.BigInteger(), nullable=False),
         sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("since", INSTANT, nullable=False, comment="when it was first heard of"),
+        sa.Column("day", INSTANT, nullable=True, comment="when the day began for which strangers' items are counted"),
+        sa.Column("taken", sa.Integer(), nullable=False, comment="how many of strangers on that day"),
+        sa.Column("followed", sa.Boolean(), nullable=False, comment="on that day somebody here follows it"),
         sa.PrimaryKeyConstraint("domain", name=op.f("pk_remote_storage")),
-        comment="how much our copies of other domains' items take",
+        comment="how much other domains take here: our copies of their items, and what their strangers say to our people",
+    )
+    op.create_table(
+        "bounces",
+        sa.Column("node_id", KEY, nullable=False),
+        sa.Column("jid", sa.Text(), nullable=False, comment="bare JID elsewhere that sends notifications back"),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("since", INSTANT, nullable=False),
+        sa.Column("last", INSTANT, nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False, comment="the first event that is to be told again"),
+        sa.Column("due", INSTANT, nullable=True, comment="when that is to be done"),
+        sa.Column("suspended", INSTANT, nullable=True, comment="since when its subscription has ended for it"),
+        sa.Column("moved_to", sa.Text(), nullable=False, comment="where it says to be now"),
+        sa.ForeignKeyConstraint(["node_id"], ["nodes.id"], name=op.f("fk_bounces_node_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("node_id", "jid", name=op.f("pk_bounces")),
+        comment="readers of our nodes whose servers answer with errors",
+    )
+    op.create_index(
+        "ix_bounces_due",
+        "bounces",
+        ["due"],
+        sqlite_where=sa.text("due IS NOT NULL"),
+        postgresql_where=sa.text("due IS NOT NULL"),
     )
