@@ -8,7 +8,7 @@ was deleted) the row has the stanza itself.
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import ColumnElement, bindparam, delete, exists, func, insert, or_, select, text
+from sqlalchemy import Boolean, ColumnElement, bindparam, column, delete, exists, func, insert, or_, select, text
 
 from microblog.model.access import may_leave
 from microblog.model.item import Audience, Item
@@ -30,6 +30,23 @@ _EVENTS = tables.events
 _NODES = tables.nodes
 _ITEMS = tables.items
 
+# Most feeds are read by nobody elsewhere: to know that costs a quarter of what the owing costs.
+_ELSEWHERE = Prepared(
+    text(
+        """
+SELECT EXISTS (SELECT 1 FROM subscriptions WHERE node_id = :node_id AND domain < :local)
+  OR EXISTS (SELECT 1 FROM subscriptions WHERE node_id = :node_id AND domain > :local)
+  OR EXISTS (SELECT 1 FROM interests WHERE service = :service AND node = :node)
+"""
+    )
+    .bindparams(
+        bindparam("node_id", type_=_NODES.c.id.type),
+        bindparam("service", type_=_NODES.c.service.type),
+        bindparam("node", type_=_NODES.c.name.type),
+        bindparam("local", type_=_OUTBOX.c.domain.type),
+    )
+    .columns(column("elsewhere", Boolean))
+)
 # From each domain with a subscriber one hops to the next in the index: the cost is in domains, not in followers.
 _FAN_OUT = Prepared(
     text(
@@ -159,17 +176,10 @@ class Outbox:
         local = self._transaction.domain
         if audience is Audience.DIRECT or not may_leave(audience, "", local_domain=local):
             return ()
-        rows = _FAN_OUT.rows(
-            self._connection,
-            {
-                "node_id": node.key,
-                "service": str(node.service),
-                "node": node.name,
-                "seq": seq,
-                "now": self._transaction.now,
-                "local": local,
-            },
-        )
+        readers = {"node_id": node.key, "service": str(node.service), "node": node.name, "local": local}
+        if not _ELSEWHERE.scalar(self._connection, readers):
+            return ()
+        rows = _FAN_OUT.rows(self._connection, {**readers, "seq": seq, "now": self._transaction.now})
         return tuple(sorted(row[0] for row in rows))
 
     def add_stanza(self, domain: str, stanza: str, audience: Audience = Audience.PUBLIC) -> None:
