@@ -28,6 +28,7 @@ from pydantic import (
 
 from microblog.model import jid
 from microblog.model.border import Border
+from microblog.model.policy import FederationMode
 
 LOCAL_FILE = Path("microblog.toml")
 SYSTEM_FILE = Path("/etc/microblog/microblog.toml")
@@ -177,6 +178,7 @@ class S2SConfig(Section):
     listen: Listens = (Endpoint("127.0.0.1", 5269),)
     direct_tls: Listens = ()
     routes: Mapping[Domain, Route] = Field(default_factory=dict)
+    federation: FederationMode = "open"
     dialback: Literal["never", "public", "always"] = "public"
     private_addresses: bool = False
 
@@ -295,6 +297,11 @@ class Limits(Section):
     nodes_per_account: Positive = 200
     follows_total: Positive = 7500
     subscriptions_per_remote_domain: Positive = 10_000
+    remote_storage_bytes: Positive = 268_435_456
+    remote_storage_items: Positive = 100_000
+    remote_copies_days: Positive = 90
+    strangers_per_day: Positive = 200  # items of one domain that nobody here follows, to people here
+    strangers_first_day: Positive = 20  # and on the day on which it is first heard of
     clock_ahead_accepted_seconds: Positive = 300
     clock_ahead_clamped_seconds: Positive = 86_400
 
