@@ -213,3 +213,22 @@ class MalformedAction(BadRequest):
 
 class SessionExpired(NotAllowed):
     """The session of the command was left alone for too long."""
+
+
+# docs/protocol/fanout.md: delivery logs
+
+
+class BeyondHorizon(ItemNotFound):
+    """The log does not reach back so far: it begins behind ``number``."""
+
+    def __init__(self, text: str = "", *, number: int = 0) -> None:
+        super().__init__(text)
+        self.number = number
+
+
+class AnotherEpoch(Conflict):
+    """The numbers that were asked for are of an earlier log: it is ``epoch`` now."""
+
+    def __init__(self, text: str = "", *, epoch: str = "") -> None:
+        super().__init__(text)
+        self.epoch = epoch

@@ -86,6 +86,8 @@ TABLE: Final[dict[type[Refusal], Condition]] = {
     errors.BadSessionID: Condition("bad-request", "modify", ns.COMMANDS, "bad-sessionid"),
     errors.MalformedAction: Condition("bad-request", "modify", ns.COMMANDS, "malformed-action"),
     errors.SessionExpired: Condition("not-allowed", "cancel", ns.COMMANDS, "session-expired"),
+    errors.BeyondHorizon: Condition("item-not-found", "cancel", ns.FANOUT, "horizon"),
+    errors.AnotherEpoch: Condition("conflict", "cancel", ns.FANOUT, "epoch"),
 }
 INTERNAL: Final = Condition("internal-server-error", "cancel")
 
@@ -109,6 +111,11 @@ def error_element(refusal: Refusal) -> Element:
         application = Element(found.uri, found.application)
         if found.feature:
             application.attributes["feature"] = found.feature
+        match refusal:
+            case errors.BeyondHorizon(number=number):
+                application.attributes["seq"] = str(number)
+            case errors.AnotherEpoch(epoch=epoch):
+                application.attributes["now"] = epoch
         error.append(application)
     return error
 

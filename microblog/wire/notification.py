@@ -88,6 +88,12 @@ def render(event: NodeEvent, *, body: str | None = None) -> Splice | None:
     return _splice(event.node, event.seq, *children, Element(ns.PUBSUB_EVENT, "event", None, told))
 
 
+def write_event(event: NodeEvent) -> Raw | None:
+    """The ``<event/>`` alone, for a delivery log; None if the node does not tell of it."""
+    told = _told(event)
+    return None if told is None else Raw(to_text(Element(ns.PUBSUB_EVENT, "event", None, told)))
+
+
 def render_last(node: Node, item: Item) -> Splice | None:
     """The last published item for one of our own who has just come (§6.1.7), stamped with when it was published."""
     children = _last(node, item)
