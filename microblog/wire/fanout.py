@@ -11,14 +11,13 @@ it by its number and goes on, for else one bad entry would stop the log for ever
 
 import base64
 import binascii
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Final, NamedTuple
 
 from microblog.model.errors import AnotherEpoch, BadRequest, BeyondHorizon, JIDMalformed, Refusal
+from microblog.model.fanout import Told
 from microblog.model.jid import JID
 from microblog.wire import forms, ns
 from microblog.wire.disco import Info
@@ -40,15 +39,6 @@ _EPOCH: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _REASON: Final = re.compile(r"[a-z]+(?:-[a-z]+){0,5}\Z")
 _REASON_MAX: Final = 64
 _DIGEST_BYTES: Final = 32
-
-
-class Told(StrEnum):
-    """Who at the receiving node an entry is for."""
-
-    PUBLIC = "public"
-    FOLLOWERS = "followers"
-    DIRECT = "direct"
-    HOLDERS = "holders"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,12 +128,6 @@ class FollowerSet:
     digest: str
     jids: tuple[JID, ...]
     more: bool = False
-
-
-def set_digest(jids: Iterable[JID]) -> str:
-    """What a set of followers is known by."""
-    names = sorted({str(jid.bare).encode() for jid in jids})
-    return base64.b64encode(hashlib.sha256(b"\0".join(names)).digest()).decode()
 
 
 # discovery

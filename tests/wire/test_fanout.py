@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from microblog.model.errors import AnotherEpoch, BadRequest, BeyondHorizon, ResourceConstraint
 from microblog.model.event import ItemPublished, ItemRetracted, NodeConfigured, NodePurged
+from microblog.model.fanout import Told, set_digest
 from microblog.model.item import Item
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG_PROFILE, Node
@@ -26,7 +27,6 @@ from microblog.wire.fanout import (
     FollowerSet,
     FollowersQuery,
     Stored,
-    Told,
 )
 from microblog.wire.xml import Element, Raw, serialize
 from tests.xmltext import read as read_xml
@@ -40,7 +40,7 @@ NODE = Node(key=1, service=ROMEO, name=ns.MICROBLOG, config=MICROBLOG_PROFILE)
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PAYLOAD = "<entry xmlns='http://www.w3.org/2005/Atom'><title>a &amp; b</title></entry>"
 ITEM = Item(id="1", publisher=ROMEO, payload=PAYLOAD, published=NOW, updated=NOW, position=7)
-DIGEST = fanout.set_digest([JULIET])
+DIGEST = set_digest([JULIET])
 
 
 def over_the_wire(element: Element) -> Element:
@@ -342,12 +342,12 @@ def test_an_acknowledgement_that_is_none(answer: str) -> None:
 
 def test_the_digest_of_a_set() -> None:
     # printf 'juliet@capulet.example\0tybalt@capulet.example' | openssl dgst -sha256 -binary | base64
-    assert fanout.set_digest([TYBALT, JULIET.with_resource("balcony"), JULIET]) == (
+    assert set_digest([TYBALT, JULIET.with_resource("balcony"), JULIET]) == (
         "71szj2+bUmOuf+T5G2OhYiA0trina6vT7SJ394I3oVA="
     )
     # Nothing cancels out: one twice is one.
-    assert fanout.set_digest([JULIET, JULIET]) == fanout.set_digest([JULIET])
-    assert fanout.set_digest([JULIET]) != fanout.set_digest([]) != fanout.set_digest([TYBALT])
+    assert set_digest([JULIET, JULIET]) == set_digest([JULIET])
+    assert set_digest([JULIET]) != set_digest([]) != set_digest([TYBALT])
 
 
 def test_asking_for_followers() -> None:
@@ -450,7 +450,7 @@ EPOCHS = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
 def test_what_is_written_is_read(epoch: str, prev: int, told: list[tuple[JID, Told, int, list[JID]]]) -> None:
     entries = [
         fanout.write_entry(
-            prev + n, author, audience, published(), version=version, digest=fanout.set_digest(to), to=dict.fromkeys(to)
+            prev + n, author, audience, published(), version=version, digest=set_digest(to), to=dict.fromkeys(to)
         )
         for n, (author, audience, version, to) in enumerate(told, 1)
     ]
