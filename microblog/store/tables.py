@@ -511,6 +511,7 @@ follower_sets = Table(
     Column("domain", Text, primary_key=True),
     Column("version", BigInteger, nullable=False),
     Column("digest", Text, nullable=False),
+    Column("told", Instant, comment="when the domain last took an entry that names it"),
     comment="by which number a domain knows who of it reads one of our feeds",
 )
 

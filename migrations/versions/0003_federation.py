@@ -71,6 +71,7 @@ def upgrade() -> None:
         sa.Column("domain", sa.Text(), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("told", INSTANT, nullable=True, comment="when the domain last took an entry that names it"),
         sa.ForeignKeyConstraint(["node_id"], ["nodes.id"], name=op.f("fk_follower_sets_node_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("node_id", "domain", name=op.f("pk_follower_sets")),
         comment="by which number a domain knows who of it reads one of our feeds",
