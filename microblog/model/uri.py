@@ -10,10 +10,13 @@ from urllib.parse import quote, unquote
 
 from microblog.model.errors import JIDMalformed
 from microblog.model.jid import JID
+from microblog.model.node import COMMENTS_PREFIX, MICROBLOG
 
 URI_MAX_CHARACTERS: Final = 8192
 # What may stand in a node or an item of an xmpp: URI without being escaped (RFC 5122 §2.2, XEP-0147).
 _SAFE: Final = "-._~!$'()*+,"
+# What follows the address of the microblog node in that of a comments node.
+_COMMENTS: Final = quote(COMMENTS_PREFIX.removeprefix(MICROBLOG), safe=_SAFE)
 # An address of plain letters, and only those escapes that are needed.
 _NAME: Final = r"(?:[A-Za-z0-9\-._~!$'()*+,]|%(?:2[02356F]|3[A-F]|40|5[B-E]|60|7[BCD]))+"
 _CANONICAL: Final = re.compile(rf"xmpp:(?:[a-z0-9._\-]+@)?[a-z0-9.\-]*[a-z0-9]\?;node={_NAME}(?:;item={_NAME})?\Z")
@@ -36,6 +39,11 @@ class ItemAddress(NamedTuple):
 def item_uri(service: JID, node: str, item_id: str) -> str:
     """The address of an item."""
     return f"{node_uri(service, node)};item={quote(item_id, safe=_SAFE)}"
+
+
+def comments_uri(service: JID, item_id: str) -> str:
+    """The address of the node of the comments on a post."""
+    return f"{node_uri(service, MICROBLOG)}{_COMMENTS}{quote(item_id, safe=_SAFE)}"
 
 
 @lru_cache(maxsize=1024)

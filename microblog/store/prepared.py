@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from microblog.store.tables import Instant
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 Processor = Callable[[Any], Any]
 
@@ -74,7 +75,7 @@ class Prepared:
             self._compile(connection)
         if self._constants:
             parameters = {**self._constants, **parameters}
-        values = [parameters[name] for name in self._names]
+        values = list(map(parameters.__getitem__, self._names))
         for place, processor in self._binds:
             values[place] = processor(values[place])
         try:
@@ -98,7 +99,9 @@ class Prepared:
         binds = compiled.binds
         self._constants = {name: binds[name].value for name in self._names if not binds[name].required}
         types = [binds[name].type for name in self._names]
-        self._binds = _processors(kind.bind_processor(dialect) for kind in types)
+        self._binds = _processors(
+            _microseconds if isinstance(kind, Instant) else kind.bind_processor(dialect) for kind in types
+        )
         results = compiled._result_columns or ()
         self._results = _processors(
             _instant if isinstance(column.type, Instant) else column.type.result_processor(dialect, None)
@@ -112,8 +115,13 @@ def insertion(table: Table, *columns: str) -> Prepared:
     return Prepared(insert(table).values({name: bindparam(name) for name in columns}))
 
 
+def _microseconds(instant: datetime | None) -> int | None:
+    # As ``Instant`` writes it; a post has six.
+    return None if instant is None else (instant - _EPOCH) // _MICROSECOND
+
+
 def _instant(microseconds: int | None) -> datetime | None:
-    # As ``Instant`` reads it, without the calls around that; a page has two for each item.
+    # As it reads it, without the calls around that; a page has two for each item.
     return None if microseconds is None else _EPOCH + timedelta(0, 0, microseconds)
 
 

@@ -13,9 +13,9 @@ from microblog.model.entry import Entry
 from microblog.model.errors import ItemNotFound, NotAcceptable, NotAllowed
 from microblog.model.item import Audience, Item
 from microblog.model.jid import JID
-from microblog.model.node import Node
+from microblog.model.node import MICROBLOG, Node
 from microblog.model.subscription import SubscriptionState
-from microblog.model.uri import read_uri
+from microblog.model.uri import comments_uri, read_uri
 from microblog.store.transaction import Transaction
 from microblog.usecases import depending
 from microblog.usecases.placing import MENTIONS_MAX
@@ -67,11 +67,18 @@ def _answered(tx: Transaction, request: "Publish", entry: Entry) -> Iterator[tup
     """Whom what an item answers is for, and what its thread began with, if we know it; and whose it is."""
     if entry.answers:
         yield from _known(tx, entry.answers)
-    thread = read_uri(entry.thread) if entry.thread else None
+    if not entry.thread or _begins(request, entry):
+        return
+    thread = read_uri(entry.thread)
     root = None if thread is None else depending.depends_on(thread.service, thread.node)
-    # What begins a thread names it as well.
     if root is not None and root.uri != entry.answers and root != (request.service, request.node, request.item_id):
         yield from _known(tx, root.uri)
+
+
+def _begins(request: "Publish", entry: Entry) -> bool:
+    # What begins a thread names it as well. That is what most posts do, and reading addresses takes its time.
+    post = request.node == MICROBLOG and request.item_id is not None
+    return post and entry.thread == comments_uri(request.service, request.item_id or "")
 
 
 def _known(tx: Transaction, uri: str) -> Iterator[tuple[Audience, JID | None]]:

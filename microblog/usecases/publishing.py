@@ -1,7 +1,8 @@
 """XEP-0060 §7: what publishers do. XEP-0163 §3: a node is made by publishing to it.
 
 Everything is checked before anything is written. A publish to a node that is there costs four statements: look up the
-node with the item of that id, write the event, write the item, owe the event to the domains of the followers.
+node with the item of that id, write the event, write the item, owe the event to the domains of the followers
+(SQLite is asked first whether there are any).
 
 Publishing under an id that is there is an edit. The same again by the same publisher is what a client does that never
 saw our answer, and succeeds without telling anybody twice; so does an edit older than what is there.
@@ -209,7 +210,8 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
     node, old, retracted = found
     entry = request.entry
     audience, readers = (edited_audience(tx, request, old), ()) if old else new_audience(tx, node, request)
-    if depending.is_dependent(node.name):
+    hung = depending.is_dependent(node.name)
+    if hung:
         node = depending.written(tx, node)
     seq = tx.events.record(node.key, events.PUBLISHED, item_id=item_id, audience=audience)
     published = old.published if old else clamp_instant(tx, entry.published if entry else None)
@@ -230,12 +232,12 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
         via=where.via,
         expires=ending(node.config, where.expires, tx.now),
     )
-    item = replace(item, key=tx.items.put(node.key, item, replaces=old is not None))
+    item = item.under(tx.items.put(node.key, item, replaces=old is not None))
     if where is not NOWHERE:
         if old is not None and audience is Audience.DIRECT:
             readers = _readers(tx, old)
         write_down(tx, node, item, entry, readers=readers, again=old is not None)
-    said = _reactions(tx, request, item, again=old is not None) if depending.is_dependent(node.name) else ()
+    said = _reactions(tx, request, item, again=old is not None) if hung else ()
     if retracted:
         tx.items.unbury(node.key, item_id)
     keep = node.config.max_items if node.config.persist_items else 1
@@ -476,6 +478,8 @@ def clamp_instant(tx: Transaction, instant: datetime | None) -> datetime:
     """
     if instant is None:
         return tx.now
+    if instant <= tx.now:
+        return instant
     ahead = instant - tx.now
     if ahead <= timedelta(seconds=tx.limits.clock_ahead_accepted_seconds):
         return instant

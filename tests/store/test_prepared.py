@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, select, text
 from sqlalchemy.exc import DBAPIError
 
 from microblog.store import tables
-from microblog.store.prepared import Prepared, _instant, insertion
+from microblog.store.prepared import Prepared, _instant, _microseconds, insertion
 from microblog.store.transaction import Transaction
 
 _DOMAINS = tables.remote_domains
@@ -56,4 +56,5 @@ def test_the_key_of_an_inserted_row(tx: Transaction) -> None:
 @given(st.datetimes(datetime(1971, 1, 1), datetime(2250, 1, 1), timezones=st.just(UTC)))
 def test_instants_are_exact(instant: datetime) -> None:
     stored = tables.Instant().process_bind_param(instant, None)  # type: ignore[arg-type]
+    assert stored == _microseconds(instant)
     assert _instant(stored) == instant
