@@ -124,7 +124,7 @@ class Remote:
         What asks for more than the peer has proved to be is not sent, and nobody waits for it.
         """
         outgoing = self.outgoing
-        if outgoing is not None and not self._federation.suffices(outgoing.proof, minimum_proof):
+        if outgoing is not None and not self._federation.suffices(self.domain, outgoing.proof, minimum_proof):
             self.log.debug(
                 "Something for {domain} needs a certificate: {doubt}", domain=self.domain, doubt=outgoing.doubt
             )

@@ -4,6 +4,7 @@
 the negotiation: addresses of a stream header, and the SASL and TLS elements.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -41,7 +42,8 @@ class Federation:
     """This node as its streams to and from other servers see it.
 
     ``dialback``: "never" takes certificates only, "public" lets a domain without one carry what is public, "always"
-    takes dialback for as good as a certificate.
+    takes dialback for as good as a certificate. ``trusts_dialback`` says that of single domains, and ``refuses`` which
+    are not spoken with at all; both may change at any time.
     """
 
     domain: str
@@ -51,12 +53,16 @@ class Federation:
     certificates: Certificates
     keys: Keys
     dialback: DialbackPolicy = "public"
+    refuses: Callable[[str], bool] = lambda domain: False
+    trusts_dialback: Callable[[str], bool] = lambda domain: False
 
-    def suffices(self, proof: Proof | None, minimum: Proof) -> bool:
-        """True if what was proved is enough for traffic that asks for ``minimum``."""
+    def suffices(self, domain: str, proof: Proof | None, minimum: Proof) -> bool:
+        """True if what a domain has proved is enough for traffic that asks for ``minimum``."""
         if proof is None:
             return False
-        return proof is Proof.CERTIFICATE or minimum is Proof.DIALBACK or self.dialback == "always"
+        if proof is Proof.CERTIFICATE or minimum is Proof.DIALBACK or self.dialback == "always":
+            return True
+        return self.trusts_dialback(domain)
 
 
 def header_domain(text: str | None) -> str | None:

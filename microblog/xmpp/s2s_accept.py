@@ -121,6 +121,8 @@ class Incoming:
             raise StreamError("invalid-from", "that is this node")
         if self._peer is not None and peer not in (None, self._peer):
             raise StreamError("not-authorized", "the domain of a stream does not change")
+        if peer is not None and self._federation.refuses(peer):
+            raise StreamError("policy-violation", f"this node does not speak with {peer}")
         self._peer = peer or self._peer
         self.stream.send_header(to=self._peer, from_=self._domain)
 
@@ -277,6 +279,8 @@ class Incoming:
             return claim.answer("error", "item-not-found")
         if domain == self._domain or not claim.key:
             return claim.answer("error", "not-acceptable")
+        if self._federation.refuses(domain):
+            return claim.answer("error", "policy-violation")
         if domain in self._claimed:
             return None
         if domain in self.proofs:

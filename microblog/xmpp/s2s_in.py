@@ -81,6 +81,12 @@ class ServerStreams:
             streams[0].stream.fail(StreamError("conflict", "replaced by a newer stream"))
         self.servers.contact(domain)
 
+    def end_refused(self) -> None:
+        """End the streams that speak for a domain that is refused (by now)."""
+        for domain in [domain for domain in self._by_domain if self.federation.refuses(domain)]:
+            for incoming in list(self._by_domain.get(domain, ())):
+                incoming.stream.fail(StreamError("policy-violation", f"this node refuses {domain}"))
+
     def status(self) -> list[IncomingStatus]:
         """The streams that speak for a domain."""
         now = self.federation.clock.monotonic()

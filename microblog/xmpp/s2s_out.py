@@ -21,7 +21,7 @@ from typing import Final
 
 from twisted.internet.defer import DeferredSemaphore
 
-from microblog.model.errors import Refusal, ResourceConstraint
+from microblog.model.errors import NotAllowed, Refusal, ResourceConstraint
 from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.wire.stanza import Stanza
@@ -75,6 +75,9 @@ class Servers:
 
         To a domain that has proved less than ``minimum_proof`` it is not sent.
         """
+        if self.federation.refuses(stanza.to.domainpart):
+            self.bounce(stanza, NotAllowed(f"this node does not speak with {stanza.to.domainpart}"))
+            return
         try:
             remote = self._remote(stanza.to.domainpart)
         except ResourceConstraint as refusal:
@@ -87,6 +90,8 @@ class Servers:
 
         Raises DeliveryFailed: also when what the peer proved to be is less than ``minimum_proof``.
         """
+        if self.federation.refuses(domain):
+            raise DeliveryFailed(f"this node does not speak with {domain}", permanent=True)
         try:
             remote = self._remote(domain)
             outgoing = await remote.established()
@@ -94,7 +99,7 @@ class Servers:
             raise DeliveryFailed(error.reason, permanent=error.permanent) from error
         except ResourceConstraint as error:
             raise DeliveryFailed(error.text) from error
-        if not self.federation.suffices(outgoing.proof, minimum_proof):
+        if not self.federation.suffices(domain, outgoing.proof, minimum_proof):
             raise DeliveryFailed(f"this needs a certificate, and {outgoing.doubt}")
         for position, data in enumerate(stanzas):
             if outgoing.max_bytes is not None and len(data) > outgoing.max_bytes:
@@ -129,6 +134,12 @@ class Servers:
         """What the domain has proved to be on the stream to it; None without a stream."""
         remote = self._remotes.get(domain)
         return None if remote is None or remote.outgoing is None else remote.outgoing.proof
+
+    def end_refused(self) -> None:
+        """End the streams to domains that are refused (by now)."""
+        for domain, remote in list(self._remotes.items()):
+            if self.federation.refuses(domain):
+                remote.stop()
 
     def status(self) -> list[RemoteStatus]:
         """All domains there is something to say about, by name."""

@@ -131,6 +131,7 @@ class Node:
         certificate: str = "valid",
         dialback: DialbackPolicy = "public",
         limits: Limits = FAST,
+        **policy: Callable[[str], bool],
     ) -> None:
         self.domain, self.zone = domain, zone
         self.address = free_address()
@@ -147,6 +148,7 @@ class Node:
             certificates=authority.certificates(domain, certificate),
             keys=Keys(secrets.token_bytes(32)),
             dialback=dialback,
+            **policy,
         )
         own = [Endpoint(self.address, 5269)]
         self.resolver = Resolver(zone, self.clock, limits, routes={}, own=own)
