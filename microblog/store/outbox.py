@@ -8,12 +8,13 @@ was deleted) the row has the stanza itself.
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Boolean, ColumnElement, bindparam, column, delete, exists, func, insert, or_, select, text
+from sqlalchemy import Boolean, ColumnElement, bindparam, case, column, delete, exists, func, insert, or_, select, text
 
 from microblog.model.access import may_leave
 from microblog.model.item import Audience, Item
 from microblog.model.node import AccessModel, Node
 from microblog.store import tables
+from microblog.store.events import PUBLISHED
 from microblog.store.items import ITEM_COLUMNS, read_item
 from microblog.store.nodes import NODE_COLUMNS, read_node
 from microblog.store.prepared import Prepared
@@ -29,8 +30,9 @@ _OUTBOX = tables.outbox
 _EVENTS = tables.events
 _NODES = tables.nodes
 _ITEMS = tables.items
+_MARKS = tables.backlog_marks
 
-# Most feeds are read by nobody elsewhere: to know that costs a quarter of what the owing costs.
+# Most feeds are read by nobody elsewhere: to know that costs SQLite a quarter of what the owing costs.
 _ELSEWHERE = Prepared(
     text(
         """
@@ -93,6 +95,8 @@ WITH RECURSIVE owed (domain) AS (
   SELECT (SELECT min(o.domain) FROM outbox o WHERE o.domain > owed.domain) FROM owed WHERE owed.domain IS NOT NULL
 )
 SELECT domain FROM owed WHERE domain IS NOT NULL
+UNION
+SELECT domain FROM backlog_marks
 """
 ).columns(_OUTBOX.c.domain)
 _LATER = _OUTBOX.alias("later")
@@ -137,18 +141,72 @@ def _of_audiences(rows: "Select[Any]", audiences: Iterable[Audience]) -> "Select
     return rows.where(or_(stanza, condition))
 
 
-_ROWS_FOR: dict[frozenset[Audience], "Select[Any]"] = {}
+_ROWS_FOR: dict[tuple[frozenset[Audience], bool | None], "Select[Any]"] = {}
+_POSTS = _EVENTS.c.kind == PUBLISHED
 _COUNT = select(func.count()).where(_OUTBOX.c.domain == bindparam("domain"))
-_BACKLOG = select(_OUTBOX.c.domain, func.count()).group_by(_OUTBOX.c.domain).order_by(_OUTBOX.c.domain)
+_COUNT_MARKS = select(func.count()).where(_MARKS.c.domain == bindparam("domain"))
+_BACKLOG = select(_OUTBOX.c.domain, func.count()).group_by(_OUTBOX.c.domain)
+# What a mark stands for: items that may leave and were not told.
+_BACKLOG_MARKS = (
+    select(_MARKS.c.domain, func.count(_ITEMS.c.id))
+    .select_from(_MARKS)
+    .outerjoin(
+        _ITEMS,
+        (_ITEMS.c.node_id == _MARKS.c.node_id)
+        & (_ITEMS.c.position <= _MARKS.c.upto)
+        & (
+            ((_ITEMS.c.audience == Audience.PUBLIC.value) & (_ITEMS.c.position > _MARKS.c.after))
+            | ((_ITEMS.c.audience == Audience.FOLLOWERS.value) & (_ITEMS.c.position > _MARKS.c.narrow_after))
+        ),
+    )
+    .group_by(_MARKS.c.domain)
+)
 _DONE = delete(_OUTBOX).where(_OUTBOX.c.id.in_(bindparam("ids", expanding=True)))
 _OLDEST = select(_OUTBOX.c.id, _OUTBOX.c.created).order_by(_OUTBOX.c.id).limit(bindparam("limit")).subquery()
 _FORGET = delete(_OUTBOX).where(_OUTBOX.c.id.in_(select(_OLDEST.c.id).where(_OLDEST.c.created < bindparam("before"))))
 _ADD = insert(_OUTBOX).inline()
-_OWING = select(_OUTBOX.c.domain).where(_OUTBOX.c.event_seq == bindparam("seq")).limit(bindparam("limit"))
+_OWING = (
+    select(_OUTBOX.c.domain)
+    .where(_OUTBOX.c.event_seq == bindparam("seq"))
+    .union(
+        select(_MARKS.c.domain)
+        .join(_EVENTS, _EVENTS.c.node_id == _MARKS.c.node_id)
+        .where(
+            _EVENTS.c.seq == bindparam("seq"),
+            _EVENTS.c.kind == PUBLISHED,
+            _EVENTS.c.seq <= _MARKS.c.upto,
+            _EVENTS.c.seq
+            > case((_EVENTS.c.audience == Audience.PUBLIC.value, _MARKS.c.after), else_=_MARKS.c.narrow_after),
+        )
+    )
+    .limit(bindparam("limit"))
+)
+
+
+class Step(NamedTuple):
+    """How far a mark comes when an item is told: from where it was to a position; ``narrow``: not only public items."""
+
+    domain: str
+    node_key: int
+    start: int
+    narrow_start: int
+    position: int
+    narrow: bool
+
+
+class Place(NamedTuple):
+    """Where something stands among all that a domain is owed: in its part, there under its node, there by number."""
+
+    part: int
+    node_key: int
+    number: int
 
 
 class Owed(NamedTuple):
-    """A row of the outbox: a stanza, or an event with its node and, if it is still there, its item."""
+    """A row of the outbox: a stanza, or an event with its node and, if it is still there, its item.
+
+    With a ``step`` it is of a backlog mark: what is left to tell of a feed; its ``id`` is negative then.
+    """
 
     id: int
     stanza: str | None
@@ -159,6 +217,8 @@ class Owed(NamedTuple):
     node: Node | None
     item: Item | None
     superseded: bool
+    place: Place = Place(0, 0, 0)
+    step: Step | None = None
 
 
 class Outbox:
@@ -177,7 +237,7 @@ class Outbox:
         if audience is Audience.DIRECT or not may_leave(audience, "", local_domain=local):
             return ()
         readers = {"node_id": node.key, "service": str(node.service), "node": node.name, "local": local}
-        if not _ELSEWHERE.scalar(self._connection, readers):
+        if self._connection.dialect.name == "sqlite" and not _ELSEWHERE.scalar(self._connection, readers):
             return ()
         rows = _FAN_OUT.rows(self._connection, {**readers, "seq": seq, "now": self._transaction.now})
         return tuple(sorted(row[0] for row in rows))
@@ -198,17 +258,26 @@ class Outbox:
         if rows:
             self._connection.execute(_ADD, rows)
 
-    def owed(self, domain: str, audiences: frozenset[Audience], *, after: int = 0, limit: int) -> list[Owed]:
-        """The oldest rows of a domain whose events have one of these audiences."""
-        statement = _ROWS_FOR.get(audiences)
+    def owed(
+        self, domain: str, audiences: frozenset[Audience], *, after: int = 0, limit: int, posts: bool | None = None
+    ) -> list[Owed]:
+        """The oldest rows of a domain whose events have one of these audiences.
+
+        ``posts``: only what was published, or only everything else.
+        """
+        statement = _ROWS_FOR.get((audiences, posts))
         if statement is None:
-            statement = _ROWS_FOR[audiences] = _of_audiences(_ROWS, audiences)
+            statement = _of_audiences(_ROWS, audiences)
+            if posts is not None:
+                statement = statement.where(_POSTS if posts else or_(_OUTBOX.c.stanza.is_not(None), ~_POSTS))
+            _ROWS_FOR[audiences, posts] = statement
         rows = self._connection.execute(statement, {"domain": domain, "after": after, "limit": limit})
         return [_read(row) for row in rows]
 
     def count(self, domain: str) -> int:
-        """How many rows a domain has."""
-        return int(self._connection.execute(_COUNT, {"domain": domain}).scalar_one())
+        """How many rows a domain has; a mark counts as one."""
+        rows = int(self._connection.execute(_COUNT, {"domain": domain}).scalar_one())
+        return rows + int(self._connection.execute(_COUNT_MARKS, {"domain": domain}).scalar_one())
 
     def owing(self, seq: int, limit: int) -> list[str]:
         """The domains that have yet to be told of an event."""
@@ -221,12 +290,15 @@ class Outbox:
         return list(self._connection.execute(found).scalars())
 
     def domains(self) -> list[str]:
-        """The domains that have rows."""
+        """The domains that have rows, or marks that stand for rows."""
         return list(self._connection.execute(_DOMAINS).scalars().all())
 
     def backlog(self) -> dict[str, int]:
-        """How many rows each domain has."""
-        return {domain: count for domain, count in self._connection.execute(_BACKLOG)}
+        """How many rows each domain has, and items for which its marks stand."""
+        found = {domain: count for domain, count in self._connection.execute(_BACKLOG)}
+        for domain, count in self._connection.execute(_BACKLOG_MARKS):
+            found[domain] = found.get(domain, 0) + count
+        return dict(sorted(found.items()))
 
     def done(self, ids: Sequence[int]) -> None:
         """Remove rows."""
@@ -243,6 +315,7 @@ def _read(row: Any) -> Owed:
     rest = at + len(ITEM_COLUMNS)
     return Owed(
         superseded=bool(row[rest]),
+        place=Place(0, 0, row[rest + 1]),
         id=row[rest + 1],
         stanza=row[rest + 2],
         seq=row[rest + 3] or 0,

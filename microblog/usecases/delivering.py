@@ -9,7 +9,8 @@
   by page, and how far it came (``Progress``) is handed to the next call;
 - a domain that fails is tried again after 30 s, doubling to an hour on the first day, then every 6 hours until day 7
   and every 24 hours until day 30. After that it is dormant: its rows stay for 90 days (``forgetting``), and nothing is
-  tried until it shows itself or somebody asks for it.
+  tried until it shows itself or somebody asks for it;
+- a long backlog is told from marks (``collapsing``) instead of rows: the same, item by item.
 """
 
 from collections.abc import Sequence
@@ -24,10 +25,11 @@ from microblog.model.jid import JID
 from microblog.model.node import Node, is_feed
 from microblog.store import events
 from microblog.store.domains import DomainState
-from microblog.store.outbox import Owed
+from microblog.store.outbox import Owed, Place, Step
 from microblog.store.subscriptions import Reader
 from microblog.store.transaction import Transaction
-from microblog.usecases import depending
+from microblog.usecases import collapsing, depending
+from microblog.usecases.collapsing import owed
 from microblog.usecases.depending import Dependent
 
 PAGES_MAX = 20
@@ -43,10 +45,12 @@ _FROM_THE_START: After = 0
 class Delivery:
     """What settles rows of the outbox: an event for these recipients, a stanza, or nothing at all.
 
-    Without ``ids`` it settles none: there are more recipients to come. ``refused``: why the domain will never take it.
+    Without ``ids`` it settles none: there are more recipients to come. ``step``: it settles so much of a mark instead.
+    ``refused``: why the domain will never take it.
     """
 
     ids: tuple[int, ...]
+    step: Step | None = None
     event: NodeEvent | None = None
     recipients: tuple[JID, ...] = ()
     stanza: str | None = None
@@ -55,7 +59,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """A row whose event has gone to some of its recipients."""
+    """A row, or an item of a mark, whose event has gone to some of its recipients."""
 
     row: int
     after: After
@@ -130,11 +134,12 @@ def next_batch(
     audiences = audiences_allowed(domain, local_domain=tx.domain, trusted=trusted)
     recipients = _Recipients(tx, domain, limit_stanzas, limit_bytes)
     deliveries: list[Delivery] = []
-    stanzas = size = after = 0
+    stanzas = size = 0
+    after: Place | None = None
     for _ in range(PAGES_MAX):
-        rows = tx.outbox.owed(domain, audiences, after=after, limit=limit_rows)
+        rows = owed(tx, domain, audiences, after=after, limit=limit_rows)
         for row in rows:
-            after = row.id
+            after = row.place
             start = progress.after if progress is not None and progress.row == row.id else _FROM_THE_START
             delivery, more = _delivery(row, audiences, recipients, start)
             if delivery is None:
@@ -155,19 +160,19 @@ def _delivery(
     row: Owed, audiences: frozenset[Audience], recipients: "_Recipients", start: After
 ) -> tuple[Delivery | None, After | None]:
     """What settles a row, or some of its recipients and where the others begin; None if it has to wait."""
-    settled = (row.id,)
+    ids, step = (() if row.step else (row.id,)), row.step
     if row.stanza is not None:
-        return Delivery(ids=settled, stanza=row.stanza), None
+        return Delivery(ids=ids, stanza=row.stanza), None
     event = _event(row)
     if event is None:
-        return Delivery(ids=settled), None
+        return Delivery(ids=ids, step=step), None
     hung = recipients.dependent(event.node)
     config = event.node.config if hung is None else hung.node.config
     audience = narrower(row.audience, audience_of(config))
     if row.item is not None:
         audience = narrower(audience, row.item.audience)
     if audience not in audiences:
-        return (Delivery(ids=settled) if audience is Audience.LOCAL else None), None
+        return (Delivery(ids=ids, step=step) if audience is Audience.LOCAL else None), None
     readers, more = recipients.page(event, start)
     told = [
         reader.jid
@@ -176,7 +181,9 @@ def _delivery(
     ]
     if not told and more is None and isinstance(event, ItemRetracted | NodePurged):
         told = recipients.witness(event)
-    return Delivery(ids=settled if more is None else (), event=event, recipients=tuple(told)), more
+    if more is not None:
+        ids, step = (), None
+    return Delivery(ids=ids, step=step, event=event, recipients=tuple(told)), more
 
 
 def _event(row: Owed) -> NodeEvent | None:
@@ -272,6 +279,7 @@ def done(tx: Transaction, deliveries: Sequence[Delivery]) -> None:
                 held[event.node.key, event.item.id] = witness
     tx.holders.hold((*key, witness) for key, witness in held.items())
     tx.outbox.done([id_ for delivery in deliveries for id_ in delivery.ids])
+    tx.marks.advance([delivery.step for delivery in deliveries if delivery.step is not None])
 
 
 def _still_there(tx: Transaction, event: ItemPublished, witness: JID) -> bool:
@@ -316,7 +324,9 @@ def failed(tx: Transaction, domain: str, reason: str, jitter: float) -> DomainSt
     since = state.failing_since or tx.now
     due = retry_at(tx.now, since, state.failures + 1, jitter, Schedule.of(tx.limits))
     tx.domains.failed(domain, reason, due)
-    return tx.domains.get(domain)
+    state = tx.domains.get(domain)
+    collapsing.failed(tx, state)
+    return state
 
 
 def succeeded(tx: Transaction, domain: str) -> None:
@@ -330,5 +340,5 @@ def domains_due(tx: Transaction) -> tuple[DomainState, ...]:
 
 
 def backlog(tx: Transaction) -> dict[str, int]:
-    """How many rows each domain has."""
+    """How much each domain is owed."""
     return tx.outbox.backlog()

@@ -172,6 +172,8 @@ def configure(tx: Transaction, request: Configure) -> Node:
     if WIDTH[new] < WIDTH[old] or (old is not new and not is_feed(node.name)):
         # Posts never become wider: their authors chose. Other items have no audience but their node's.
         tx.items.set_audience(node.key, old, new)
+    if WIDTH[new] > WIDTH[old]:
+        tx.marks.widened(node.key)
     if WIDTH[new] < WIDTH[old]:
         # Only what is for all is repeated.
         retract_all_repeats(tx, changed)

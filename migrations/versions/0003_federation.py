@@ -23,6 +23,12 @@ def upgrade() -> None:
             "after", sa.BigInteger(), nullable=False, comment="the last event of the feed that the domain was told of"
         ),
         sa.Column(
+            "narrow_after",
+            sa.BigInteger(),
+            nullable=False,
+            comment="likewise, of what is not public and may have to wait",
+        ),
+        sa.Column(
             "upto", sa.BigInteger(), nullable=False, comment="the last event that has no row of its own in the outbox"
         ),
         sa.Column("created", INSTANT, nullable=False),
