@@ -13,7 +13,7 @@
 - a long backlog is told from marks (``collapsing``) instead of rows: the same, item by item.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,6 +25,7 @@ from microblog.model.jid import JID
 from microblog.model.node import Node, is_feed
 from microblog.store import events
 from microblog.store.domains import DomainState
+from microblog.store.logs import LogEntry
 from microblog.store.outbox import Owed, Place, Step
 from microblog.store.subscriptions import Reader
 from microblog.store.transaction import Transaction
@@ -124,12 +125,13 @@ def next_batch(
     *,
     limit_bytes: int = 500_000,
     progress: Progress | None = None,
+    stop: Callable[[Owed], bool] = lambda row: False,
 ) -> Batch:
     """What a domain is to be sent now, oldest first.
 
     ``trusted``: it has proven itself by certificate, or the administrator does without that; else only what is public
     goes. ``progress``: of the last batch that was confirmed. A batch ends before it is twice as large as its limits,
-    and behind a row that has more recipients than go into one.
+    and behind a row that has more recipients than go into one. What ``stop`` says goes another way, after the batch.
     """
     audiences = audiences_allowed(domain, local_domain=tx.domain, trusted=trusted)
     recipients = _Recipients(tx, domain, limit_stanzas, limit_bytes)
@@ -140,6 +142,10 @@ def next_batch(
         rows = owed(tx, domain, audiences, after=after, limit=limit_rows)
         for row in rows:
             after = row.place
+            if stop(row):
+                if deliveries:
+                    return Batch(deliveries=tuple(deliveries))
+                continue
             start = progress.after if progress is not None and progress.row == row.id else _FROM_THE_START
             delivery, more = _delivery(row, audiences, recipients, start)
             if delivery is None:
@@ -148,7 +154,7 @@ def next_batch(
             if more is not None:
                 return Batch(deliveries=tuple(deliveries), progress=Progress(row=row.id, after=more))
             stanzas += 1 if delivery.stanza else len(delivery.recipients)
-            size += len(delivery.stanza or "") + len(delivery.recipients) * _size(delivery.event)
+            size += len(delivery.stanza or "") + len(delivery.recipients) * size_of(delivery.event)
             if stanzas >= limit_stanzas or size >= limit_bytes or len(deliveries) >= limit_rows:
                 return Batch(deliveries=tuple(deliveries))
         if deliveries or len(rows) < limit_rows:
@@ -163,7 +169,7 @@ def _delivery(
     ids, step = (() if row.step else (row.id,)), row.step
     if row.stanza is not None:
         return Delivery(ids=ids, stanza=row.stanza), None
-    event = _event(row)
+    event = event_of(row)
     if event is None:
         return Delivery(ids=ids, step=step), None
     hung = recipients.dependent(event.node)
@@ -186,7 +192,7 @@ def _delivery(
     return Delivery(ids=ids, step=step, event=event, recipients=tuple(told)), more
 
 
-def _event(row: Owed) -> NodeEvent | None:
+def event_of(row: "Owed | LogEntry") -> NodeEvent | None:
     """The event of a row as it is to be told now; None if there is nothing to tell any more."""
     node = row.node
     if node is None or not node.config.deliver_notifications:
@@ -202,7 +208,7 @@ def _event(row: Owed) -> NodeEvent | None:
     return NodeConfigured(seq=row.seq, node=node)
 
 
-def _size(event: NodeEvent | None) -> int:
+def size_of(event: NodeEvent | None) -> int:
     """About how many bytes the notification of an event has."""
     return STANZA_BYTES + (len(event.item.payload.encode()) if isinstance(event, ItemPublished) else 0)
 
@@ -226,7 +232,7 @@ class _Recipients:
 
     def page(self, event: NodeEvent, start: After) -> tuple[list[Reader], After | None]:
         """The next of them, and where the page after that begins."""
-        each, limit = _size(event), self._limit_stanzas
+        each, limit = size_of(event), self._limit_stanzas
         while limit > 1 and limit * each > self._limit_bytes:
             limit //= 2
         if start != _FROM_THE_START:
@@ -272,7 +278,7 @@ def done(tx: Transaction, deliveries: Sequence[Delivery]) -> None:
         if isinstance(event, ItemRetracted):
             held.pop((event.node.key, event.item_id), None)
             tx.holders.let_go(event.node.key, event.item_id, witness.domainpart)
-        elif isinstance(event, ItemPublished) and _still_there(tx, event, witness):
+        elif isinstance(event, ItemPublished) and still_there(tx, event, witness):
             if delivery.refused:
                 tx.holders.refuse(event.node.key, event.item.id, witness, delivery.refused)
             else:
@@ -282,7 +288,7 @@ def done(tx: Transaction, deliveries: Sequence[Delivery]) -> None:
     tx.marks.advance([delivery.step for delivery in deliveries if delivery.step is not None])
 
 
-def _still_there(tx: Transaction, event: ItemPublished, witness: JID) -> bool:
+def still_there(tx: Transaction, event: ItemPublished, witness: JID) -> bool:
     """Is an item that a domain has just confirmed still there? If it was retracted meanwhile, the domain is to know."""
     node = event.node
     if tx.items.position(node.key, event.item.id) is not None:
