@@ -35,6 +35,12 @@ def accounts(tx: Transaction, jids: Sequence[JID]) -> tuple[Account, ...]:
     return tuple(found)
 
 
+def administrators(tx: Transaction) -> tuple[JID, ...]:
+    """Those who may administer."""
+    asked = select(_A.localpart).where(_A.admin, ~_A.disabled).order_by(_A.localpart)
+    return tuple(JID(name, tx.domain) for name in tx.connection.execute(asked).scalars())
+
+
 def count(tx: Transaction, *, disabled: bool | None = None) -> int:
     """How many accounts there are, or how many are disabled or not."""
     asked = select(func.count()).select_from(tables.accounts)

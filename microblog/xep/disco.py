@@ -47,7 +47,8 @@ class Disco(Extension):
     def host(self) -> Info:
         """What this node says of itself."""
         features = (feature for extension in self.extensions for feature in extension.features)
-        return Info(identities=HOST_IDENTITIES, features=tuple(sorted(set(features))))
+        forms = (form for extension in self.extensions for form in extension.disco_forms())
+        return Info(identities=HOST_IDENTITIES, features=tuple(sorted(set(features))), forms=tuple(forms))
 
     @cached_property
     def account(self) -> Info:

@@ -109,6 +109,10 @@ class Extension:
         """The messages to accounts here that it takes."""
         return ()
 
+    def disco_forms(self) -> Iterable[Element]:
+        """The forms that it adds to what this node says of itself (XEP-0128)."""
+        return ()
+
     async def node_info(self, request: Stanza, node: str) -> Info | None:
         """What a disco node of its own is, at whom the request is addressed to; None if it has no such node."""
         return None

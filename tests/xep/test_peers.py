@@ -1,0 +1,218 @@
+"""docs/protocol/fanout.md §4, §8.2: which domains are nodes, and whether they are the same as before."""
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from microblog.model.item import Proof
+from microblog.runtime import Clock
+from microblog.store.database import Database
+from microblog.store.peers import Peer
+from microblog.usecases import identity, registering
+from microblog.wire import disco, fanout, ns
+from microblog.wire.disco import Info
+from microblog.wire.fanout import FanoutLimits
+from microblog.wire.xml import Element, serialize
+from microblog.xep.adminlines import AdminLines
+from microblog.xep.peers import ASKING_MAX, NO_HOURS, YES_HOURS, Peers
+from tests.xep.parlour import Parlour, lines
+from tests.xep.square import Square
+from tests.xep.test_chatlines import comes
+
+CAPULET = "capulet.example"
+HOST = "montague.example"
+LIMITS = FanoutLimits(max_bytes=100_000, max_entries=20, epoch="first")
+RESTORED = FanoutLimits(max_bytes=100_000, max_entries=20, epoch="second")
+REFUSED = f"<error type='cancel'><service-unavailable xmlns='{ns.STANZAS}'/></error>"
+BUSY = f"<error type='wait'><resource-constraint xmlns='{ns.STANZAS}'/></error>"
+
+
+class Streams:
+    """To other domains, with what they have proved to be."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, str] = {}
+        self.proofs: dict[str, Proof] = {}
+
+    def proof(self, domain: str) -> Proof | None:
+        return self.proofs.get(domain, Proof.CERTIFICATE) if domain in self.keys else None
+
+    def key(self, domain: str) -> str:
+        return self.keys.get(domain, "")
+
+
+class Abroad:
+    """Another domain, asked by ours."""
+
+    def __init__(self, square: Square) -> None:
+        self.square = square
+        self.streams = Streams()
+        self.doubted: list[str] = []
+        self.peers = Peers(
+            square.router, self.streams, square.database, square.clock, epoch="ours", doubts=self.doubted.append
+        )
+        square.disco.extensions = (*square.disco.extensions, self.peers)
+
+    def answers(self, says: FanoutLimits | str | None) -> int:
+        """Answer all questions; how many there were."""
+        asked = [element for element in self.square.world_hears() if element.name == "iq"]
+        for element in asked:
+            assert (element.get("from"), element.get("to"), element.get("type")) == (HOST, CAPULET, "get")
+            content, type_ = says, "error"
+            if not isinstance(says, str):
+                forms = () if says is None else (fanout.write_limits(says),)
+                info = Info(features=(ns.FANOUT,) if says else (ns.DISCO_INFO,), forms=forms)
+                content, type_ = serialize(disco.write_info(info), ns.CLIENT), "result"
+            self.square.inject(
+                f"<iq type='{type_}' id='{element.get('id')}' from='{CAPULET}' to='{HOST}'>{content}</iq>"
+            )
+        return len(asked)
+
+    def limits(self, says: FanoutLimits | str | None, *, asked: int = 1) -> Any:
+        waiting = Deferred.fromCoroutine(self.peers.limits(CAPULET))
+        assert self.answers(says) == asked
+        return result(waiting)
+
+    def proved(self, key: str, says: FanoutLimits | str | None = None, *, asked: int = 0) -> Any:
+        self.streams.keys[CAPULET] = key
+        waiting = Deferred.fromCoroutine(self.peers.proved(CAPULET))
+        assert self.answers(says) == asked
+        return result(waiting)
+
+    def known(self) -> Peer:
+        return self.square.database.run(lambda tx: tx.peers.get(CAPULET))
+
+
+def result(waiting: Deferred[Any]) -> Any:
+    found: list[Any] = []
+    waiting.addBoth(found.append)
+    (only,) = found
+    return only
+
+
+@pytest.fixture
+def abroad(square: Square) -> Abroad:
+    return Abroad(square)
+
+
+def test_this_node_says_what_it_takes(square: Square, abroad: Abroad) -> None:
+    """XEP-0128, and XEP-0115 §5.1: the form is in the hash."""
+    square.inject(f"<iq type='get' id='1' from='{CAPULET}' to='{HOST}'><query xmlns='{ns.DISCO_INFO}'/></iq>")
+    (answer,) = square.world_hears()
+    query = answer.first()
+    assert query is not None
+    info = disco.read_info(query)
+    assert fanout.read_limits(info) == FanoutLimits(max_bytes=262_144, max_entries=50, log_days=30, epoch="ours")
+    caps = disco.read_caps(Element(ns.CLIENT, "presence", None, square.capabilities.stream_feature))
+    assert caps is not None and caps.ver == disco.verification(info)
+    (form,) = info.forms
+    assert caps.ver != disco.verification(Info(identities=info.identities, features=info.features))
+    assert next(form.elements()).get("var") == "FORM_TYPE"
+
+
+def test_a_node_is_asked_once_a_day(abroad: Abroad, clock: Clock) -> None:
+    assert abroad.limits(LIMITS) == LIMITS
+    assert abroad.limits(None, asked=0) == LIMITS
+    clock.reactor.advance(YES_HOURS * 3600 - 1)  # type: ignore[attr-defined]  # of a test's clock
+    assert abroad.limits(None, asked=0) == LIMITS
+    clock.reactor.advance(1)  # type: ignore[attr-defined]
+    assert abroad.limits(RESTORED) == RESTORED
+
+
+@pytest.mark.parametrize("says", [None, REFUSED])
+def test_another_server_is_asked_every_six_hours(abroad: Abroad, clock: Clock, says: str | None) -> None:
+    assert abroad.limits(says) is None
+    assert abroad.limits(LIMITS, asked=0) is None
+    clock.reactor.advance(NO_HOURS * 3600)  # type: ignore[attr-defined]
+    assert abroad.limits(LIMITS) == LIMITS
+
+
+def test_who_cannot_be_asked_is_what_it_was(abroad: Abroad, clock: Clock) -> None:
+    assert abroad.limits(BUSY) is None
+    assert abroad.known().asked is None
+    assert abroad.limits(LIMITS) == LIMITS
+    clock.reactor.advance(YES_HOURS * 3600)  # type: ignore[attr-defined]
+    assert abroad.limits(BUSY) == LIMITS
+    waiting = Deferred.fromCoroutine(abroad.peers.limits(CAPULET))
+    clock.reactor.advance(90)  # type: ignore[attr-defined]
+    assert result(waiting) == LIMITS  # no answer at all
+
+
+def test_a_refusal_is_a_no_at_once(abroad: Abroad, clock: Clock) -> None:
+    assert abroad.limits(LIMITS) == LIMITS
+    assert result(Deferred.fromCoroutine(abroad.peers.refused(CAPULET))) is None
+    assert abroad.limits(LIMITS, asked=0) is None
+    clock.reactor.advance(NO_HOURS * 3600)  # type: ignore[attr-defined]
+    assert abroad.limits(LIMITS) == LIMITS
+
+
+def test_many_who_want_to_know_ask_once(abroad: Abroad) -> None:
+    waiting = [Deferred.fromCoroutine(abroad.peers.limits(CAPULET)) for _ in range(5)]
+    assert abroad.answers(LIMITS) == 1
+    assert [result(one) for one in waiting] == [LIMITS] * 5
+
+
+def test_so_many_are_asked_at_once_and_no_more(square: Square, abroad: Abroad) -> None:
+    for number in range(ASKING_MAX + 5):
+        Deferred.fromCoroutine(abroad.peers.limits(f"c{number}.example"))
+    assert len(square.world_hears()) == ASKING_MAX
+
+
+def test_a_renewed_certificate_and_a_restored_node_are_the_same_node(abroad: Abroad) -> None:
+    abroad.streams.keys[CAPULET] = "k1"
+    assert abroad.limits(LIMITS) == LIMITS
+    assert abroad.proved("k1") is True
+    assert abroad.proved("k2", LIMITS, asked=1) is True
+    assert abroad.proved("k2") is True
+    assert not abroad.doubted and abroad.known().key == "k2"
+
+
+def test_who_has_another_key_and_another_log_is_doubted(abroad: Abroad) -> None:
+    """K185, F36."""
+    abroad.streams.keys[CAPULET] = "k1"
+    assert abroad.limits(LIMITS) == LIMITS
+    assert abroad.proved("k2", RESTORED, asked=1) is False
+    assert abroad.doubted == [CAPULET]
+    assert abroad.proved("k2") is False
+    assert abroad.doubted == [CAPULET]
+    abroad.square.database.run(identity.trust, CAPULET)
+    assert abroad.proved("k2") is True
+
+
+def test_until_it_has_answered_nothing_that_is_not_public_goes_there(abroad: Abroad) -> None:
+    abroad.streams.keys[CAPULET] = "k1"
+    assert abroad.limits(LIMITS) == LIMITS
+    assert abroad.proved("k2", BUSY, asked=1) is False
+    assert not abroad.doubted
+    assert abroad.proved("k2", LIMITS, asked=1) is True
+
+
+def test_a_stock_server_is_not_asked_for_its_certificate(abroad: Abroad) -> None:
+    assert abroad.limits(None) is None
+    assert abroad.proved("k1") is True
+    assert abroad.proved("k2") is True
+    assert abroad.known().key == "k2"
+
+
+def test_a_key_without_a_certificate_proves_nothing(abroad: Abroad) -> None:
+    abroad.streams.keys[CAPULET] = "k1"
+    assert abroad.limits(LIMITS) == LIMITS
+    abroad.streams.proofs[CAPULET] = Proof.DIALBACK
+    assert abroad.proved("k2") is True
+    assert abroad.known().key == "k1"
+
+
+def test_administrators_get_one_line(database: Database, clock: Clock) -> None:
+    parlour = Parlour(database, clock)
+    parlour.database.run(lambda tx: registering.create_account(tx, "escalus", "secret", admin=True))
+    escalus, romeo = comes(parlour, "escalus"), comes(parlour, "romeo")
+    told = AdminLines(database, parlour.tasks, parlour.router.send, parlour.outbox.wake)
+    told.doubted(CAPULET)
+    ((_, text),) = lines(escalus)
+    assert text == (
+        "capulet.example has another key and another delivery log than before: it may belong to somebody else now. "
+        'What is not public is not sent there until "twistd microblog domain trust capulet.example" says that it is '
+        "the same."
+    )
+    assert lines(romeo) == []
