@@ -46,9 +46,10 @@ from microblog.runtime import Clock, Tasks
 from microblog.store import migrate
 from microblog.store.database import Database, open_database
 from microblog.terminal import sentence
-from microblog.usecases import expiring, following, forgetting, noticing, registering
+from microblog.usecases import expiring, following, forgetting, identity, noticing, registering
 from microblog.wire import pubsub
 from microblog.xep.administration import Administration
+from microblog.xep.adminlines import AdminLines
 from microblog.xep.approval import Approval
 from microblog.xep.attachments import Attachments
 from microblog.xep.avatar import Avatars
@@ -66,6 +67,7 @@ from microblog.xep.microblog import Microblog, Prepared, prepare
 from microblog.xep.notifications import Notifications
 from microblog.xep.outbox import Outbox
 from microblog.xep.outside import Outside
+from microblog.xep.peers import Peers
 from microblog.xep.people import People
 from microblog.xep.pep import PersonalEventing
 from microblog.xep.ping import Ping
@@ -223,6 +225,10 @@ class Node(Service):
             federation, self.servers, router.from_server, followed=lambda domain: domain in self._followed
         )
 
+        admin_lines = AdminLines(database, tasks, router.send, lambda domain: self.outbox.wake(domain))
+        epoch = database.run(identity.epoch)
+        self.peers = Peers(router, self.servers, database, clock, epoch=epoch, doubts=admin_lines.doubted)
+
         # pubsub
         self.outbox = Outbox(database, self.servers, clock, tasks, dialback_suffices=config.s2s.dialback == "always")
         wake = self.outbox.wake
@@ -272,6 +278,7 @@ class Node(Service):
         self.extensions: Sequence[Extension] = (
             disco,
             capabilities,
+            self.peers,
             Ping(),
             Version(),
             Time(clock),
