@@ -46,7 +46,7 @@ from microblog.runtime import Clock, Tasks
 from microblog.store import migrate
 from microblog.store.database import Database, open_database
 from microblog.terminal import sentence
-from microblog.usecases import expiring, following, forgetting, identity, noticing, registering
+from microblog.usecases import collapsing, expiring, following, forgetting, identity, noticing, registering
 from microblog.wire import pubsub
 from microblog.xep.administration import Administration
 from microblog.xep.adminlines import AdminLines
@@ -398,6 +398,13 @@ class Node(Service):
         self.tasks.spawn(self._forget(), "forgetting")
 
     async def _forget(self) -> None:
+        try:
+            # First: what stays for ever is not to be given up with what does not.
+            for domain in await self.database.read(collapsing.long):
+                while await self.database.write(collapsing.collapse, domain):
+                    pass
+        except Refusal:
+            return  # in an hour, then
         more = True
         while more:
             try:
