@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from microblog.store.transaction import Transaction
 
 _DOMAINS = tables.remote_domains
-_GET = select(
+_ALL = select(
     _DOMAINS.c.domain,
     _DOMAINS.c.failures,
     _DOMAINS.c.failing_since,
     _DOMAINS.c.next_attempt,
     _DOMAINS.c.last_error,
     _DOMAINS.c.last_success,
-).where(_DOMAINS.c.domain == bindparam("name"))
+)
+_GET = _ALL.where(_DOMAINS.c.domain == bindparam("name"))
+_FAILING = _ALL.where(_DOMAINS.c.failures > 0)
 ERROR_MAX_CHARACTERS = 500
 
 
@@ -46,16 +48,11 @@ class Domains:
     def get(self, domain: str) -> DomainState:
         """What is known of a domain."""
         row = self._connection.execute(_GET, {"name": domain}).first()
-        if row is None:
-            return DomainState(domain=domain)
-        return DomainState(
-            domain=row[0],
-            failures=row[1],
-            failing_since=row[2],
-            next_attempt=row[3],
-            last_error=row[4],
-            last_success=row[5],
-        )
+        return DomainState(domain=domain) if row is None else DomainState(**row._mapping)
+
+    def failing(self) -> dict[str, DomainState]:
+        """The domains whose last attempt failed."""
+        return {row.domain: DomainState(**row._mapping) for row in self._connection.execute(_FAILING)}
 
     def failed(self, domain: str, reason: str, next_attempt: datetime | None) -> None:
         """An attempt failed."""

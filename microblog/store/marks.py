@@ -13,6 +13,7 @@ from sqlalchemy import Boolean, bindparam, case, delete, exists, func, or_, sele
 from microblog.model.item import Audience, Item
 from microblog.model.node import Node
 from microblog.store import tables
+from microblog.store.crashpoint import crashpoint
 from microblog.store.events import PUBLISHED
 from microblog.store.items import ITEM_COLUMNS, read_item
 from microblog.store.nodes import NODE_COLUMNS, read_node
@@ -145,6 +146,7 @@ class BacklogMarks:
             after, upto = marks.get(node_key, (seq - 1, seq))
             marks[node_key] = min(after, seq - 1), max(upto, seq, position or 0)
         self._put(domain, marks)
+        crashpoint("K18")
         self._connection.execute(_REMOVE, {"ids": [row[0] for row in rows]})
         return len(rows)
 

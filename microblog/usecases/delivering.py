@@ -342,7 +342,8 @@ def succeeded(tx: Transaction, domain: str) -> None:
 
 def domains_due(tx: Transaction) -> tuple[DomainState, ...]:
     """Every domain that is owed something, with when it is to be tried."""
-    return tuple(tx.domains.get(domain) for domain in tx.outbox.domains())
+    known = tx.domains.failing()
+    return tuple(known.get(domain) or DomainState(domain=domain) for domain in tx.outbox.domains())
 
 
 def backlog(tx: Transaction) -> dict[str, int]:
