@@ -24,11 +24,13 @@ class NodeEvent:
 class ItemPublished(NodeEvent):
     """An item was published or published again (§7.1). ``recipients``: None, or the only local readers to be told.
 
+    ``besides``: readers here who are told of what is for all who subscribed, though they did not.
     ``said``: the reactions to another item that it says and did not say before (XEP-0470).
     """
 
     item: Item
     recipients: tuple[JID, ...] | None = None
+    besides: tuple[JID, ...] = ()
     said: tuple[str, ...] = field(default=(), compare=False)
 
 

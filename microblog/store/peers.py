@@ -42,7 +42,11 @@ _GET = select(*(_PEERS.c[name] for name in _FIELDS)).where(_PEERS.c.domain == bi
 _OWED = select(_PEERS.c.domain).where(_PEERS.c.number > _PEERS.c.acknowledged).order_by(_PEERS.c.domain)
 _HEARD_BEFORE = (
     select(_PEERS.c.domain)
-    .where(_PEERS.c.fanout, (_PEERS.c.heard < bindparam("before")) | _PEERS.c.behind.is_not(None))
+    .where(
+        # Who has told us something, whatever we know of them besides.
+        _PEERS.c.received_epoch != "",
+        _PEERS.c.heard.is_(None) | (_PEERS.c.heard < bindparam("before")) | _PEERS.c.behind.is_not(None),
+    )
     .order_by(_PEERS.c.heard)
     .limit(bindparam("limit"))
 )

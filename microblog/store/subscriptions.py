@@ -5,15 +5,17 @@ For the latter a row also says what came for its subscriber (``received``) and w
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     ColumnElement,
     and_,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 IMPLICIT = '{"implicit": true}'
 SILENT = '{"deliver": false}'
+AT_ONCE = 500  # addresses in one statement
 _SUBSCRIPTIONS = tables.subscriptions
 _AFFILIATIONS = tables.affiliations
 _CONTACTS = tables.contacts
@@ -99,7 +102,7 @@ _PUBLIC_SUBSCRIBERS = (
     .limit(bindparam("limit"))
 )
 _UNTOLD = (
-    select(*NODE_COLUMNS, _SUBSCRIPTIONS.c.received, _SUBSCRIPTIONS.c.delivered)
+    select(*NODE_COLUMNS, _SUBSCRIPTIONS.c.received, _SUBSCRIPTIONS.c.delivered, _SUBSCRIPTIONS.c.state)
     .join(_NODES, _NODES.c.id == _SUBSCRIPTIONS.c.node_id)
     .where(
         _SUBSCRIPTIONS.c.bare == bindparam("bare"),
@@ -155,10 +158,58 @@ _DELIVERED = (
     update(_SUBSCRIPTIONS)
     .where(
         _SUBSCRIPTIONS.c.node_id == bindparam("key"),
-        _SUBSCRIPTIONS.c.subscriber == bindparam("jid"),
+        _SUBSCRIPTIONS.c.subscriber.in_(bindparam("jids", expanding=True)),
         _SUBSCRIPTIONS.c.delivered < bindparam("seq"),
     )
     .values(delivered=bindparam("seq"))
+)
+# Those of ours who follow a node elsewhere by a subscription of their own.
+_OURS = (_NODE, _DOMAIN, _SUBSCRIBED, _SUBSCRIPTIONS.c.options != literal_column(f"'{IMPLICIT}'"))
+_FOLLOWED = Prepared(select(_SUBSCRIPTIONS.c.id).where(*_OURS).limit(1))
+_FOLLOWERS = Prepared(select(_SUBSCRIPTIONS.c.bare).where(*_OURS))
+_UNTOLD_OF = Prepared(
+    select(_SUBSCRIPTIONS.c.bare).where(
+        *_OURS, _SUBSCRIPTIONS.c.received < bindparam("seq"), _SUBSCRIPTIONS.c.created <= bindparam("since")
+    )
+)
+# What happened in between was for others; only an event that is still to be written keeps the mark back.
+_SEQ = bindparam("seq", type_=_SUBSCRIPTIONS.c.received.type)
+_TOLD = {
+    "received": _SEQ,
+    "delivered": case(
+        (_SUBSCRIPTIONS.c.delivered >= _SUBSCRIPTIONS.c.received, _SEQ - literal_column("1")),
+        else_=_SUBSCRIPTIONS.c.delivered,
+    ),
+}
+_TOLD_ALL = Prepared(update(_SUBSCRIPTIONS).where(*_OURS, _SUBSCRIPTIONS.c.received < _SEQ).values(_TOLD))
+_TOLD_SOME = (
+    update(_SUBSCRIPTIONS)
+    .where(
+        _SUBSCRIPTIONS.c.node_id == bindparam("key"),
+        _SUBSCRIPTIONS.c.subscriber.in_(bindparam("jids", expanding=True)),
+        _SUBSCRIPTIONS.c.received < _SEQ,
+    )
+    .values(_TOLD)
+)
+_ANY_AT = (
+    select(_SUBSCRIPTIONS.c.id)
+    .join(_NODES, _NODES.c.id == _SUBSCRIPTIONS.c.node_id)
+    .where(_NODES.c.service == bindparam("service"), _DOMAIN)
+    .limit(1)
+)
+_FEEDS_AT = (
+    select(*NODE_COLUMNS, func.min(_SUBSCRIPTIONS.c.bare))
+    .join(_SUBSCRIPTIONS, _NODES.c.id == _SUBSCRIPTIONS.c.node_id)
+    .where(
+        (_NODES.c.service == bindparam("at")) | _NODES.c.service.like(bindparam("there"), escape="\\"),
+        _DOMAIN,
+        _SUBSCRIBED,
+        _SUBSCRIPTIONS.c.options != literal_column(f"'{IMPLICIT}'"),
+        _NODES.c.id > bindparam("after"),
+    )
+    .group_by(*NODE_COLUMNS)
+    .order_by(_NODES.c.id)
+    .limit(bindparam("limit"))
 )
 # The rows a domain has at a node, each with what the access rules must know of its subscriber.
 _READERS = (
@@ -333,6 +384,12 @@ def _read_marks(row: Sequence[Any], at: int = 0) -> Marks:
     )
 
 
+def _batched(names: Iterable[str], size: int) -> Iterator[list[str]]:
+    rest = iter(names)
+    while some := list(islice(rest, size)):
+        yield some
+
+
 class Subscriptions:
     """By node and subscriber."""
 
@@ -381,11 +438,14 @@ class Subscriptions:
         rows = self._connection.execute(_PUBLIC_SUBSCRIBERS, {"node_id": node.key, "limit": limit})
         return [JID.parse(bare) for (bare,) in rows]
 
-    def untold(self, jid: JID) -> list[tuple[Node, int, int]]:
-        """The nodes of which more came for somebody than was written to a session: node, received, delivered."""
+    def untold(self, jid: JID) -> list[tuple[Node, int, int, bool]]:
+        """The nodes of which more came for somebody than was written to a session.
+
+        Node, received, delivered, and whether the subscription is one still.
+        """
         rows = self._connection.execute(_UNTOLD, {"bare": str(jid.bare)})
-        width = len(NODE_COLUMNS)
-        return [(read_node(row), row[width], row[width + 1]) for row in rows]
+        width, subscribed = len(NODE_COLUMNS), SubscriptionState.SUBSCRIBED.value
+        return [(read_node(row), row[width], row[width + 1], row[width + 2] == subscribed) for row in rows]
 
     def services_of(self, domain: str) -> list[JID]:
         """The services that anybody of a domain is subscribed at."""
@@ -527,7 +587,51 @@ class Subscriptions:
         _SET_MARKS.run(self._connection, {"key": marks.key, "received_": marks.received, "delivered_": marks.delivered})
 
     def delivered(self, told: Iterable[tuple[int, JID, int]]) -> None:
-        """Node key, subscriber, sequence number: everything up to it was written to a session. Never goes back."""
-        values = [{"key": key, "jid": str(jid.bare), "seq": seq} for key, jid, seq in told]
-        if values:
-            self._connection.execute(_DELIVERED, values)
+        """Node key, subscriber, sequence number: everything up to it was written to a session. Never goes back.
+
+        Those who were told of the same are written down together.
+        """
+        groups: dict[tuple[int, int], list[str]] = {}
+        for key, jid, seq in told:
+            groups.setdefault((key, seq), []).append(str(jid.bare))
+        for (key, seq), jids in groups.items():
+            for some in _batched(jids, AT_ONCE):
+                self._connection.execute(_DELIVERED, {"key": key, "jids": some, "seq": seq})
+
+    # all of ours who follow a node elsewhere, by subscriptions of their own
+
+    def followed(self, node: Node) -> bool:
+        """Does anybody here follow a node elsewhere?"""
+        values = {"node_id": node.key, "domain": self._transaction.domain}
+        return _FOLLOWED.first(self._connection, values) is not None
+
+    def followers(self, node: Node) -> frozenset[JID]:
+        """All of ours who follow a node elsewhere."""
+        values = {"node_id": node.key, "domain": self._transaction.domain}
+        return frozenset(JID.parse(bare) for (bare,) in _FOLLOWERS.rows(self._connection, values))
+
+    def told_all(self, node: Node, seq: int) -> None:
+        """An event is for all of ours who follow."""
+        _TOLD_ALL.run(self._connection, {"node_id": node.key, "domain": self._transaction.domain, "seq": seq})
+
+    def told_some(self, node: Node, jids: Iterable[JID], seq: int) -> None:
+        """An event is for these of ours, as far as they have marks."""
+        for some in _batched((str(jid.bare) for jid in jids), AT_ONCE):
+            self._connection.execute(_TOLD_SOME, {"key": node.key, "jids": some, "seq": seq})
+
+    def untold_of(self, node: Node, seq: int, since: datetime) -> list[JID]:
+        """Those of ours who followed at a time already and for whom nothing came of a node from an event on."""
+        values = {"node_id": node.key, "domain": self._transaction.domain, "seq": seq, "since": since}
+        return [JID.parse(bare) for (bare,) in _UNTOLD_OF.rows(self._connection, values)]
+
+    def any_at(self, service: JID) -> bool:
+        """Does anybody here follow any node of a service, in whatever way?"""
+        values = {"service": str(service), "domain": self._transaction.domain}
+        return self._connection.execute(_ANY_AT, values).first() is not None
+
+    def feeds_at(self, domain: str, *, after: int, limit: int) -> list[tuple[Node, JID]]:
+        """The nodes of another domain that somebody here follows, each with one who does; by the nodes' keys."""
+        there = domain.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")
+        values = {"at": domain, "there": f"%@{there}", "domain": self._transaction.domain}
+        rows = self._connection.execute(_FEEDS_AT, values | {"after": after, "limit": limit})
+        return [(read_node(row), JID.parse(row[len(NODE_COLUMNS)])) for row in rows]

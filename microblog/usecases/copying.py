@@ -7,10 +7,11 @@ A copy is for no more people than its author says, or its node lets in. Beside w
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from microblog.model.access import audience_of, narrower
 from microblog.model.entry import Entry
-from microblog.model.errors import BadRequest, ItemRequired, NotAcceptable
+from microblog.model.errors import BadRequest, ItemRequired, NotAcceptable, ResourceConstraint
 from microblog.model.item import Audience, Item, Proof
 from microblog.model.jid import JID
 from microblog.model.node import Node
@@ -47,10 +48,17 @@ def keep(
     published: datetime,
     updated: datetime,
     proof: Proof,
+    audience: Audience | None = None,
+    readers: Iterable[JID] = (),
 ) -> Item:
-    """Store an item in our copy of its node, or in the place of its older version, and where it is found."""
+    """Store an item in our copy of its node, or in the place of its older version, and where it is found.
+
+    ``audience``: whom it is for, if that is known better than from itself and its node; ``readers``: who they are, if
+    it is direct.
+    """
     entry = received.entry
-    audience = old.audience if old else received_audience(node, entry)
+    if audience is None:
+        audience = old.audience if old else received_audience(node, entry)
     seq = tx.events.record(node.key, events.PUBLISHED, item_id=received.id, audience=audience)
     published = old.published if old else published
     where = place(tx, node, received.id, published, entry)
@@ -72,8 +80,64 @@ def keep(
     )
     item = replace(item, key=tx.items.put(node.key, item, replaces=old is not None))
     if entry is not None:
-        write_down(tx, node, item, entry, again=old is not None)
+        write_down(tx, node, item, entry, readers=readers, again=old is not None)
     return item
+
+
+class Version(NamedTuple):
+    """An item as it is stored now; None if what came is not to be told to anybody.
+
+    ``equivocal``: something else is known for the same time, and nobody can tell which is newer.
+    """
+
+    item: Item | None
+    equivocal: bool = False
+
+
+def take_version(
+    tx: Transaction,
+    node: Node,
+    received: ReceivedItem,
+    old: Item | None,
+    *,
+    proof: Proof,
+    live: bool,
+    audience: Audience | None = None,
+    readers: Iterable[JID] = (),
+) -> Version:
+    """Store what came, unless it is known or older than what is. ``live``: it came in the order in which it was said.
+
+    Raises ResourceConstraint when nothing can be stored.
+    """
+    stated = received.entry.updated if received.entry else None
+    if old is not None:
+        if old.payload == received.payload:
+            return Version(old)
+        if stated is not None and stated < old.updated:
+            return Version(None)
+        if stated == old.updated and not live:
+            return Version(None, equivocal=True)
+    try:
+        updated = clamp_instant(tx, stated)
+        published = clamp_instant(tx, received.entry.published if received.entry else None)
+    except NotAcceptable:
+        return Version(None)
+    if tx.disk_low:
+        raise ResourceConstraint("the server's disk is full")
+    new = keep(
+        tx,
+        node,
+        received,
+        old,
+        published=published,
+        updated=updated,
+        proof=proof,
+        audience=audience,
+        readers=readers,
+    )
+    if old is None and node.config.max_items is not None:
+        tx.items.trim(node.key, node.config.max_items)
+    return Version(new)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,9 @@ newer version; what comes by another way (``live`` is False) is not believed.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from microblog.model.errors import BadRequest, ItemRequired, NodeIDRequired, NotAcceptable, ResourceConstraint
+from microblog.model.errors import BadRequest, ItemRequired, NodeIDRequired
 from microblog.model.event import ItemPublished, ItemRetracted, NodeDeleted, NodeEvent, NodePurged
-from microblog.model.item import Item, Proof
+from microblog.model.item import Audience, Item, Proof
 from microblog.model.jid import JID
 from microblog.model.node import Node, is_feed
 from microblog.model.subscription import Subscription, SubscriptionState
@@ -27,12 +27,11 @@ from microblog.store.subscriptions import Marks
 from microblog.store.transaction import Transaction
 from microblog.usecases import depending
 from microblog.usecases.addressing import is_shown
-from microblog.usecases.copying import ReceivedItem, keep
+from microblog.usecases.copying import ReceivedItem, take_version
 from microblog.usecases.following import remote_node
 from microblog.usecases.publishing import (
     check_item_id,
     check_node_name,
-    clamp_instant,
     retract_all_repeats,
     retract_repeats,
 )
@@ -95,7 +94,7 @@ def receive(tx: Transaction, request: Received) -> Receipt:
         return _gone(tx, request)
     found, marks = follow
     if request.deleted:
-        _delete(tx, found.node)
+        delete_copy(tx, found.node)
         return Receipt()
     reader = _Reader(tx, found, request, marks)
     if request.purged:
@@ -134,7 +133,7 @@ def _gone(tx: Transaction, request: Received) -> Receipt:
     if node is None or not (request.deleted or request.purged or request.retracted):
         return Receipt(ignored="the recipient does not follow this feed")
     if request.deleted:
-        _delete(tx, node)
+        delete_copy(tx, node)
         return Receipt()
     if request.purged and tx.items.newest(node.key, 1):
         tx.events.record(node.key, events.PURGED)
@@ -241,27 +240,10 @@ class _Reader:
 
     def _store(self, found: LookUp, item: ReceivedItem, request: Received) -> Item | None:
         """The item as it is stored now; None if this version of it is not to be told to anybody."""
-        tx, node, old = self._tx, self._node, found.item
-        stated = item.entry.updated if item.entry else None
-        if old is not None:
-            if old.payload == item.payload:
-                return old
-            if stated is not None and stated < old.updated:
-                return None
-            if stated == old.updated and not request.live:
-                self.equivocal.append(item.id)
-                return None
-        try:
-            updated = clamp_instant(tx, stated)
-            published = clamp_instant(tx, item.entry.published if item.entry else None)
-        except NotAcceptable:
-            return None
-        if tx.disk_low:
-            raise ResourceConstraint("the server's disk is full")
-        new = keep(tx, node, item, old, published=published, updated=updated, proof=request.proof)
-        if old is None and node.config.max_items is not None:
-            tx.items.trim(node.key, node.config.max_items)
-        return new
+        version = take_version(self._tx, self._node, item, found.item, proof=request.proof, live=request.live)
+        if version.equivocal:
+            self.equivocal.append(item.id)
+        return version.item
 
     def retract(self, item_id: str) -> None:
         """An item was retracted at the feed."""
@@ -303,7 +285,7 @@ class _Reader:
             tx.emit(NodePurged(seq=seq, node=node, recipients=(self._jid,)))
 
 
-def _delete(tx: Transaction, node: Node) -> None:
+def delete_copy(tx: Transaction, node: Node) -> None:
     """The feed is gone, and with it our copy and everybody's subscription."""
     subscribers = tuple(tx.subscriptions.here(node, tx.domain))
     seq = tx.events.record(node.key, events.PURGED)
@@ -326,10 +308,11 @@ def undelivered(tx: Transaction, recipient: JID, max: int = UNDELIVERED_MAX) -> 
     account = recipient.bare
     found: list[NodeEvent] = []
     marks = []
-    for node, upto, after in tx.subscriptions.untold(account):
+    for node, upto, after, subscribed in tx.subscriptions.untold(account):
         marks.append((node.key, account, upto))
         for item in tx.items.between(node.key, after, upto, max):
-            found.append(ItemPublished(seq=item.position, node=node, item=item, recipients=(account,)))
+            if _is_for(tx, item, account, subscribed):
+                found.append(ItemPublished(seq=item.position, node=node, item=item, recipients=(account,)))
         for seq, item_id in tx.events.retractions(node.key, after, upto, max):
             found.append(ItemRetracted(seq=seq, node=node, item_id=item_id, recipients=(account,)))
     found.sort(key=lambda event: event.seq, reverse=True)
@@ -341,3 +324,10 @@ def undelivered(tx: Transaction, recipient: JID, max: int = UNDELIVERED_MAX) -> 
             break
         events.append(event)
     return Undelivered(events=tuple(reversed(events)), marks=tuple(marks))
+
+
+def _is_for(tx: Transaction, item: Item, account: JID, subscribed: bool) -> bool:
+    """Was an item meant for somebody for whom something came before and behind it?"""
+    if item.audience is Audience.DIRECT:
+        return bool(tx.items.mentioned(item.key).get(account))
+    return subscribed or item.audience is Audience.PUBLIC
