@@ -71,6 +71,7 @@ from microblog.xep.peers import Peers
 from microblog.xep.people import People
 from microblog.xep.pep import PersonalEventing
 from microblog.xep.ping import Ping
+from microblog.xep.policy import Policy
 from microblog.xep.public_lists import PublicLists
 from microblog.xep.pubsub import Pubsub
 from microblog.xep.rates import PersonalRates
@@ -201,6 +202,9 @@ class Node(Service):
         router.presence, router.messages = presence, messages
 
         # other servers
+        policy = self.policy = Policy(
+            database, config.s2s.federation, clock, tasks, dialback=config.s2s.dialback == "always"
+        )
         federation = Federation(
             domain=domain,
             clock=clock,
@@ -209,6 +213,8 @@ class Node(Service):
             certificates=self.certificates,
             keys=Keys(database.run(lambda tx: tx.settings.secret("dialback"))),
             dialback=config.s2s.dialback,
+            refuses=policy.refuses,
+            trusts_dialback=policy.dialback_suffices,
         )
         resolver = Resolver(
             self._names(),
@@ -230,7 +236,16 @@ class Node(Service):
         self.peers = Peers(router, self.servers, database, clock, epoch=epoch, doubts=admin_lines.doubted)
 
         # pubsub
-        self.outbox = Outbox(database, self.servers, clock, tasks, dialback_suffices=config.s2s.dialback == "always")
+        self.outbox = Outbox(
+            database,
+            self.servers,
+            clock,
+            tasks,
+            dialback_suffices=policy.dialback_suffices,
+            refuses=policy.refuses,
+        )
+        policy.listeners += (self.servers.end_refused, self.server_streams.end_refused)
+        policy.severed.append(self.outbox.dropped)
         wake = self.outbox.wake
         self.servers.on_contact.append(self.outbox.contact)
         disco = Disco(database)
@@ -320,6 +335,8 @@ class Node(Service):
         # the command line
         database.run(noticing.forget)
         self.outside = Outside(database, self.clients, self.sessions, rosters, self._heard_outside, wake, clock, tasks)
+        self.outside.retry, self.outside.dropped = self.outbox.retry, self.outbox.dropped
+        self.outside.policy_changed = policy.changed
 
     def _words(self, following: Following, rates: PersonalRates) -> Sequence[Words]:
         """What people can say to the node, for administrators more."""
@@ -371,6 +388,7 @@ class Node(Service):
         super().startService()
         self.database.start(self._reactor)
         self.tasks.spawn(self.outbox.start(), "outbox")
+        self.policy.start()
         self.outside.start()
         self.lines.start()
         self.health.start()

@@ -15,6 +15,9 @@ KEYS: Final = "keys"
 CONTACT: Final = "contact"
 NODE: Final = "node"
 OWED: Final = "owed"
+POLICY: Final = "policy"
+RETRY: Final = "retry"
+DROPPED: Final = "dropped"
 
 _O = tables.outside_changes.c
 _ANY = select(_O.id).limit(1)

@@ -76,7 +76,7 @@ outside_changes = Table(
     Column("id", Key, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("detail", Text, nullable=False, comment="JSON"),
-    CheckConstraint("kind IN ('keys', 'contact', 'node', 'owed')", name="kind"),
+    CheckConstraint("kind IN ('keys', 'contact', 'node', 'owed', 'policy', 'retry', 'dropped')", name="kind"),
     comment="what was done beside the running server and it has not heard of yet",
 )
 

@@ -3,14 +3,16 @@
 What such a command does is in the database at once, and so is true for whoever asks the database. But a server also
 holds things in memory and open: sessions, the contacts of those who are on line, who reads which node, timers of the
 outbox. So a use case that is told that it runs ``outside`` writes down, in its own transaction, what a server would
-have heard of it (``keys_changed``, ``contact_moved``, ``nodes_deleted``, ``owed``); and the server looks from time to
+have heard of it (``keys_changed``, ``contact_moved``, ``nodes_deleted``, ``owed``, ``policy_changed``, ``retry``,
+``dropped``); and the server looks from time to
 time whether there is ``anything`` and does ``take`` it. It takes it as a writer does, so what it is told is newer than
 all it has written before and older than what it writes next. A server that starts has nothing in memory and may
 ``forget``.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from microblog.model.event import NodeDeleted
 from microblog.model.jid import JID
@@ -32,12 +34,18 @@ class Moved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """What happened: accounts that have other keys or are gone, contacts, nodes, domains with something to be sent."""
+    """What happened: accounts that have other keys or are gone, contacts, nodes, domains with something to be sent.
+
+    ``policy``: rules for other domains changed. ``retry``: domains to be tried now. ``dropped``: those owed nothing.
+    """
 
     keys: frozenset[JID] = frozenset()
     contacts: tuple[Moved, ...] = ()
     nodes: tuple[NodeDeleted, ...] = ()
     owed: frozenset[str] = frozenset()
+    policy: bool = False
+    retry: frozenset[str] = frozenset()
+    dropped: frozenset[str] = frozenset()
 
 
 # Outside
@@ -76,6 +84,21 @@ def owed(tx: Transaction, domain: str) -> None:
     tx.outside_changes.add(outside.OWED, domain=domain)
 
 
+def policy_changed(tx: Transaction) -> None:
+    """The rules for other domains, or the lists that are followed, are not what they were."""
+    tx.outside_changes.add(outside.POLICY)
+
+
+def retry(tx: Transaction, domain: str) -> None:
+    """A domain is to be tried now, in whatever state it is."""
+    tx.outside_changes.add(outside.RETRY, domain=domain)
+
+
+def dropped(tx: Transaction, domain: str) -> None:
+    """A domain is owed nothing any more."""
+    tx.outside_changes.add(outside.DROPPED, domain=domain)
+
+
 # The server
 
 
@@ -99,8 +122,15 @@ def take(tx: Transaction) -> Taken | None:
         keys=frozenset(JID(detail["localpart"], tx.domain) for detail in of_kind.get(outside.KEYS, ())),
         contacts=tuple(_moved(tx, **detail) for detail in of_kind.get(outside.CONTACT, ())),
         nodes=tuple(_deleted(**detail) for detail in of_kind.get(outside.NODE, ())),
-        owed=frozenset(detail["domain"] for detail in of_kind.get(outside.OWED, ())),
+        owed=_domains(of_kind.get(outside.OWED, ())),
+        policy=outside.POLICY in of_kind,
+        retry=_domains(of_kind.get(outside.RETRY, ())),
+        dropped=_domains(of_kind.get(outside.DROPPED, ())),
     )
+
+
+def _domains(details: Iterable[dict[str, Any]]) -> frozenset[str]:
+    return frozenset(detail["domain"] for detail in details)
 
 
 def _moved(tx: Transaction, localpart: str, jid: str, type: str) -> Moved:

@@ -11,7 +11,7 @@ domain, which is tried again: no domain's queue stands still for ever.
 A stream is opened before it is decided what may go, because what may go depends on what the other side has proved.
 """
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from random import SystemRandom
@@ -56,19 +56,28 @@ class Carrier(Protocol):
 class Outbox:
     """One worker, or one timer, for each domain that is owed something.
 
-    ``dialback_suffices``: the administrator sends what is not public to servers without a valid certificate as well.
+    ``dialback_suffices``: to which domains the administrator sends what is not public though they have no valid
+    certificate. ``refuses``: to which nothing goes at all.
     """
 
     _log = Logger()
 
     def __init__(
-        self, database: Database, servers: Carrier, clock: Clock, tasks: Tasks, *, dialback_suffices: bool = False
+        self,
+        database: Database,
+        servers: Carrier,
+        clock: Clock,
+        tasks: Tasks,
+        *,
+        dialback_suffices: Callable[[str], bool] = lambda domain: False,
+        refuses: Callable[[str], bool] = lambda domain: False,
     ) -> None:
         self._database = database
         self._servers = servers
         self._clock = clock
         self._tasks = tasks
         self._dialback_suffices = dialback_suffices
+        self._refuses = refuses
         self._running: dict[str, bool] = {}  # True: woken meanwhile, look again
         self._failing: dict[str, IDelayedCall | None] = {}  # the timer; None while dormant
         self._held: dict[str, IDelayedCall] = {}
@@ -93,7 +102,7 @@ class Outbox:
 
     def wake(self, domain: str) -> None:
         """A domain is owed something new; one that failed is tried when it is time."""
-        if domain in self._failing or self._stopped:
+        if domain in self._failing or self._stopped or self._refuses(domain):
             return
         if domain in self._running:
             self._running[domain] = True
@@ -106,6 +115,16 @@ class Outbox:
         if domain in self._failing or domain in self._held:
             self._cancel(domain)
             self.wake(domain)
+
+    def retry(self, domain: str) -> None:
+        """An administrator wants an attempt now, in whatever state the domain is."""
+        self._cancel(domain)
+        self.wake(domain)
+
+    def dropped(self, domain: str) -> None:
+        """Nothing is owed to a domain any more."""
+        self._cancel(domain)
+        self._progress.pop(domain, None)
 
     def _wait(self, domain: str, seconds: float) -> None:
         if not self._stopped:
@@ -154,7 +173,7 @@ class Outbox:
                 if not await self._database.read(_owes, domain):
                     return
                 await self._servers.deliver(domain, ())
-            trusted = self._dialback_suffices or self._servers.proof(domain) is Proof.CERTIFICATE
+            trusted = self._dialback_suffices(domain) or self._servers.proof(domain) is Proof.CERTIFICATE
             progress = self._progress.get(domain)
             batch = await self._database.read(delivering.next_batch, domain, trusted, progress=progress)
             if self._servers.proof(domain) is None:

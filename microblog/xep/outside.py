@@ -1,7 +1,8 @@
 """What an administrator does on the command line, made true in the running server (``usecases.noticing``).
 
 Streams of accounts whose password was changed, who may not log in any more, or who are gone, are ended; contacts of
-theirs who are on line see it in their rosters; readers of nodes that are gone are told; the outbox sends what is owed.
+theirs who are on line see it in their rosters; readers of nodes that are gone are told; the outbox sends what is owed, tries a
+domain at once, or forgets it; federation policy is read anew.
 """
 
 from collections.abc import Callable, Collection
@@ -29,7 +30,10 @@ class Streams(Protocol):
 
 
 class Outside:
-    """Looks every few seconds. ``hear``: who hears of nodes; ``wake``: the outbox's."""
+    """Looks every few seconds. ``hear``: who hears of nodes; ``wake``: the outbox's.
+
+    What is done to queues and policy is set by the composition root, where there are such.
+    """
 
     def __init__(
         self,
@@ -52,6 +56,9 @@ class Outside:
         self._tasks = tasks
         self._repetition: Repetition | None = None
         self._looking = False
+        self.retry: Callable[[str], None] = lambda domain: None
+        self.dropped: Callable[[str], None] = lambda domain: None
+        self.policy_changed: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """From now on."""
@@ -84,8 +91,14 @@ class Outside:
             self._move(moved)
         for event in taken.nodes:
             self._hear(event)
+        for domain in taken.dropped:
+            self.dropped(domain)
+        for domain in taken.retry:
+            self.retry(domain)
         for domain in taken.owed:
             self._wake(domain)
+        if taken.policy:
+            self.policy_changed()
         if taken.keys:
             self._streams.recheck(taken.keys)
 

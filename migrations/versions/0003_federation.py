@@ -15,6 +15,20 @@ INSTANT = sa.BigInteger()
 
 def upgrade() -> None:
     """Make the new tables and columns."""
+    # What a command has just left there matters to a running server only, and none runs now.
+    op.drop_table("outside_changes")
+    op.create_table(
+        "outside_changes",
+        sa.Column("id", KEY, nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False, comment="JSON"),
+        sa.CheckConstraint(
+            "kind IN ('keys', 'contact', 'node', 'owed', 'policy', 'retry', 'dropped')",
+            name=op.f("ck_outside_changes_kind"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_outside_changes")),
+        comment="what was done beside the running server and it has not heard of yet",
+    )
     op.create_table(
         "backlog_marks",
         sa.Column("domain", sa.Text(), nullable=False),

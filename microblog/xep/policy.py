@@ -1,0 +1,110 @@
+"""Federation policy as the running server holds it: a snapshot of all rules, asked for each stream and each stanza.
+
+The rules are in the database, where administrators and followed lists write them (``usecases.policing``). When they
+change, the snapshot is replaced at once, streams of what is refused from now on end, and then what there is of such
+domains - queues, followers, follows, copies - is removed piece by piece.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from twisted.logger import Logger
+
+from microblog.model.errors import Refusal
+from microblog.model.policy import FederationMode, Grade, Rules
+from microblog.runtime import Clock, Tasks
+from microblog.store.database import Database, Transaction
+from microblog.usecases import policing
+from microblog.wire.media import without_media
+from microblog.wire.notification import Notice, NoticedItem
+
+BUSY_SECONDS: Final = 5
+
+
+class Policy:
+    """Made before anything that asks it. ``listeners`` hear that the rules have changed, ``severed`` of which domains
+    things were removed."""
+
+    _log = Logger()
+
+    def __init__(
+        self, database: Database, mode: FederationMode, clock: Clock, tasks: Tasks, *, dialback: bool = False
+    ) -> None:
+        self._database = database
+        self._mode = mode
+        self._clock = clock
+        self._tasks = tasks
+        self._dialback = dialback
+        self.rules: Rules = database.run(self._read)
+        self.listeners: list[Callable[[], None]] = []
+        self.severed: list[Callable[[str], None]] = []
+        self._changing = self._again = False
+
+    def _read(self, tx: Transaction) -> Rules:
+        return Rules.of(self._mode, tx.policies.rules())
+
+    def grade(self, domain: str) -> Grade:
+        """How much of a domain is let in."""
+        return self.rules.grade(domain)
+
+    def refuses(self, domain: str) -> bool:
+        """Nothing goes there, and nothing comes."""
+        return domain != self._database.domain and self.rules.refuses(domain)
+
+    def dialback_suffices(self, domain: str) -> bool:
+        """May what is not public go there without a certificate?"""
+        return self._dialback or self.rules.dialback_suffices(domain)
+
+    def taken(self, domain: str, notice: Notice) -> Notice:
+        """What a domain tells of as it is taken in: without media where that is the rule."""
+        if not notice.items or self.grade(domain) is not Grade.NO_MEDIA:
+            return notice
+        return replace(notice, items=tuple(map(_without_media, notice.items)))
+
+    def start(self) -> None:
+        """Take up what was not finished."""
+        self.changed()
+
+    def changed(self) -> None:
+        """The rules in the database may be others now."""
+        self._again = True
+        if not self._changing:
+            self._changing = True
+            self._tasks.spawn(self._change(), "federation policy")
+
+    async def _change(self) -> None:
+        try:
+            while self._again:
+                self._again = False
+                self.rules = await self._database.read(self._read)
+                for listener in self.listeners:
+                    listener()
+                await self._sever()
+        finally:
+            self._changing = False
+
+    async def _sever(self) -> None:
+        """Remove what there is of the domains that are refused."""
+        for domain in await self._database.read(policing.present):
+            if not self.refuses(domain):
+                continue
+            self._log.info("What there is of {domain} is removed: it is refused", domain=domain)
+            for said in await self._database.read(policing.said_by, domain):
+                await self._write(policing.unsay, said)
+            while await self._write(policing.sever, domain):
+                if not self.refuses(domain):
+                    return
+            for listener in self.severed:
+                listener(domain)
+
+    async def _write(self, function: Callable[..., bool], *arguments: object) -> bool:
+        while True:
+            try:
+                return await self._database.write(function, *arguments)
+            except Refusal:
+                await self._clock.sleep(BUSY_SECONDS)
+
+
+def _without_media(item: NoticedItem) -> NoticedItem:
+    return item if item.payload is None else replace(item, payload=without_media(item.payload))
