@@ -258,9 +258,10 @@ class ChatLines:
         author = item.publisher.bare
         if item.audience is Audience.DIRECT:
             return tuple((listening & {jid.bare for jid in event.recipients or ()}) - {author, node.service})
-        first = event.recipients is None or self._is_first(event)
+        first = self._is_first(event)
         if event.recipients is None:
-            followers = {jid.bare for jid in self._readers.subscribed(node.key)} & self._here.keys()
+            told = {jid.bare for jid in self._readers.subscribed(node.key)}.union(event.besides)
+            followers = told & self._here.keys()
             followers |= {account for account, (listener, _) in self._away.items() if listener.key in away}
         else:
             followers = listening & {jid.bare for jid in event.recipients}
@@ -281,6 +282,8 @@ class ChatLines:
 
     def _is_first(self, event: ItemPublished) -> bool:
         """Whom a post names is told with the first of its events."""
+        if event.node.service.domainpart == self._database.domain:
+            return True
         first = event.seq > self._last.get(event.node.key, 0)
         if first:
             self._last[event.node.key] = event.seq

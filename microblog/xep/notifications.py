@@ -15,7 +15,7 @@ there, or while this server was dying, is told at the next login.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from twisted.internet.defer import CancelledError
@@ -81,8 +81,8 @@ class Notifications:
         self._queues: dict[int, deque[NodeEvent]] = {}
         # Who subscribed while events were waiting, and behind which event.
         self._fresh: dict[int, dict[JID, int]] = {}
-        self._told: OrderedDict[tuple[int, JID], int] = OrderedDict()
-        self._unmarked: dict[tuple[int, JID], int] = {}
+        self._told = _Told()
+        self._unmarked: dict[int, dict[JID, int]] = {}
         self._marking = False
         readers.arrived = self._arrived
 
@@ -167,7 +167,7 @@ class Notifications:
                     await self._clock.sleep(0)
             if not self._is_here(event.node.service):
                 told = [address.jid for address in addresses if address.sessions]
-                self._mark(event, (*told, *(session.jid for session in contacts)))
+                self._mark(event, (*told, *(session.jid.bare for session in contacts)))
         if isinstance(event, NodeDeleted):
             self._readers.deleted(event.node.key)
 
@@ -183,18 +183,30 @@ class Notifications:
             seconds = min(2 * seconds, RETRY_MAX_SECONDS)
 
     async def _ask_audience(self, event: NodeEvent) -> tuple[list[Address], list[Session]]:
-        only = _recipients(event)
+        only, key = _recipients(event), event.node.key
         if only is not None:
             await self._readers.loaded({recipient.bare for recipient in only})
             # What was waiting for them in the database has been told at their login.
-            key = event.node.key
-            return self._named(event.node, [jid for jid in only if event.seq > self._told.get((key, jid.bare), 0)])
+            told = self._told.of(key)
+            return self._named(event.node, [jid for jid in only if event.seq > told.get(jid.bare, 0)])
         await self._readers.loaded()
-        addresses: Iterable[Address] = self._readers.subscribed(event.node.key).values()
-        fresh = self._fresh.get(event.node.key)
+        addresses: Iterable[Address] = self._readers.subscribed(key).values()
+        if not self._is_here(event.node.service):
+            return self._all_elsewhere(event, addresses)
+        fresh = self._fresh.get(key)
         if fresh:
             addresses = (address for address in addresses if fresh.get(address.jid, 0) < event.seq)
         return await self._allowed(event, list(addresses), await self._contacts(event.node))
+
+    def _all_elsewhere(self, event: NodeEvent, addresses: Iterable[Address]) -> tuple[list[Address], list[Session]]:
+        """All who follow a feed elsewhere, and contacts who are told besides."""
+        told, seq = self._told.of(event.node.key), event.seq
+        found = [address for address in addresses if told.get(address.jid, 0) < seq]
+        besides = event.besides if isinstance(event, ItemPublished) else ()
+        if not besides:
+            return found, []
+        more, contacts = self._named(event.node, [jid for jid in besides if told.get(jid, 0) < seq])
+        return [*found, *(address for address in more if address not in found)], contacts
 
     def _named(self, node: Node, recipients: Iterable[JID]) -> tuple[list[Address], list[Session]]:
         """The readers a remote feed was meant for: those who subscribed, and contacts' sessions that say +notify."""
@@ -207,7 +219,7 @@ class Notifications:
     async def _contacts(self, node: Node) -> list[Session]:
         """The owner's and the owner's contacts' sessions that say +notify."""
         interested = list(self._readers.interested(node.name))
-        if not interested or not self._is_here(node.service):
+        if not interested:
             return []
         roster = await self._rosters.of(node.service)
         return [
@@ -221,7 +233,7 @@ class Notifications:
     ) -> tuple[list[Address], list[Session]]:
         """Those who may read the node now; the access of subscribers to an open node needs no second look."""
         node = event.node
-        if not self._is_here(node.service) or isinstance(event, NodeDeleted):
+        if isinstance(event, NodeDeleted):
             return addresses, contacts
         if node.config.access_model is AccessModel.OPEN and not contacts:
             return addresses, contacts
@@ -239,10 +251,11 @@ class Notifications:
 
     def _arrived(self, account: JID, untold: receiving.Undelivered) -> None:
         for event in untold.events:
-            if event.seq > self._told.get((event.node.key, account), 0):
+            if event.seq > self._told.of(event.node.key).get(account, 0):
                 self._tell_one(event, [address for address in _recipients(event) or () if address.bare == account])
         if self._readers.at(account):
-            self._remember(untold.marks)
+            for node_key, jid, seq in untold.marks:
+                self._remember(node_key, (jid,), seq)
 
     def _tell_one(self, event: NodeEvent, addresses: Iterable[JID]) -> None:
         splice = notification.render(event)
@@ -251,18 +264,14 @@ class Notifications:
 
     # how far readers of remote feeds were told
 
-    def _mark(self, event: NodeEvent, addresses: Iterable[JID]) -> None:
-        if not self._is_here(event.node.service):
-            self._remember((event.node.key, address.bare, event.seq) for address in addresses)
+    def _mark(self, event: NodeEvent, accounts: Sequence[JID]) -> None:
+        if accounts and not self._is_here(event.node.service):
+            self._remember(event.node.key, accounts, event.seq)
 
-    def _remember(self, marks: Iterable[tuple[int, JID, int]]) -> None:
-        for node_key, account, seq in marks:
-            key = (node_key, account)
-            if seq > self._told.get(key, 0):
-                self._unmarked[key] = self._told[key] = seq
-                self._told.move_to_end(key)
-        while len(self._told) > REMEMBERED_MAX:
-            self._told.popitem(last=False)
+    def _remember(self, node_key: int, accounts: Sequence[JID], seq: int) -> None:
+        marked = self._told.add(node_key, accounts, seq)
+        if marked:
+            self._unmarked.setdefault(node_key, {}).update(marked)
         if self._unmarked and not self._marking:
             self._marking = True
             self._tasks.spawn(self._write_marks(), "marks of what was told")
@@ -271,14 +280,42 @@ class Notifications:
         try:
             while self._unmarked:
                 marked, self._unmarked = self._unmarked, {}
-                marks = [(node_key, account, seq) for (node_key, account), seq in marked.items()]
                 try:
-                    await self._database.write(receiving.delivered, marks)
+                    await self._database.write(
+                        receiving.delivered,
+                        [(key, account, seq) for key, accounts in marked.items() for account, seq in accounts.items()],
+                    )
                 except Refusal:
-                    self._unmarked = marked | self._unmarked
+                    for key, accounts in marked.items():
+                        self._unmarked[key] = accounts | self._unmarked.get(key, {})
                     await self._clock.sleep(BUSY_SECONDS)
         finally:
             self._marking = False
+
+
+class _Told:
+    """By node elsewhere and account, the last event that was written to a session: of so many, those told last."""
+
+    def __init__(self) -> None:
+        self._nodes: OrderedDict[int, dict[JID, int]] = OrderedDict()
+        self._count = 0
+
+    def of(self, node_key: int) -> Mapping[JID, int]:
+        """The accounts of a node."""
+        return self._nodes.get(node_key, {})
+
+    def add(self, node_key: int, accounts: Sequence[JID], seq: int) -> dict[JID, int]:
+        """They were told of an event; those who were told of none that is later."""
+        told = self._nodes.setdefault(node_key, {})
+        before = len(told)
+        # Events of a node are told in order; what is told at a login may be ahead.
+        marked = dict.fromkeys([account for account in accounts if told.get(account, 0) < seq], seq)
+        told.update(marked)
+        self._count += len(told) - before
+        self._nodes.move_to_end(node_key)
+        while self._count > REMEMBERED_MAX and len(self._nodes) > 1:
+            self._count -= len(self._nodes.popitem(last=False)[1])
+        return marked
 
 
 def _targets(addresses: Iterable[Address], contacts: Iterable[Session]) -> dict[Session, bytes]:

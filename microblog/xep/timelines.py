@@ -238,7 +238,8 @@ class Timelines(Extension):
         wanted: dict[str, frozenset[JID]] = {}
         here = node.service.domainpart == self._domain.domainpart
         if event.item.stands is not None:
-            followers = {jid.bare for jid in self._readers.subscribed(node.key)} | {node.service}
+            subscribed = {jid.bare for jid in self._readers.subscribed(node.key)}
+            followers = subscribed | {node.service, *event.besides}
             if only is not None:
                 followers &= {jid.bare for jid in only}
             wanted[HOME] = self._own(HOME) & followers
