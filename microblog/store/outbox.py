@@ -30,6 +30,8 @@ _OUTBOX = tables.outbox
 _EVENTS = tables.events
 _NODES = tables.nodes
 _ITEMS = tables.items
+_LOG = tables.delivery_log
+_PEERS = tables.peers
 _MARKS = tables.backlog_marks
 
 # Most feeds are read by nobody elsewhere: to know that costs SQLite a quarter of what the owing costs.
@@ -97,6 +99,8 @@ WITH RECURSIVE owed (domain) AS (
 SELECT domain FROM owed WHERE domain IS NOT NULL
 UNION
 SELECT domain FROM backlog_marks
+UNION
+SELECT domain FROM peers WHERE number > acknowledged
 """
 ).columns(_OUTBOX.c.domain)
 _LATER = _OUTBOX.alias("later")
@@ -145,6 +149,10 @@ _ROWS_FOR: dict[tuple[frozenset[Audience], bool | None], "Select[Any]"] = {}
 _POSTS = _EVENTS.c.kind == PUBLISHED
 _COUNT = select(func.count()).where(_OUTBOX.c.domain == bindparam("domain"))
 _COUNT_MARKS = select(func.count()).where(_MARKS.c.domain == bindparam("domain"))
+# What was numbered in a domain's log and is not acknowledged.
+_PENDING = _PEERS.c.number - _PEERS.c.acknowledged
+_COUNT_PENDING = select(_PENDING).where(_PEERS.c.domain == bindparam("domain"))
+_BACKLOG_PENDING = select(_PEERS.c.domain, _PENDING).where(_PEERS.c.number > _PEERS.c.acknowledged)
 _BACKLOG = select(_OUTBOX.c.domain, func.count()).group_by(_OUTBOX.c.domain)
 # What a mark stands for: items that may leave and were not told.
 _BACKLOG_MARKS = (
@@ -177,7 +185,10 @@ _OWING = (
             _EVENTS.c.seq <= _MARKS.c.upto,
             _EVENTS.c.seq
             > case((_EVENTS.c.audience == Audience.PUBLIC.value, _MARKS.c.after), else_=_MARKS.c.narrow_after),
-        )
+        ),
+        select(_LOG.c.domain)
+        .join(_PEERS, _PEERS.c.domain == _LOG.c.domain)
+        .where(_LOG.c.event_seq == bindparam("seq"), _LOG.c.number > _PEERS.c.acknowledged),
     )
     .limit(bindparam("limit"))
 )
@@ -275,9 +286,9 @@ class Outbox:
         return [_read(row) for row in rows]
 
     def count(self, domain: str) -> int:
-        """How many rows a domain has; a mark counts as one."""
-        rows = int(self._connection.execute(_COUNT, {"domain": domain}).scalar_one())
-        return rows + int(self._connection.execute(_COUNT_MARKS, {"domain": domain}).scalar_one())
+        """How many rows a domain has, and entries that are pending in its log; a mark counts as one."""
+        counts = (_COUNT, _COUNT_MARKS, _COUNT_PENDING)
+        return sum(self._connection.execute(count, {"domain": domain}).scalar() or 0 for count in counts)
 
     def owing(self, seq: int, limit: int) -> list[str]:
         """The domains that have yet to be told of an event."""
@@ -290,14 +301,15 @@ class Outbox:
         return list(self._connection.execute(found).scalars())
 
     def domains(self) -> list[str]:
-        """The domains that have rows, or marks that stand for rows."""
+        """The domains that have rows, or marks that stand for rows, or entries that are pending in their logs."""
         return list(self._connection.execute(_DOMAINS).scalars().all())
 
     def backlog(self) -> dict[str, int]:
-        """How many rows each domain has, and items for which its marks stand."""
-        found = {domain: count for domain, count in self._connection.execute(_BACKLOG)}
-        for domain, count in self._connection.execute(_BACKLOG_MARKS):
-            found[domain] = found.get(domain, 0) + count
+        """How many rows and pending entries each domain has, and items for which its marks stand."""
+        found: dict[str, int] = {}
+        for counts in (_BACKLOG, _BACKLOG_MARKS, _BACKLOG_PENDING):
+            for domain, count in self._connection.execute(counts):
+                found[domain] = found.get(domain, 0) + count
         return dict(sorted(found.items()))
 
     def done(self, ids: Sequence[int]) -> None:

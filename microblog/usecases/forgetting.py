@@ -4,7 +4,8 @@ The log of events is there for other domains that have yet to be told and for ou
 keeps a retracted item from being brought back by somebody who is late. After ``DAYS`` nobody is waited for any more:
 what a domain has not taken by then, after thirty days of trying and two months without a sign of life, is given up.
 Items are never forgotten here. Messages that nobody came for, links that nobody confirmed, and what the chat remembers
-go after a time of their own; the node of a tag goes with its last subscription.
+go after a time of their own, as does what other nodes have acknowledged; the node of a tag goes with its last
+subscription.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from microblog.store.transaction import Transaction
 from microblog.usecases import chatting, conversing, holding, linking, reading
 
 DAYS = 90
+LOG_DAYS = 30  # as nodes say to each other
 ROWS_MAX = 1000  # at once: others want to write too
 
 
@@ -32,6 +34,7 @@ def forget(tx: Transaction) -> Forgotten:
     before = tx.now - timedelta(days=DAYS)
     owed = tx.outbox.forget(before, ROWS_MAX)
     tx.holders.forget(before)
+    logged = tx.logs.forget(tx.now - timedelta(days=LOG_DAYS), ROWS_MAX)
     events = 0 if owed == ROWS_MAX else tx.events.forget(before, ROWS_MAX)
     held = holding.forget(tx, ROWS_MAX)
     linking.forget(tx)
@@ -42,5 +45,5 @@ def forget(tx: Transaction) -> Forgotten:
         events=events,
         owed=owed,
         tombstones=tx.items.forget_tombstones(before),
-        more=ROWS_MAX in (owed, events, held, chat, tags),
+        more=ROWS_MAX in (owed, logged, events, held, chat, tags),
     )

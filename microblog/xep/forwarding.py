@@ -1,0 +1,204 @@
+"""docs/protocol/fanout.md §5: what waits in a domain's delivery log is sent to it until the domain has stored it.
+
+One delivery is under way for a domain, as much as goes into one. What was not answered is sent again under the same
+numbers. An entry that the domain can never take, for its size or because it does not understand it, is void from then
+on, and its author's delivery report says why: no log stands still for ever because of one of its entries.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from microblog.model.errors import BadRequest, Refusal
+from microblog.model.item import Proof
+from microblog.model.jid import JID
+from microblog.runtime import Clock
+from microblog.store.crashpoint import crashpoint
+from microblog.store.database import Database, Transaction
+from microblog.usecases import delivering, forwarding
+from microblog.usecases.entries import Entries, Entry
+from microblog.usecases.forwarding import Taken, Turn
+from microblog.wire import atom, fanout, notification
+from microblog.wire.errors import read_condition
+from microblog.wire.fanout import FanoutLimits, Stored
+from microblog.wire.stanza import Stanza
+from microblog.wire.xml import Element, Raw
+from microblog.xmpp.remote import DeliveryFailed
+
+ANSWER_SECONDS: Final = 60
+OVERLOAD_SECONDS: Final = 5
+ENVELOPE_BYTES: Final = 1000  # what stands around the entries, at most
+_NOT_SPOKEN: Final = ("feature-not-implemented", "service-unavailable")
+_NOT_UNDERSTOOD: Final = ("bad-request", "not-acceptable", "policy-violation")
+
+# Sends an IQ of ours and waits for the answer (``Router.request``).
+Request = Callable[..., Awaitable[Stanza]]
+
+
+class Peers(Protocol):
+    """What is known of other nodes (``xep.peers.Peers``)."""
+
+    def limits(self, domain: str) -> Awaitable[FanoutLimits | None]:
+        """What a node takes at once; None for a server that keeps no log."""
+
+    def refused(self, domain: str) -> Awaitable[None]:
+        """It did not understand what a node understands."""
+
+    def proved(self, domain: str) -> Awaitable[bool]:
+        """Is it still the one that it was?"""
+
+
+class Written(NamedTuple):
+    """Entries as text; ``unsent``: those that are void because they cannot be sent, and why."""
+
+    texts: list[Raw]
+    unsent: dict[int, str]
+
+
+class Forwarder:
+    """Sends from the logs. ``request``: ``Router.request``; ``host``: who we are."""
+
+    _log = Logger()
+
+    def __init__(self, database: Database, request: Request, peers: Peers, clock: Clock) -> None:
+        self._database = database
+        self._request = request
+        self._peers = peers
+        self._clock = clock
+        self._host = JID("", database.domain)
+        self._one_by_one: set[str] = set()  # domains that did not take a delivery as it was
+        self._hopeless: dict[str, dict[int, str]] = {}
+
+    async def send(self, domain: str, turn: Turn, failing: bool) -> bool:
+        """Send what is pending, once; False if the domain keeps no log any more. Raises DeliveryFailed."""
+        entries = await self._database.read(forwarding.pending, turn)
+        if entries.changed:
+            await self._database.write(forwarding.write_down, domain, entries.changed)
+        if not entries.entries:
+            return True
+        if domain in self._one_by_one:
+            entries = replace(entries, entries=entries.entries[:1])
+        hopeless = self._hopeless.get(domain, {})
+        written = write_entries(entries.entries, turn.max_bytes, hopeless)
+        sent = replace(entries, entries=entries.entries[: len(written.texts)])
+        for number, reason in written.unsent.items():
+            self._log.warn("Entry {number} is not for {domain}: {reason}", number=number, domain=domain, reason=reason)
+        answer = await self._answer(domain, sent, written.texts)
+        if answer.type == "error":
+            return await self._refused(domain, sent, answer)
+        stored = _stored(answer, sent)
+        crashpoint("K7")
+        taken = Taken(upto=stored.upto, unwanted=stored.unwanted, refused={**stored.refused, **written.unsent})
+        if not await self._acknowledged(domain, sent, taken, failing):
+            raise DeliveryFailed("it has more than it was told; its log begins anew, as after a backup was restored")
+        if stored.upto <= sent.prev:
+            raise DeliveryFailed("it stored nothing")
+        self._one_by_one.discard(domain)
+        self._hopeless.pop(domain, None)
+        return True
+
+    async def _answer(self, domain: str, sent: Entries, texts: Sequence[Raw]) -> Stanza:
+        payload = fanout.write_deliver(sent.epoch, sent.prev, texts)
+        minimum = Proof.CERTIFICATE if sent.private else Proof.DIALBACK
+        try:
+            # Started here and not only awaited: it writes before it waits for the answer.
+            asking = Deferred.fromCoroutine(self._ask(JID("", domain), payload, minimum))
+            crashpoint("K6")
+            return await asking
+        except Refusal as refusal:
+            raise DeliveryFailed(refusal.text or "no answer to a delivery") from refusal
+
+    async def _ask(self, to: JID, payload: Element, minimum: Proof) -> Stanza:
+        return await self._request("set", self._host, to, payload, seconds=ANSWER_SECONDS, minimum_proof=minimum)
+
+    async def _refused(self, domain: str, sent: Entries, answer: Stanza) -> bool:
+        """A delivery as a whole was answered with an error. Raises DeliveryFailed."""
+        condition, type_ = read_condition(answer.element)
+        if answer.proof is Proof.LOCAL or type_ == "wait":
+            raise DeliveryFailed(f"a delivery was not taken: {condition}")
+        if condition in _NOT_SPOKEN:
+            self._log.info("{domain} keeps no delivery log any more: {condition}", domain=domain, condition=condition)
+            await self._peers.refused(domain)
+            return False
+        if condition not in _NOT_UNDERSTOOD:
+            raise DeliveryFailed(f"a delivery was refused: {condition}")
+        if len(sent.entries) > 1:
+            self._one_by_one.add(domain)
+            return True
+        entry = sent.entries[0]
+        if entry.event is None or entry.number in self._hopeless.get(domain, {}):
+            raise DeliveryFailed(f"a delivery was refused: {condition}")
+        self._hopeless[domain] = {entry.number: condition}
+        return True
+
+    async def _acknowledged(self, domain: str, sent: Entries, taken: Taken, failing: bool) -> bool:
+        while True:
+            try:
+                return await self._database.write(_acknowledged, domain, sent, taken, failing)
+            except Refusal:
+                # They have been delivered: better to wait here than to send them a second time.
+                await self._clock.sleep(OVERLOAD_SECONDS)
+
+
+def write_entries(entries: Iterable[Entry], max_bytes: int, hopeless: dict[int, str] | None = None) -> Written:
+    """As many entries as fit into one delivery. What is larger than that alone is void."""
+    texts: list[Raw] = []
+    unsent: dict[int, str] = {}
+    room = size = max_bytes - ENVELOPE_BYTES
+    for entry in entries:
+        text, reason = _write(entry), (hopeless or {}).get(entry.number)
+        if len(text.encode()) > room:
+            reason = f"larger than the {max_bytes} bytes that are taken at once"
+        if reason is not None:
+            unsent[entry.number] = reason
+            text = fanout.write_void(entry.number)
+        size -= len(text.encode())
+        if size < 0 and texts:
+            unsent.pop(entry.number, None)
+            break
+        texts.append(text)
+    return Written(texts, unsent)
+
+
+def _write(entry: Entry) -> Raw:
+    event = None if entry.event is None else notification.write_event(entry.event)
+    if entry.event is None or event is None:
+        return fanout.write_void(entry.number)
+    return fanout.write_entry(
+        entry.number,
+        entry.event.node.service,
+        entry.told,
+        event,
+        version=entry.version,
+        digest=entry.digest,
+        to=entry.to,
+    )
+
+
+def named(payload: str) -> Iterable[JID]:
+    """Whom a post names."""
+    entry = atom.read_text(payload) if "mentioned" in payload else None
+    return () if entry is None else entry.mentions
+
+
+def _stored(answer: Stanza, sent: Entries) -> Stored:
+    payload = answer.payload
+    try:
+        if payload is None:
+            raise BadRequest("there is none")
+        stored = fanout.read_stored(payload)
+    except BadRequest as error:
+        raise DeliveryFailed(f"the answer to a delivery is not understood: {error.text}") from error
+    if stored.epoch != sent.epoch:
+        raise DeliveryFailed("the answer to a delivery is of another log")
+    return stored
+
+
+def _acknowledged(tx: Transaction, domain: str, sent: Entries, taken: Taken, failing: bool) -> bool:
+    known = forwarding.acknowledged(tx, domain, sent, taken)
+    if failing and known:
+        delivering.succeeded(tx, domain)
+    return known

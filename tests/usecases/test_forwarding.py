@@ -1,0 +1,554 @@
+"""The origin's side of the delivery log: what is numbered, what an entry says when it is sent, what is acknowledged."""
+
+from datetime import timedelta
+
+import pytest
+
+from microblog.model.errors import AnotherEpoch, BeyondHorizon, Forbidden, ItemNotFound
+from microblog.model.event import ItemPublished, ItemRetracted, NodePurged
+from microblog.model.fanout import Told, set_digest
+from microblog.model.item import Audience
+from microblog.model.jid import JID
+from microblog.model.node import MICROBLOG
+from microblog.model.subscription import Affiliation
+from microblog.store import tables
+from microblog.store.transaction import Transaction
+from microblog.usecases import delivering, forwarding, owning, refetching, reporting, subscribing
+from microblog.usecases.entries import Entries, Entry
+from microblog.usecases.forwarding import Next, Taken, Turn
+from microblog.usecases.refetching import Asked, Followers
+from microblog.usecases.reporting import State
+from tests.usecases.pubsub import (
+    JULIET,
+    MOOD,
+    NURSE,
+    ROMEO,
+    a_contact,
+    affiliate,
+    an_account,
+    configure,
+    post,
+    put,
+    retract,
+    subscribe,
+)
+
+CAPULET = "capulet.example"
+FOLLOWERS = Audience.FOLLOWERS
+
+
+def nobody(payload: str) -> tuple[JID, ...]:
+    return ()
+
+
+def turn(trusted: bool = True, **more: object) -> Turn:
+    return Turn(domain=CAPULET, trusted=trusted, named=nobody, **more)  # type: ignore[arg-type]
+
+
+def unfollow(tx: Transaction, jid: JID) -> None:
+    subscribing.unsubscribe(tx, subscribing.Unsubscribe(service=ROMEO, node=MICROBLOG, actor=jid, jid=jid))
+
+
+def sends(tx: Transaction, trusted: bool = True, **more: object) -> Entries:
+    """What is sent now; nothing is answered."""
+    assert forwarding.next_entries(tx, turn(trusted, **more)).pending
+    sent = forwarding.pending(tx, turn(trusted, **more))
+    forwarding.write_down(tx, CAPULET, sent.changed)
+    return sent
+
+
+def delivers(tx: Transaction, trusted: bool = True, **taken: object) -> Entries:
+    """All of what is sent now is stored there."""
+    sent = sends(tx, trusted)
+    assert forwarding.acknowledged(tx, CAPULET, sent, Taken(upto=sent.entries[-1].number, **taken))  # type: ignore[arg-type]
+    return sent
+
+
+def said(entry: Entry) -> tuple[int, str, str]:
+    """Number, for whom, and what: an item's id and title, or what is gone."""
+    match entry.event:
+        case ItemPublished(item=item):
+            return entry.number, str(entry.told), f"{item.id} {item.payload.split('title>')[1][:-2]}"
+        case ItemRetracted(item_id=item_id):
+            return entry.number, str(entry.told), f"{item_id} is gone"
+        case NodePurged():
+            return entry.number, str(entry.told), "all is gone"
+    return entry.number, "", "void"
+
+
+def words(sent: Entries) -> list[tuple[int, str, str]]:
+    return [said(entry) for entry in sent.entries]
+
+
+def fetched(tx: Transaction, after: int, trusted: bool = True, epoch: str = "", max_: int = 50) -> Entries:
+    asked = Asked(
+        domain=CAPULET,
+        epoch=epoch or forwarding.epoch(tx, CAPULET),
+        after=after,
+        max=max_,
+        trusted=trusted,
+        named=nobody,
+    )
+    return refetching.fetch(tx, asked)
+
+
+def states(tx: Transaction, item_id: str = "1") -> dict[str, tuple[State, str]]:
+    wanted = reporting.Where(actor=ROMEO, service=ROMEO, node=MICROBLOG, item_id=item_id)
+    return {at.domain: (at.state, at.why) for at in reporting.where(tx, wanted).domains}
+
+
+def nothing(tx: Transaction, trusted: bool = True) -> Next:
+    found = forwarding.next_entries(tx, turn(trusted))
+    assert not found.pending and found.batch is None
+    return found
+
+
+@pytest.fixture
+def feed(tx: Transaction) -> Transaction:
+    """Juliet and her nurse follow Romeo."""
+    an_account(tx)
+    subscribe(tx, JULIET)
+    subscribe(tx, NURSE)
+    return tx
+
+
+# numbers
+
+
+def test_a_post_is_one_entry_for_all_who_follow(feed: Transaction) -> None:
+    post(feed, "1", "first")
+    post(feed, "2", "second")
+    assert words(delivers(feed)) == [(1, "public", "1 first"), (2, "public", "2 second")]
+    nothing(feed)
+    post(feed, "3", "third")
+    sent = delivers(feed)
+    assert (sent.prev, words(sent)) == (2, [(3, "public", "3 third")])
+    peer = feed.peers.get(CAPULET)
+    assert (peer.number, peer.acknowledged) == (3, 3)
+
+
+def test_what_was_not_answered_keeps_its_number(feed: Transaction) -> None:
+    post(feed, "1", "first")
+    first = sends(feed)
+    post(feed, "2", "second")
+    assert words(sends(feed)) == words(first)
+    forwarding.acknowledged(feed, CAPULET, first, Taken(upto=1))
+    assert words(sends(feed)) == [(2, "public", "2 second")]
+
+
+def test_no_more_is_numbered_than_goes_into_one_delivery(feed: Transaction) -> None:
+    for number in range(5):
+        post(feed, str(number), "x", minutes=number)
+    assert [entry.number for entry in sends(feed, max_entries=2).entries] == [1, 2]
+    assert feed.peers.get(CAPULET).number == 2
+    assert [entry.number for entry in delivers(feed).entries] == [1, 2]
+    assert len(sends(feed, max_bytes=1).entries) == 1
+
+
+def test_part_of_a_delivery_may_be_stored(feed: Transaction) -> None:
+    for number in range(3):
+        post(feed, str(number), "x", minutes=number)
+    sent = sends(feed)
+    forwarding.acknowledged(feed, CAPULET, sent, Taken(upto=2))
+    assert [entry.number for entry in sends(feed).entries] == [3]
+    assert states(feed, "1") == {CAPULET: (State.STORED, "")}
+    assert states(feed, "2") == {CAPULET: (State.PENDING, "")}
+
+
+def test_thousand_followers_are_not_read(tx: Transaction) -> None:
+    an_account(tx)
+    for number in range(30):
+        subscribe(tx, JID.parse(f"guest{number}@{CAPULET}"))
+    post(tx, "1")
+    delivers(tx)
+    post(tx, "2")
+    read: list[int] = []
+    page = tx.subscriptions.readers_page
+    tx.subscriptions.readers_page = lambda *args, **more: read.append(more["limit"]) or page(*args, **more)  # type: ignore[method-assign, func-returns-value]
+    delivers(tx)
+    assert set(read) == {1}
+
+
+# what is told
+
+
+def test_an_entry_tells_the_item_as_it_is_now(feed: Transaction) -> None:
+    post(feed, "1", "before")
+    sends(feed)
+    post(feed, "1", "after", minutes=1)
+    sent = sends(feed)
+    assert words(sent) == [(1, "", "void")], "the edit is told by its own entry"
+    forwarding.acknowledged(feed, CAPULET, sent, Taken(upto=1))
+    assert words(delivers(feed)) == [(2, "public", "1 after")]
+
+
+def test_an_edit_that_waits_is_one_entry(feed: Transaction) -> None:
+    post(feed, "1", "before")
+    post(feed, "1", "after", minutes=1)
+    assert words(delivers(feed)) == [(1, "public", "1 after")]
+
+
+def test_a_retraction_goes_to_whoever_holds_the_item(feed: Transaction) -> None:
+    post(feed, "1")
+    delivers(feed)
+    for jid in (JULIET, NURSE):
+        unfollow(feed, jid)
+    retract(feed, "1")
+    sent = sends(feed)
+    assert words(sent) == [(2, "holders", "1 is gone")]
+    forwarding.acknowledged(feed, CAPULET, sent, Taken(upto=2))
+    assert feed.holders.of(sent.entries[0].event.node.key, "1") == []  # type: ignore[union-attr]
+    nothing(feed)
+
+
+def test_what_is_retracted_before_it_went_is_not_told(feed: Transaction) -> None:
+    post(feed, "1", "never")
+    sends(feed)
+    retract(feed, "1")
+    assert words(sends(feed)) == [(1, "", "void")]
+
+
+def test_what_is_retracted_while_it_is_on_its_way_is_taken_back(feed: Transaction) -> None:
+    post(feed, "1", "once")
+    sent = sends(feed)
+    for jid in (JULIET, NURSE):
+        unfollow(feed, jid)
+    retract(feed, "1")
+    forwarding.acknowledged(feed, CAPULET, sent, Taken(upto=1))
+    assert words(delivers(feed)) == [(2, "holders", "1 is gone")]
+
+
+def test_a_purge_goes_to_holders(feed: Transaction) -> None:
+    configure(feed, notify_retract="true")
+    post(feed, "1")
+    delivers(feed)
+    owning.purge(feed, owning.Purge(service=ROMEO, node=MICROBLOG, actor=ROMEO.with_resource("phone")))
+    assert words(delivers(feed)) == [(2, "holders", "all is gone")]
+
+
+def test_who_is_not_followed_any_more_is_not_told_of(feed: Transaction) -> None:
+    post(feed, "1")
+    for jid in (JULIET, NURSE):
+        unfollow(feed, jid)
+    nothing(feed)
+    assert feed.peers.get(CAPULET).number == 0
+    assert feed.outbox.count(CAPULET) == 0
+
+
+def test_contacts_are_named(feed: Transaction) -> None:
+    unfollow(feed, NURSE)
+    a_contact(feed, ROMEO, NURSE, "from")
+    feed.interests.set(ROMEO, NURSE.with_resource("garden"), (MICROBLOG,))
+    feed.interests.set(ROMEO, NURSE.with_resource("kitchen"), (MICROBLOG,))
+    post(feed, "1")
+    (entry,) = delivers(feed).entries
+    assert (entry.told, entry.to) == (Told.PUBLIC, (NURSE,))
+
+
+def test_who_is_mentioned_is_named_once(tx: Transaction) -> None:
+    an_account(tx)
+    node = tx.nodes.find(ROMEO, MICROBLOG)
+    assert node is not None
+    item = post(tx, "1", f"@{NURSE} hello")
+    seq = tx.events.first_of(node.key, "1")
+    assert seq is not None
+    asked = Turn(domain=CAPULET, trusted=True, named=lambda payload: (NURSE, JULIET, ROMEO))
+    tx.connection.execute(tables.outbox.insert().values(domain=CAPULET, event_seq=seq, created=tx.now))
+    subscribe(tx, JULIET)
+    assert forwarding.next_entries(tx, asked).pending
+    sent = forwarding.pending(tx, asked)
+    assert [(entry.told, entry.to) for entry in sent.entries] == [(Told.PUBLIC, (NURSE,))]
+    forwarding.acknowledged(tx, CAPULET, sent, Taken(upto=1))
+    unfollow(tx, JULIET)
+    edited = post(tx, "1", f"@{NURSE} good bye", minutes=1)
+    assert edited.key == item.key
+    tx.holders.owe(node.key, "1", edited.position)
+    assert forwarding.next_entries(tx, asked).pending
+    (entry,) = forwarding.pending(tx, asked).entries
+    assert (entry.told, entry.to) == (Told.HOLDERS, ())
+
+
+def test_what_is_direct_names_its_readers(tx: Transaction) -> None:
+    an_account(tx)
+    item = post(tx, "1", "only you", audience=Audience.DIRECT, readers=(NURSE, JULIET))
+    tx.connection.execute(tables.outbox.insert().values(domain=CAPULET, event_seq=item.position, created=tx.now))
+    held = nothing(tx, trusted=False)
+    assert held.held
+    (entry,) = sends(tx).entries
+    assert (entry.told, entry.to, entry.private) == (Told.DIRECT, (JULIET, NURSE), True)
+
+
+# for followers
+
+
+def test_what_is_for_followers_names_their_set(feed: Transaction) -> None:
+    post(feed, "1", audience=FOLLOWERS)
+    (entry,) = delivers(feed).entries
+    assert (entry.told, entry.version, entry.digest) == (Told.FOLLOWERS, 1, set_digest([JULIET, NURSE]))
+    post(feed, "2", audience=FOLLOWERS)
+    assert delivers(feed).entries[0].version == 1
+    unfollow(feed, NURSE)
+    post(feed, "3", audience=FOLLOWERS)
+    (entry,) = delivers(feed).entries
+    assert (entry.version, entry.digest) == (2, set_digest([JULIET]))
+
+
+def test_only_those_who_may_read_are_in_the_set(tx: Transaction) -> None:
+    an_account(tx)
+    a_contact(tx, ROMEO, JULIET, "from")
+    a_contact(tx, ROMEO, NURSE, "from")
+    configure(tx, access_model="presence")
+    subscribe(tx, JULIET)
+    subscribe(tx, NURSE)
+    a_contact(tx, ROMEO, NURSE, "none")
+    post(tx, "1")
+    (entry,) = delivers(tx).entries
+    assert (entry.told, entry.digest) == (Told.FOLLOWERS, set_digest([JULIET]))
+    a_contact(tx, ROMEO, JULIET, "none")
+    post(tx, "2")
+    nothing(tx)
+
+
+def test_the_set_of_a_public_feed_is_told_once_a_day(feed: Transaction) -> None:
+    post(feed, "1")
+    post(feed, "2")
+    assert [bool(entry.digest) for entry in sends(feed).entries] == [True, False]
+    assert [bool(entry.digest) for entry in delivers(feed).entries] == [True, False], "it has not been told yet"
+    post(feed, "3")
+    assert [bool(entry.digest) for entry in delivers(feed).entries] == [False]
+    feed.now += timedelta(hours=25)
+    post(feed, "4")
+    assert [bool(entry.digest) for entry in delivers(feed).entries] == [True]
+
+
+def test_what_nobody_wants_there_is_not_held_there(feed: Transaction) -> None:
+    post(feed, "1")
+    delivers(feed, unwanted=(ROMEO,))
+    assert states(feed) == {}
+    post(feed, "2")
+    (entry,) = delivers(feed).entries
+    assert entry.digest == set_digest([JULIET, NURSE]), "so that they can say who does not follow any more"
+
+
+def test_what_is_not_public_waits_for_a_certificate(feed: Transaction) -> None:
+    post(feed, "1", audience=FOLLOWERS)
+    post(feed, "2", "for all")
+    assert words(delivers(feed, trusted=False)) == [(1, "public", "2 for all")]
+    assert nothing(feed, trusted=False).held == 1
+    assert words(delivers(feed)) == [(2, "followers", "1 hello")]
+
+
+def test_a_doubtful_domain_is_told_what_is_public(feed: Transaction) -> None:
+    feed.peers.set(CAPULET, doubted=feed.now)
+    post(feed, "1", audience=FOLLOWERS)
+    post(feed, "2", "for all")
+    assert words(delivers(feed)) == [(1, "public", "2 for all")]
+    nothing(feed)
+
+
+def test_a_certificate_that_is_lost_takes_its_entries_back(feed: Transaction) -> None:
+    post(feed, "1", "for all")
+    post(feed, "2", "for few", audience=FOLLOWERS)
+    sends(feed)
+    post(feed, "3", "for all too")
+    sent = delivers(feed, trusted=False)
+    assert (sent.prev, words(sent)) == (2, [(3, "public", "1 for all"), (4, "public", "3 for all too")])
+    assert words(delivers(feed)) == [(5, "followers", "2 for few")]
+    found = fetched(feed, 0, trusted=False)
+    assert [text for *_, text in words(found)] == ["void", "void", "1 for all", "3 for all too", "void"]
+
+
+def test_an_access_model_that_is_narrowed_holds_at_once(feed: Transaction) -> None:
+    post(feed, "1", "for all")
+    sends(feed, trusted=False)
+    a_contact(feed, ROMEO, JULIET, "from")
+    configure(feed, access_model="presence")
+    assert nothing(feed, trusted=False).held == 1
+    sent = sends(feed)
+    assert words(sent) == [(2, "followers", "1 for all")]
+    assert sent.entries[0].digest == set_digest([JULIET])
+
+
+def test_outcasts_are_no_readers(feed: Transaction) -> None:
+    affiliate(feed, JULIET, Affiliation.OUTCAST)
+    affiliate(feed, NURSE, Affiliation.OUTCAST)
+    post(feed, "1")
+    nothing(feed)
+
+
+# beside the log
+
+
+def test_what_is_not_of_a_feed_goes_as_to_any_server(feed: Transaction) -> None:
+    put(feed, MOOD, "current")
+    configure(feed, MOOD, access_model="open")
+    subscribe(feed, JULIET, MOOD)
+    post(feed, "1")
+    put(feed, MOOD, "current", "<y/>")
+    feed.outbox.add_stanza(CAPULET, "<message/>")
+    post(feed, "2")
+    assert words(delivers(feed)) == [(1, "public", "1 hello")]
+    found = forwarding.next_entries(feed, turn())
+    assert found.batch is not None and not found.pending
+    assert [(one.recipients, one.stanza) for one in found.batch.deliveries] == [
+        ((JULIET,), None),
+        ((), "<message/>"),
+    ]
+    delivering.done(feed, found.batch.deliveries)
+    assert words(delivers(feed)) == [(2, "public", "2 hello")]
+
+
+def test_what_waits_beside_the_log_does_not_hold_it_up(feed: Transaction) -> None:
+    a_contact(feed, ROMEO, JULIET, "from")
+    put(feed, MOOD, "current")
+    configure(feed, MOOD, access_model="presence")
+    subscribe(feed, JULIET, MOOD)
+    put(feed, MOOD, "current", "<y/>")
+    post(feed, "1")
+    assert words(delivers(feed, trusted=False)) == [(1, "public", "1 hello")]
+    found = forwarding.next_entries(feed, turn())
+    assert found.batch is not None and len(found.batch.deliveries) == 1
+
+
+def test_a_domain_that_keeps_no_log_any_more_is_told_as_before_in_order(feed: Transaction) -> None:
+    post(feed, "1")
+    post(feed, "2")
+    forwarding.next_entries(feed, turn(max_entries=1))
+    post(feed, "3")
+    feed.outbox.add_stanza(CAPULET, "<message/>")
+    forwarding.back_to_outbox(feed, CAPULET)
+    batch = delivering.next_batch(feed, CAPULET, True)
+    told = [one.event.item.id if isinstance(one.event, ItemPublished) else one.stanza for one in batch.deliveries]
+    assert told == ["1", "2", "3", "<message/>"]
+    assert not forwarding.is_pending(feed, CAPULET)
+    delivering.done(feed, batch.deliveries)
+    assert feed.outbox.count(CAPULET) == 0
+    assert words(fetched(feed, 0)) == [(1, "", "void")]
+
+
+# what became of it
+
+
+def test_the_report_says_what_became_of_it(feed: Transaction) -> None:
+    post(feed, "1")
+    assert states(feed) == {CAPULET: (State.PENDING, "")}
+    sent = sends(feed)
+    assert states(feed) == {CAPULET: (State.PENDING, "")}
+    assert feed.outbox.count(CAPULET) == 1
+    assert delivering.backlog(feed) == {CAPULET: 1}
+    assert [state.domain for state in delivering.domains_due(feed)] == [CAPULET]
+    forwarding.acknowledged(feed, CAPULET, sent, Taken(upto=1, refused={1: "policy-violation"}))
+    assert states(feed) == {CAPULET: (State.REFUSED, "policy-violation")}
+    assert delivering.backlog(feed) == {}
+    assert delivering.domains_due(feed) == ()
+
+
+# catching up
+
+
+def test_what_was_lost_there_is_fetched(feed: Transaction) -> None:
+    for number in range(1, 5):
+        post(feed, str(number), f"n{number}", minutes=number)
+    delivers(feed)
+    retract(feed, "2")
+    delivers(feed)
+    page = fetched(feed, 1, max_=2)
+    assert (page.prev, page.last, words(page)) == (1, 5, [(2, "", "void"), (3, "public", "3 n3")])
+    assert words(fetched(feed, 3)) == [(4, "public", "4 n4"), (5, "holders", "2 is gone")]
+    assert words(fetched(feed, 5)) == []
+
+
+def test_what_is_gone_is_gone_for_who_asks_again(feed: Transaction) -> None:
+    post(feed, "1")
+    delivers(feed)
+    for jid in (JULIET, NURSE):
+        unfollow(feed, jid)
+    retract(feed, "1")
+    delivers(feed)
+    assert words(fetched(feed, 1)) == [(2, "holders", "1 is gone")]
+
+
+def test_who_has_no_certificate_fetches_what_is_public(feed: Transaction) -> None:
+    post(feed, "1", audience=FOLLOWERS)
+    post(feed, "2")
+    delivers(feed)
+    post(feed, "3", audience=FOLLOWERS)
+    sends(feed)
+    assert words(fetched(feed, 0, trusted=False)) == [(1, "", "void"), (2, "public", "2 hello")], "3 is still to come"
+    assert len(fetched(feed, 0).entries) == 3
+
+
+def test_the_log_does_not_reach_back_for_ever(feed: Transaction) -> None:
+    post(feed, "1")
+    delivers(feed)
+    feed.now += timedelta(days=29)
+    post(feed, "2")
+    delivers(feed)
+    assert feed.logs.forget(feed.now - timedelta(days=30), 10) == 0
+    feed.now += timedelta(days=2)
+    assert feed.logs.forget(feed.now - timedelta(days=30), 10) == 1
+    with pytest.raises(BeyondHorizon) as refusal:
+        fetched(feed, 0)
+    assert refusal.value.number == 1
+    assert len(fetched(feed, 1).entries) == 1
+
+
+def test_what_is_pending_is_not_forgotten(feed: Transaction) -> None:
+    post(feed, "1")
+    sends(feed)
+    assert feed.logs.forget(feed.now + timedelta(days=365), 10) == 0
+
+
+def test_another_epoch_is_another_log(feed: Transaction) -> None:
+    post(feed, "1")
+    sent = delivers(feed)
+    with pytest.raises(AnotherEpoch) as refusal:
+        fetched(feed, 0, epoch="other")
+    assert refusal.value.epoch == sent.epoch
+
+
+def test_who_has_more_than_we_gave_gets_a_new_epoch(feed: Transaction) -> None:
+    post(feed, "1")
+    sent = sends(feed)
+    assert not forwarding.acknowledged(feed, CAPULET, sent, Taken(upto=150))
+    again = sends(feed)
+    assert again.epoch != sent.epoch and words(again) == words(sent)
+    assert forwarding.epoch(feed, "verona.example") == sent.epoch, "their word is about their log"
+    assert fetched(feed, 150).beyond
+
+
+# who follows
+
+
+def test_a_domain_hears_of_its_own_people_only(feed: Transaction) -> None:
+    subscribe(feed, JID.parse("paris@verona.example"))
+    page = refetching.followers(feed, Followers(domain=CAPULET, author=ROMEO))
+    assert page.jids == (JULIET, NURSE)
+    assert page.known.digest == set_digest([JULIET, NURSE])
+    assert refetching.followers(feed, Followers(domain=CAPULET, author=ROMEO, after=JULIET)).jids == (NURSE,)
+    assert refetching.followers(feed, Followers(domain="athens.example", author=ROMEO)).jids == ()
+
+
+def test_the_answer_has_the_version_of_what_is_sent(feed: Transaction) -> None:
+    post(feed, "1", audience=FOLLOWERS)
+    (entry,) = delivers(feed).entries
+    page = refetching.followers(feed, Followers(domain=CAPULET, author=ROMEO))
+    assert (page.known.version, page.changed) == (entry.version, {})
+    unfollow(feed, NURSE)
+    page = refetching.followers(feed, Followers(domain=CAPULET, author=ROMEO))
+    assert page.known.version == 2
+    forwarding.write_down(feed, CAPULET, page.changed)
+    post(feed, "2", audience=FOLLOWERS)
+    assert delivers(feed).entries[0].version == 2
+
+
+def test_who_follows_in_private_is_said_to_those_with_a_certificate(feed: Transaction) -> None:
+    a_contact(feed, ROMEO, JULIET, "from")
+    configure(feed, access_model="presence")
+    with pytest.raises(Forbidden):
+        refetching.followers(feed, Followers(domain=CAPULET, author=ROMEO))
+    assert refetching.followers(feed, Followers(domain=CAPULET, author=ROMEO, trusted=True)).jids == (JULIET,)
+    with pytest.raises(ItemNotFound):
+        refetching.followers(feed, Followers(domain="verona.example", author=ROMEO, trusted=True))
+    with pytest.raises(ItemNotFound):
+        refetching.followers(feed, Followers(domain=CAPULET, author=JID.parse("tybalt@montague.example")))
