@@ -228,7 +228,11 @@ class Node(Service):
         self.servers.request, self.servers.bounce = router.request, router.bounce
         router.servers = self.servers
         self.server_streams = ServerStreams(
-            federation, self.servers, router.from_server, followed=lambda domain: domain in self._followed
+            federation,
+            self.servers,
+            router.from_server,
+            router.settled,
+            followed=lambda domain: domain in self._followed,
         )
 
         admin_lines = AdminLines(database, tasks, router.send, lambda domain: self.outbox.wake(domain))
@@ -264,6 +268,8 @@ class Node(Service):
         self.lines = ChatLines(self.sessions, readers, database, clock, tasks, wake)
         follow_lines = FollowLines(database, clock, tasks, router.send, wake)
         following.follows.decided = follow_lines.decided
+        self.moved = Moved(router, database, presence, follow_lines, wake, tasks)
+        following.moved, presence.moved, self.health.gone = self.moved.noticed, self.moved.asked, self.moved.gone
         registration = Registration(database, login.derive, self.sessions, presence, clock)
         administration = Administration(database, login.derive, self.sessions, registration.cancel, clock)
         help_ = Help(self.lines.set_delivery)
@@ -286,6 +292,7 @@ class Node(Service):
             follow_lines.hear,
             ReactionLines(self.sessions, database, clock, tasks, wake).hear,
             avatars.hear,
+            self.moved.hear,
         )
         database.listeners += self._listeners
 
@@ -314,6 +321,7 @@ class Node(Service):
             administration,
             VCards(database, people),
             avatars,
+            self.moved,
         )
         disco.extensions = self.extensions
         dispatch.install(self.extensions)
@@ -353,7 +361,7 @@ class Node(Service):
             FollowingWords(
                 database, following.follows, FollowImporter(database, following.follows, self.clock, self.tasks)
             ),
-            ProfileWords(database, RemoteProfiles(router, self.clock), self.servers.proof),
+            ProfileWords(database, RemoteProfiles(router, self.clock), self.servers.proof, self.moved),
             PeopleWords(
                 database,
                 router.send,

@@ -13,12 +13,16 @@ from microblog.wire.xml import Element
 
 
 class StreamError(Exception):
-    """RFC 6120 §4.9: what ends a stream; the condition is an element name such as ``policy-violation``."""
+    """RFC 6120 §4.9: what ends a stream; the condition is an element name such as ``policy-violation``.
 
-    def __init__(self, condition: str, text: str = "") -> None:
+    ``application``: a condition of an extension beside it (§4.9.4).
+    """
+
+    def __init__(self, condition: str, text: str = "", application: Element | None = None) -> None:
         super().__init__(condition, text)
         self.condition = condition
         self.text = text
+        self.application = application
 
 
 class Condition(NamedTuple):
@@ -104,7 +108,8 @@ def condition(refusal: type[Refusal]) -> Condition:
 def error_element(refusal: Refusal) -> Element:
     """The ``<error/>`` child for a refusal."""
     found = condition(type(refusal))
-    error = Element(ns.CLIENT, "error", {"type": found.type}, Element(ns.STANZAS, found.name))
+    uri = refusal.uri if isinstance(refusal, errors.Gone) else None
+    error = Element(ns.CLIENT, "error", {"type": found.type}, Element(ns.STANZAS, found.name, None, uri or None))
     if refusal.text:
         error.append(Element(ns.STANZAS, "text", {"{" + ns.XML + "}lang": "en"}, refusal.text))
     if found.uri and found.application:

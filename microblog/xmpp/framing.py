@@ -66,6 +66,8 @@ def stream_error(error: StreamError) -> bytes:
     children = [Element(ns.STREAMS, error.condition)]
     if error.text:
         children.append(Element(ns.STREAMS, "text", {"{" + ns.XML + "}lang": "en"}, error.text))
+    if error.application is not None:
+        children.append(error.application)
     return serialized(Element(ns.STREAM, "error", None, *children))
 
 

@@ -81,6 +81,11 @@ def stream_limits(max_bytes: int, idle_seconds: int | None) -> Element:
     return limits
 
 
+def bidirectional(limits: Limits) -> Element:
+    """XEP-0288: whoever is called may send as well; XEP-0478 §2.2: and so much."""
+    return Element(ns.BIDI, "bidi", None, stream_limits(limits.s2s_stanza_max_bytes, limits.s2s_idle_seconds))
+
+
 # SASL
 
 

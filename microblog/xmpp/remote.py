@@ -1,10 +1,14 @@
-"""One other domain: its stream, or why there is none, and what waits for it (the story is in ``s2s_out``)."""
+"""One other domain: the streams to it, or why there is none, and what waits for one (the story is in ``s2s_out``).
+
+A stream that the domain opened and lets us use (XEP-0288) is as good a way as one of ours, if its certificate proves
+the domain: then nobody is dialled. Without that it is taken when dialling has failed. Once in use, a stream is left
+for another only if that one proves more: two that dial each other at the same moment keep both, and each uses one.
+"""
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from random import SystemRandom
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError
@@ -23,8 +27,10 @@ from microblog.wire import ns
 from microblog.wire.errors import StreamError
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
+from microblog.xmpp.carrier import Carrier
 from microblog.xmpp.resolve import Address, Unreachable
 from microblog.xmpp.s2s_open import Outgoing, Refused
+from microblog.xmpp.stream import StreamClosed
 
 if TYPE_CHECKING:
     from microblog.xmpp.s2s_out import Servers
@@ -35,7 +41,10 @@ SHORT_LIFE_SECONDS: Final = 30  # a stream that ends sooner counts as a failed a
 BARRIER_SECONDS: Final = 60
 AGE_MAX_SECONDS: Final = 86_400  # a certificate may be renewed, or lost, while its stream goes on
 QUEUED_MAX: Final = 20_000  # stanzas of people for all domains together
+_SPACE_MIN_SECONDS: Final = 5
 _RANDOM: Final = SystemRandom()
+
+C = TypeVar("C", bound=Carrier)
 
 
 class DeliveryFailed(Exception):
@@ -61,29 +70,29 @@ class RemoteStatus:
     pause_seconds: float
 
 
-class _Waiting:
-    """Coroutines that wait for one outgoing stream."""
+class _Waiting(Generic[C]):
+    """Coroutines that wait for a stream."""
 
     def __init__(self) -> None:
-        self._deferreds: list[Deferred[Outgoing]] = []
+        self._deferreds: list[Deferred[C]] = []
 
     def __bool__(self) -> bool:
         return bool(self._deferreds)
 
-    def wait(self) -> Deferred[Outgoing]:
-        waiting: Deferred[Outgoing] = Deferred(lambda it: self._deferreds.remove(it))
+    def wait(self) -> Deferred[C]:
+        waiting: Deferred[C] = Deferred(lambda it: self._deferreds.remove(it))
         self._deferreds.append(waiting)
         return waiting
 
-    def succeed(self, outgoing: Outgoing) -> None:
+    def succeed(self, carrier: C) -> None:
         for waiting in self._take():
-            waiting.callback(outgoing)
+            waiting.callback(carrier)
 
     def fail(self, error: Unreachable) -> None:
         for waiting in self._take():
             waiting.errback(error)
 
-    def _take(self) -> list[Deferred[Outgoing]]:
+    def _take(self) -> list[Deferred[C]]:
         taken, self._deferreds = self._deferreds, []
         return taken
 
@@ -95,97 +104,128 @@ class Remote:
 
     def __init__(self, servers: "Servers", domain: str) -> None:
         self.domain = domain
-        self.running = False
         self._servers = servers
         self._federation = servers.federation
         self._clock = servers.federation.clock
         self._queue: deque[tuple[Stanza, Proof]] = deque()
-        self._established: Outgoing | None = None
-        self._latest: Outgoing | None = None  # secured, and perhaps established
-        self._retired = False
-        self._for_secured = _Waiting()
-        self._for_established = _Waiting()
+        self._dialling = False
+        self._carrier: Carrier | None = None  # what stanzas go on
+        self._own: Outgoing | None = None  # the stream that we dialled: secured, and perhaps established
+        self._established = False  # and it is
+        self._returning: list[Carrier] = []  # streams of theirs
+        self._awaits_room = False
+        self._for_secured = _Waiting[Outgoing]()
+        self._for_established = _Waiting[Carrier]()
         self._failures = 0
         self._error: Unreachable | None = None
         self._attempted: float | None = None
         self._pause_until = 0.0
-        self._used = 0.0
         self._gap = ATTEMPT_GAP_SECONDS if servers.federation.limits.rates else 1
 
     @property
-    def outgoing(self) -> Outgoing | None:
+    def carrier(self) -> Carrier | None:
         """The stream that carries stanzas; one that is closing takes no more."""
-        outgoing = self._established
-        return None if outgoing is None or outgoing.stream.closed else outgoing
+        carrier = self._carrier
+        return None if carrier is None or carrier.stream.closed else carrier
+
+    @property
+    def running(self) -> bool:
+        """True if there is a stream, or soon may be."""
+        return self._dialling or self._own is not None or bool(self._returning)
 
     def send(self, stanza: Stanza, minimum_proof: Proof = Proof.DIALBACK) -> None:
-        """Write a stanza, keep it while the stream is being opened, or bounce it.
+        """Write a stanza, keep it while there is no stream or no room on it, or bounce it.
 
         What asks for more than the peer has proved to be is not sent, and nobody waits for it.
         """
-        outgoing = self.outgoing
-        if outgoing is not None and not self._federation.suffices(self.domain, outgoing.proof, minimum_proof):
+        carrier = self.carrier
+        if carrier is None:
+            if not self._dialling and self._clock.monotonic() < self._pause_until:
+                self._servers.bounce(stanza, self._refusal())
+            elif self._enqueue(stanza, minimum_proof):
+                self._dial()
+        elif not self._federation.suffices(self.domain, carrier.proof, minimum_proof):
             self.log.debug(
-                "Something for {domain} needs a certificate: {doubt}", domain=self.domain, doubt=outgoing.doubt
+                "Something for {domain} needs a certificate: {doubt}", domain=self.domain, doubt=carrier.doubt
             )
-        elif outgoing is not None:
+        elif self._queue or carrier.acks.is_full:
+            if self._enqueue(stanza, minimum_proof) and not self._awaits_room:
+                self._federation.tasks.spawn(self._flush_when_room(carrier), f"room on the stream to {self.domain}")
+        else:
             data = stanza.to_bytes()
-            limit = outgoing.max_bytes
+            limit = carrier.max_bytes
             if limit is not None and len(data) > limit:
                 self._servers.bounce(stanza, PolicyViolation(f"{self.domain} takes stanzas of up to {limit} bytes"))
             else:
-                self.write(data)
-        elif not self.running and self._clock.monotonic() < self._pause_until:
-            self._servers.bounce(stanza, self._refusal())
-        elif len(self._queue) >= self._federation.limits.s2s_queue_max_stanzas or self._servers.queued >= QUEUED_MAX:
+                carrier.write(data, stanza)
+
+    def _enqueue(self, stanza: Stanza, minimum_proof: Proof) -> bool:
+        if len(self._queue) >= self._federation.limits.s2s_queue_max_stanzas or self._servers.queued >= QUEUED_MAX:
             self._servers.bounce(stanza, ResourceConstraint(f"too much is waiting for {self.domain}; try again later"))
-        else:
-            self._queue.append((stanza, minimum_proof))
-            self._servers.queued += 1
-            self._start()
+            return False
+        self._queue.append((stanza, minimum_proof))
+        self._servers.queued += 1
+        return True
 
-    def write(self, data: bytes) -> None:
-        """Write to the stream there is; without one it is lost, and the barrier behind it fails."""
-        outgoing = self.outgoing
-        if outgoing is not None:
-            self._used = self._clock.monotonic()
-            outgoing.stream.write(data)
+    async def _flush_when_room(self, carrier: Carrier) -> None:
+        self._awaits_room = True
+        try:
+            await carrier.acks.room()
+        except StreamClosed:
+            return  # whoever comes after it takes the queue
+        finally:
+            self._awaits_room = False
+        self._flush()
 
-    async def established(self) -> Outgoing:
+    def _flush(self) -> None:
+        taken, self._queue = self._queue, deque()
+        self._servers.queued -= len(taken)
+        for stanza, minimum_proof in taken:
+            self.send(stanza, minimum_proof)
+
+    async def established(self) -> Carrier:
         """The stream that may carry stanzas. Raises Unreachable."""
-        outgoing = self.outgoing
-        if outgoing is not None:
-            return outgoing
+        carrier = self.carrier
+        if carrier is not None:
+            if self._own is None and not carrier.is_certified and self._clock.monotonic() >= self._pause_until:
+                self._dial()  # perhaps it proves more when it is called
+            return carrier
         waiting = self._for_established.wait()
-        self._start()
+        self._dial()
         return await waiting
 
     async def secured(self) -> Outgoing:
-        """A stream on which keys may be verified. Raises Unreachable."""
-        if self._latest is not None and not self._latest.stream.closed:
-            return self._latest
+        """A stream of ours, on which keys may be verified. Raises Unreachable."""
+        if self._own is not None and not self._own.stream.closed:
+            return self._own
         waiting = self._for_secured.wait()
-        self._start()
+        self._dial()
         return await waiting
 
-    async def barrier(self, outgoing: Outgoing) -> None:
-        """Return when all that was written to that stream has been read. Raises DeliveryFailed."""
+    async def barrier(self, carrier: Carrier) -> None:
+        """Return when all that was written to that stream has been taken. Raises DeliveryFailed."""
+        if carrier.acks.enabled:
+            try:
+                await carrier.acks.confirm()
+            except StreamClosed as error:
+                raise DeliveryFailed("the stream ended before the batch was confirmed") from error
+            return
         outcome: Deferred[Stanza] = Deferred()
-        outgoing.barriers.add(outcome)
+        carrier.barriers.add(outcome)
         try:
             self._federation.tasks.spawn(self._ping(outcome), f"ping {self.domain}")
             answer = await self._clock.deadline(outcome, BARRIER_SECONDS)
         except TimeoutError as error:
-            outgoing.stream.fail(StreamError("connection-timeout", "no answer to a ping"))
+            carrier.stream.fail(StreamError("connection-timeout", "no answer to a ping"))
             raise DeliveryFailed(f"{self.domain} took the batch and did not answer the ping after it") from error
         except Refusal as error:
             raise DeliveryFailed(error.text) from error
         except Unreachable as error:
             raise DeliveryFailed("the stream ended before the batch was confirmed") from error
         finally:
-            outgoing.barriers.discard(outcome)
+            carrier.barriers.discard(outcome)
         # An error of our own, or an answer to a ping on a later stream, says nothing of this one.
-        if answer.proof is Proof.LOCAL or outgoing.ended is not None or self.outgoing is not outgoing:
+        if answer.proof is Proof.LOCAL or carrier.ended is not None or self.carrier is not carrier:
             raise DeliveryFailed("the stream ended before the batch was confirmed")
 
     def may_try(self) -> None:
@@ -195,16 +235,16 @@ class Remote:
     def status(self) -> RemoteStatus:
         """For people."""
         pause = max(0.0, self._pause_until - self._clock.monotonic())
-        outgoing = self.outgoing
-        state = "open" if outgoing else "connecting" if self.running else "pausing" if pause else "idle"
+        carrier = self.carrier
+        state = "open" if carrier else "connecting" if self._dialling else "pausing" if pause else "idle"
         return RemoteStatus(
             self.domain,
             state,
-            outgoing.proof if outgoing else None,
-            str(outgoing.address) if outgoing else None,
+            carrier.proof if carrier else None,
+            carrier.where if carrier else None,
             len(self._queue),
             self._failures,
-            self._error.reason if self._error and not outgoing else None,
+            self._error.reason if self._error and not carrier else None,
             pause if state == "pausing" else 0.0,
         )
 
@@ -214,23 +254,70 @@ class Remote:
         return not self.running and self._clock.monotonic() > self._pause_until + PAUSE_MAX_SECONDS
 
     def stop(self) -> None:
-        """End the stream."""
-        self._retired = True
-        if self._latest is not None:
-            self._latest.stream.close()
+        """End the stream that is ours; theirs are ended where they came in."""
+        if self._own is not None:
+            self._own.is_retired = True
+            self._own.acks.tell()
+            self._own.stream.close()
 
     def retire(self) -> None:
-        """Close the stream in good order; what comes now waits for the next one."""
-        outgoing = self.outgoing
-        if outgoing is not None:
-            self._retired = True
-            outgoing.stream.close()
+        """Close our stream in good order; what comes now waits for the next one."""
+        if self._own is not None:
+            self._own.is_retired = True
+            self._own.acks.close()
 
-    # the life of a stream
+    # which stream
 
-    def _start(self) -> None:
-        if not self.running:
-            self.running = True
+    def offer(self, carrier: Carrier) -> None:
+        """The domain has opened a stream to us that we may use."""
+        self._returning.append(carrier)
+        carrier.on_end.append(self._ended)
+        self._consider(carrier)
+
+    def _consider(self, carrier: Carrier) -> None:
+        current = self.carrier
+        if carrier.stream.closed:
+            return
+        if current is None:
+            if carrier is self._own or carrier.is_certified:
+                self._use(carrier)
+        elif carrier.is_certified and not current.is_certified:
+            self._use(carrier)
+
+    def _use(self, carrier: Carrier) -> None:
+        self._carrier, self._error = carrier, None
+        self._flush()
+        self._for_established.succeed(carrier)
+
+    def _another(self, *, any_proof: bool) -> Carrier | None:
+        """A stream in place of one that ended."""
+        there = [one for one in reversed(self._returning) if not one.stream.closed]
+        if self._own is not None and self._established and not self._own.stream.closed:
+            there.insert(0, self._own)
+        found = next((one for one in there if one.is_certified), None)
+        if found is None and there and (any_proof or there[0] is self._own):
+            return there[0]
+        return found
+
+    def _ended(self, carrier: Carrier) -> None:
+        if carrier in self._returning:
+            self._returning.remove(carrier)
+        if self._carrier is not carrier:
+            return
+        self._carrier = None
+        another = self._another(any_proof=False)
+        if another is not None:
+            self._use(another)
+        elif self._queue or self._for_established:
+            # Somebody came while it was closing.
+            self._dial()
+
+    # the life of a stream of ours
+
+    def _dial(self) -> None:
+        # While the last one is closing, this waits for its end: so order is kept.
+        if not self._dialling and self._own is None:
+            self._dialling = True
             self._federation.tasks.spawn(self._live(), f"stream to {self.domain}")
 
     async def _live(self) -> None:
@@ -244,7 +331,7 @@ class Remote:
             self.log.failure("Opening a stream to {domain} failed", domain=self.domain)
             self._failed(Unreachable(f"internal error ({type(error).__name__})"))
         else:
-            await self._serve(outgoing)
+            self._arrived(outgoing)
 
     async def _reach(self) -> Outgoing:
         if self._attempted is not None:
@@ -281,7 +368,14 @@ class Remote:
         raise failure
 
     async def _try(self, address: Address) -> Outgoing:
-        outgoing = Outgoing(self._federation, self.domain, address, self._secured)
+        outgoing = Outgoing(
+            self._federation,
+            self.domain,
+            address,
+            self._secured,
+            self._servers.reception,
+            self._servers.unconfirmed,
+        )
         try:
             await self._servers.connect(address, outgoing.stream)
         except ConnectError as error:
@@ -290,63 +384,76 @@ class Remote:
         return outgoing
 
     def _secured(self, outgoing: Outgoing) -> None:
-        self._latest = outgoing
+        self._own = outgoing
         self._for_secured.succeed(outgoing)
 
-    async def _serve(self, outgoing: Outgoing) -> None:
+    def _arrived(self, outgoing: Outgoing) -> None:
         """Carry what waits, then what comes, until the stream ends."""
-        if outgoing.ended is None:
-            since = self._used = self._clock.monotonic()
-            self._established, self._error, self._retired = outgoing, None, False
-            self.log.info("Stream to {domain} at {address}, proof: {proof}", **self._about(outgoing))
-            for stanza, minimum_proof in self._take_queue():
-                self.send(stanza, minimum_proof)
-            self._for_established.succeed(outgoing)
-            upkeep = self._clock.every(self._federation.limits.idle_ping_seconds, lambda: self._keep_up(since))
-            try:
-                reason = await outgoing.wait_end()
-            finally:
-                upkeep.stop()
-            lived = self._clock.monotonic() - since
-        else:
-            reason, lived = outgoing.ended, 0.0
-        self._established = self._latest = None
-        self.log.info("Stream to {domain} ended: {reason}", domain=self.domain, reason=reason)
-        if lived < SHORT_LIFE_SECONDS and not self._retired:
-            self._failed(Unreachable(f"the stream ended after {lived:.0f} seconds: {reason}"))
+        self._dialling = False
+        self._own, self._established = outgoing, True
+        if outgoing.ended is not None:
+            self._over(outgoing, 0.0)
             return
-        self.running = False
+        since = outgoing.used = self._clock.monotonic()
+        limits = self._federation.limits
+        # A peer may say how long it keeps a stream on which nothing comes (XEP-0478).
+        patience = max(_SPACE_MIN_SECONDS, (outgoing.idle_seconds or AGE_MAX_SECONDS) / 2)
+        upkeep = self._clock.every(min(limits.idle_ping_seconds, patience), lambda: self._keep_up(outgoing, since))
+
+        def over(_: Carrier) -> None:
+            upkeep.stop()
+            self._over(outgoing, self._clock.monotonic() - since)
+
+        outgoing.on_end.append(over)
+        self.log.info(
+            "Stream to {domain} at {address}, proof: {proof}",
+            domain=self.domain,
+            address=outgoing.address,
+            proof=outgoing.proof,
+        )
+        self._consider(outgoing)
+
+    def _over(self, outgoing: Outgoing, lived: float) -> None:
+        self._own, self._established = None, False
+        self.log.info("Stream to {domain} ended: {reason}", domain=self.domain, reason=outgoing.ended)
+        if lived < SHORT_LIFE_SECONDS and not outgoing.is_retired:
+            self._failed(Unreachable(f"the stream ended after {lived:.0f} seconds: {outgoing.ended}"))
+            return
         self._failures = 0
         self._attempted = None
-        if self._queue or self._for_secured or self._for_established:
-            # Somebody came while it was closing.
-            self._start()
+        self._ended(outgoing)
+        if self._for_secured:
+            self._dial()
 
     def _failed(self, error: Unreachable) -> None:
         self.log.info("No stream to {domain}: {reason}", domain=self.domain, reason=error.reason)
-        self.running = False
-        self._established = self._latest = None
+        self._dialling = False
+        self._own, self._established = None, False
         self._error = error
         self._failures += 1
         longest = min(PAUSE_MAX_SECONDS, self._gap * 2 ** min(self._failures, 10))
         self._pause_until = self._clock.monotonic() + _RANDOM.uniform(self._gap, longest)
-        for stanza, _ in self._take_queue():
-            self._servers.bounce(stanza, self._refusal())
         self._for_secured.fail(error)
-        self._for_established.fail(error)
-
-    def _take_queue(self) -> Iterator[tuple[Stanza, Proof]]:
+        if self.carrier is not None:
+            return
+        self._carrier = None
+        another = self._another(any_proof=True)
+        if another is not None:
+            self._use(another)
+            return
+        refusal = self._refusal()
         taken, self._queue = self._queue, deque()
         self._servers.queued -= len(taken)
-        return iter(taken)
+        for stanza, _ in taken:
+            self._servers.bounce(stanza, refusal)
+        self._for_established.fail(error)
 
-    def _keep_up(self, since: float) -> None:
+    def _keep_up(self, outgoing: Outgoing, since: float) -> None:
         """RFC 6120 §4.6: a space keeps the connection known to be alive; an unused or old stream is closed."""
-        outgoing, now = self.outgoing, self._clock.monotonic()
-        if outgoing is None:
-            return
-        idle = now - self._used >= self._federation.limits.s2s_idle_seconds
-        if idle or (now - since >= AGE_MAX_SECONDS and not outgoing.barriers):
+        now = self._clock.monotonic()
+        idle = now - max(outgoing.used, outgoing.heard) >= self._federation.limits.s2s_idle_seconds
+        busy = outgoing.barriers or outgoing.acks.sent != outgoing.acks.confirmed
+        if idle or now - since >= (2 * AGE_MAX_SECONDS if busy else AGE_MAX_SECONDS):
             self.retire()
         else:
             outgoing.stream.write(b" ")
@@ -368,6 +475,3 @@ class Remote:
             return RemoteServerTimeout(f"{self.domain} is not reachable now; try again later")
         kind = RemoteServerNotFound if error.permanent else RemoteServerTimeout
         return kind(f"{self.domain} cannot be reached: {error.reason}")
-
-    def _about(self, outgoing: Outgoing) -> dict[str, object]:
-        return {"domain": self.domain, "address": outgoing.address, "proof": outgoing.proof}

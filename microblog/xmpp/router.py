@@ -143,6 +143,14 @@ class Router:
             under_way[0].addCallback(_wake, waiting)
             await waiting
 
+    async def settled(self, domain: str) -> None:
+        """Return when all that a domain has sent so far is done."""
+        for task in reversed(tuple(self._under_way.get(domain) or ())):
+            if not task.called:
+                waiting: Deferred[None] = Deferred(lambda it: None)
+                task.addCallback(_wake, waiting)
+                await waiting
+
     async def _guarded(self, stanza: Stanza, handling: Awaitable[None]) -> None:
         """A stanza that meets a refusal, or a bug of ours, is answered; the stream and all others go on."""
         try:

@@ -5,8 +5,8 @@ the peer's certificate is valid for it (XEP-0178); or dialback, for any domain, 
 (XEP-0220): we ask the domain itself whether the key is its own. A claim made by dialback under a certificate that is
 valid for that domain needs no question. A claim that fails harms neither the stream nor the domains proved on it.
 
-From then on every stanza must come from a proved domain and go to ours, and is handed on with the proof. What is not
-a stanza of such a pair ends the stream with the error that RFC 6120 names.
+From then on stanzas of proved domains are taken (``reception``). A peer that wants it has them counted (XEP-0198); and
+if it lets us send as well (XEP-0288), the stream is a way to each of its proved domains, nobody needs to dial them.
 
 Questions about our own keys are answered at any time after TLS: they need no proof, and no memory either.
 """
@@ -22,12 +22,12 @@ from twisted.logger import Logger
 from microblog.model import jid
 from microblog.model.errors import JIDMalformed
 from microblog.model.item import Proof
-from microblog.model.jid import JID
 from microblog.wire import ns
-from microblog.wire.errors import StreamError, error_element
-from microblog.wire.stanza import ID_MAX_CHARACTERS, build
+from microblog.wire.errors import StreamError
 from microblog.wire.xml import Element
-from microblog.xmpp import dialback, negotiation, tls
+from microblog.xmpp import acknowledging, dialback, negotiation, tls
+from microblog.xmpp.acknowledging import Acknowledging
+from microblog.xmpp.carrier import Carrier
 from microblog.xmpp.dialback import Dialback, DialbackFailed
 from microblog.xmpp.s2s import header_domain, leave, peer_error, why_not_trusted
 from microblog.xmpp.stream import Stream, StreamClosed
@@ -40,13 +40,17 @@ CLAIMS_MAX: Final = 8  # on one stream, waiting for an answer
 
 
 class Incoming:
-    """One incoming stream. ``proofs``: the domains it may speak for to ours, and how each was proved."""
+    """One incoming stream.
+
+    ``proofs``: the domains it may speak for to ours, and how each was proved. ``carriers``: ways back to them.
+    """
 
     log = Logger()
 
     def __init__(self, streams: "ServerStreams", stream: Stream, on_settled: Callable[[], None]) -> None:
         self.stream = stream
         self.proofs: dict[str, Proof] = {}
+        self.carriers: dict[str, Carrier] = {}
         self._streams = streams
         self._federation = streams.federation
         self._domain = streams.federation.domain
@@ -55,12 +59,24 @@ class Incoming:
         self._claimed: set[str] = set()  # domains whose key is being verified
         self._tries = 0
         self._on_settled: Callable[[], None] | None = on_settled
+        self._bidi: Element | None = None  # what allows us to send
+        self.acks = Acknowledging(
+            stream,
+            streams.federation,
+            lambda: streams.reception.settled(self.proofs),
+            streams.servers.unconfirmed,
+        )
 
     def settled(self) -> None:
         """No stranger any more: it has proved a domain, or is gone."""
         on_settled, self._on_settled = self._on_settled, None
         if on_settled is not None:
             on_settled()
+
+    @property
+    def last_used(self) -> float:
+        """When the last stanza came or went."""
+        return max(self.used, *(carrier.used for carrier in self.carriers.values()), self.began)
 
     async def serve(self, direct_tls: bool) -> None:
         """From the connection to the first proved domain; after that ``_element`` is called for what comes."""
@@ -138,6 +154,11 @@ class Incoming:
             features.append(Element(ns.DIALBACK_FEATURE, "dialback", None, errors))
         limits = self._federation.limits
         features.append(negotiation.stream_limits(limits.s2s_stanza_max_bytes, limits.s2s_idle_seconds))
+        if not self.proofs:
+            features.append(Element(ns.BIDI_FEATURE, "bidi"))
+        if self.proofs or self._federation.dialback != "never":
+            # Dialback is followed by no features of its own.
+            features.append(acknowledging.FEATURE)
         self.stream.send(features)
 
     def _external_offered(self) -> bool:
@@ -169,8 +190,9 @@ class Incoming:
         self.stream.send(Element(ns.SASL, "success"))
         self.stream.restart()
         await self._open()
-        self._admit(peer, Proof.CERTIFICATE)
+        self.proofs[peer] = Proof.CERTIFICATE
         self._offer()
+        self._admitted(peer)
 
     def _fail_sasl(self, condition: str) -> None:
         self.stream.send(Element(ns.SASL, "failure", None, Element(ns.SASL, condition)))
@@ -178,26 +200,47 @@ class Incoming:
         if self._tries >= self._federation.limits.sasl_tries_per_stream:
             raise StreamError("policy-violation", "too many attempts to authenticate")
 
-    def _admit(self, domain: str, proof: Proof) -> None:
-        self.proofs[domain] = proof
+    def _admit(self, claim: Dialback, proof: Proof) -> None:
+        self.proofs[claim.from_] = proof
+        self.stream.write(claim.answer("valid").to_bytes())
+        self._admitted(claim.from_)
+
+    def _admitted(self, domain: str) -> None:
+        """A domain is proved, and knows it: now something may be sent to it."""
         self.stream.authenticated()
         self.settled()
-        self.stream.log.info("Stream from {domain}, proof: {proof}", domain=domain, proof=proof)
-        if self._streams.followed(domain):
-            limits = self._federation.limits
-            self.stream.read_rate(limits.rate(limits.s2s_followed_read_bytes_per_second))
+        self.stream.log.info("Stream from {domain}, proof: {proof}", domain=domain, proof=self.proofs[domain])
+        self._streams.reception.let_send(self.stream, domain)
+        self._carry(domain)
         self._streams.admitted(domain, self)
+
+    def _carry(self, domain: str) -> None:
+        """Use the stream for what goes to a domain, if that is allowed."""
+        if self._bidi is not None and domain not in self.carriers:
+            carrier = self.carriers[domain] = Carrier(self._federation, domain, self.stream, self.acks)
+            carrier.judge()
+            carrier.read_limits(self._bidi)
+            self._streams.servers.returning(carrier)
 
     # what comes
 
     async def _element(self, element: Element) -> None:
         self.used = self._federation.clock.monotonic()
         if negotiation.is_stanza(element):
-            await self._stanza(element)
+            if not self.proofs:
+                raise StreamError("not-authorized", "no domain is proved on this stream yet")
+            self.acks.received += 1
+            await self._streams.reception.take(element, self.proofs, self._claimed)
+        elif element.uri == ns.STREAM_MANAGEMENT:
+            self._manage(element)
         elif self.stream.closed:
             return  # what was on its way when we closed is still taken, nothing new is begun
         elif dialback.is_dialback(element):
             self._answer_dialback(element, self._claim if element.name == "result" else self._question)
+        elif element.is_(ns.BIDI, "bidi"):
+            self._bidi = element
+            for domain in tuple(self.proofs):
+                self._carry(domain)
         elif element.is_(ns.STREAM, "error"):
             self._farewell(element)
         elif element.is_(ns.TLS, "starttls"):
@@ -206,41 +249,17 @@ class Incoming:
         else:
             raise StreamError("unsupported-stanza-type")
 
-    async def _stanza(self, element: Element) -> None:
-        """RFC 6120 §8.1.2.2, §10.3: from a proved domain, to ours, or the stream ends."""
-        if not self.proofs:
-            raise StreamError("not-authorized", "no domain is proved on this stream yet")
-        from_text, to_text = element.get("from"), element.get("to")
-        if not from_text or not to_text:
-            raise StreamError("improper-addressing", "a stanza between servers has from and to")
-        from_, from_domain = _parse(from_text)
-        to, to_domain = _parse(to_text)
-        proof = self.proofs.get(from_domain)
-        if proof is None:
-            raise StreamError("not-authorized" if from_domain in self._claimed else "invalid-from")
-        if to_domain != self._domain:
-            raise StreamError("host-unknown")
-        if from_ is None:
-            return  # nobody there could be answered
-        if to is None:
-            self._answer_malformed(element, from_)
-            return
-        try:
-            await self._streams.from_server(element, from_, to, proof)
-        except StreamError:
-            raise
-        except Exception:
-            # A bug of ours must not end everybody's stream.
-            self.log.failure("A {kind} from {domain} failed", kind=element.name, domain=from_domain)
-
-    def _answer_malformed(self, element: Element, from_: JID) -> None:
-        id_ = element.get("id")
-        if element.get("type") in ("error", "result") or (id_ is not None and len(id_) > ID_MAX_CHARACTERS):
-            return
-        error = error_element(JIDMalformed("the address in to is not one"))
-        kind = element.name
-        # is_stanza has been asked, so the name is one of the three kinds
-        self._streams.servers.send(build(kind, "error", JID("", self._domain), from_, id_, error))  # type: ignore[arg-type]  # the three kinds
+    def _manage(self, element: Element) -> None:
+        """XEP-0198: what may be asked for is said in the features."""
+        if element.name == "enable":
+            allowed = bool(self.proofs) and not self.acks.enabled
+            self.stream.send(acknowledging.ENABLED if allowed else acknowledging.failed("unexpected-request"))
+            if allowed:
+                self.acks.start()
+        elif element.name == "resume":
+            self.stream.send(acknowledging.failed("feature-not-implemented"))
+        else:
+            self.acks.take(element)
 
     def _farewell(self, element: Element) -> None:
         condition, text = peer_error(element)
@@ -288,8 +307,8 @@ class Incoming:
         if len(self.proofs) >= PAIRS_MAX:
             return claim.answer("error", "resource-constraint")
         if self._trusted(domain):
-            self._admit(domain, Proof.CERTIFICATE)
-            return claim.answer("valid")
+            self._admit(claim, Proof.CERTIFICATE)
+            return None
         if self._federation.dialback == "never":
             return claim.answer("error", "not-authorized")
         if len(self._claimed) >= CLAIMS_MAX or self._streams.claims_exhausted:
@@ -300,43 +319,29 @@ class Incoming:
     async def _verify(self, claim: Dialback, stream_id: str) -> None:
         self._claimed.add(claim.from_)
         self._streams.claims += 1
+        answer = None
         try:
             proof = await self._streams.servers.verify(claim.from_, stream_id, claim.key)
         except DialbackFailed as error:
-            answer = claim.answer("error", error.condition)
-        else:
-            answer = self._verdict(claim, proof)
+            proof, answer = None, claim.answer("error", error.condition)
         finally:
             self._claimed.discard(claim.from_)
             self._streams.claims -= 1
         if self.stream.closed:
             return
+        if proof is not None:
+            self._admit(claim, proof)
+            return
+        if answer is None:
+            answer = self._denied(claim)
         self.stream.write(answer.to_bytes())
         if answer.type == "invalid":
             self.stream.close()
 
-    def _verdict(self, claim: Dialback, proof: Proof | None) -> Dialback:
-        if proof is None:
-            self.stream.log.warn("{domain} denies a key that {peer} claims", domain=claim.from_, peer=self.stream.peer)
-            # "invalid" obliges us to end the stream (§2.2.1); others on it have done nothing.
-            others = self.proofs or self._claimed - {claim.from_}
-            return claim.answer("error", "forbidden") if others else claim.answer("invalid")
-        if not self.stream.closed:
-            self._admit(claim.from_, proof)
-        return claim.answer("valid")
-
-
-def _parse(text: str) -> tuple[JID | None, str]:
-    """An address, and its domain even where the rest of it is malformed. Raises StreamError."""
-    try:
-        parsed = JID.parse(text)
-    except JIDMalformed:
-        bare = text.partition("/")[0]
-        try:
-            return None, jid.domain(bare.partition("@")[2] if "@" in bare else bare)
-        except JIDMalformed as error:
-            raise StreamError("improper-addressing", "an address without a domain") from error
-    return parsed, parsed.domainpart
+    def _denied(self, claim: Dialback) -> Dialback:
+        self.stream.log.warn("{domain} denies a key that {peer} claims", domain=claim.from_, peer=self.stream.peer)
+        # "invalid" obliges us to end the stream (§2.2.1); others on it have done nothing.
+        return claim.answer("error", "forbidden") if self.proofs or self._claimed else claim.answer("invalid")
 
 
 def _is_domain(authzid: bytes, domain: str) -> bool:

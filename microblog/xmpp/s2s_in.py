@@ -1,6 +1,6 @@
 """Streams that other servers open to us, all of them (one of them: ``s2s_accept``)."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,11 +8,10 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
 
 from microblog.model.item import Proof
-from microblog.model.jid import JID
 from microblog.wire import ns
 from microblog.wire.errors import StreamError
-from microblog.wire.xml import Element
 from microblog.xmpp.admission import Admission
+from microblog.xmpp.reception import FromServer, Reception, Settled
 from microblog.xmpp.remote import AGE_MAX_SECONDS
 from microblog.xmpp.s2s import Federation
 from microblog.xmpp.s2s_accept import Incoming
@@ -20,9 +19,6 @@ from microblog.xmpp.s2s_out import Servers
 from microblog.xmpp.stream import Stream
 
 ALL_CLAIMS_MAX: Final = 100  # of domains that wait for the answer of the domain itself
-
-
-FromServer = Callable[[Element, JID, JID, Proof], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +33,8 @@ class IncomingStatus:
 class ServerStreams:
     """All streams that other servers opened to us.
 
-    ``from_server`` is ``Router.from_server``; ``followed`` says whether people here follow somebody of a domain, which
-    may then send faster.
+    ``from_server``, ``settled`` and ``followed`` are for the ``Reception`` of this node, which streams that we open
+    ourselves share.
     """
 
     def __init__(
@@ -46,12 +42,12 @@ class ServerStreams:
         federation: Federation,
         servers: Servers,
         from_server: FromServer,
+        settled: Settled,
         followed: Callable[[str], bool] = lambda domain: False,
     ) -> None:
         self.federation = federation
-        self.followed = followed
         self.servers = servers
-        self.from_server = from_server
+        self.reception = servers.reception = Reception(federation, from_server, settled, followed, servers.send)
         self.claims = 0
         self._streams: set[Incoming] = set()
         self._by_domain: dict[str, list[Incoming]] = {}
@@ -91,13 +87,16 @@ class ServerStreams:
         """The streams that speak for a domain."""
         now = self.federation.clock.monotonic()
         return [
-            IncomingStatus(one.stream.peer, dict(one.proofs), now - one.used) for one in self._streams if one.proofs
+            IncomingStatus(one.stream.peer, dict(one.proofs), now - one.last_used)
+            for one in self._streams
+            if one.proofs
         ]
 
     def stop(self) -> None:
         """End all streams."""
         self._sweep.stop()
         for incoming in list(self._streams):
+            incoming.acks.tell()
             incoming.stream.fail(StreamError("system-shutdown"))
 
     def _left(self, incoming: Incoming) -> None:
@@ -114,8 +113,8 @@ class ServerStreams:
         now = self.federation.clock.monotonic()
         idle = self.federation.limits.s2s_idle_seconds
         for incoming in list(self._streams):
-            if incoming.proofs and (now - incoming.used > idle or now - incoming.began > AGE_MAX_SECONDS):
-                incoming.stream.close()
+            if incoming.proofs and (now - incoming.last_used > idle or now - incoming.began > AGE_MAX_SECONDS):
+                incoming.acks.close()
 
 
 class _Listener(Factory):

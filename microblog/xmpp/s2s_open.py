@@ -5,25 +5,30 @@ inside TLS (XEP-0220). We judge the peer in turn: its certificate must be valid 
 whatever name DNS led to; without that the stream is worth no more than ``Proof.DIALBACK``, and nothing at all if
 this node's policy is "never".
 
+Where the peer offers it, it may send to us on the same stream (XEP-0288): what it then sends is as good as what it has
+proved, and goes the way of what comes on its own streams. And where it offers to count stanzas (XEP-0198), it does.
+
 As soon as a stream is safe from being restarted, other streams may use it to ask whether a key is genuine, even
 before our own proof is through: two servers that dial each other would otherwise wait for each other for ever.
 """
 
 import base64
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from microblog.model.item import Proof
 from microblog.wire import ns
 from microblog.wire.errors import StreamError
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
-from microblog.xmpp import dialback, tls
+from microblog.xmpp import acknowledging, dialback, negotiation, tls
+from microblog.xmpp.acknowledging import Acknowledging
+from microblog.xmpp.carrier import Carrier
 from microblog.xmpp.dialback import Dialback, DialbackFailed
+from microblog.xmpp.reception import Reception
 from microblog.xmpp.resolve import Address, Unreachable
-from microblog.xmpp.s2s import Federation, header_domain, leave, mechanisms, peer_error, why_not_trusted
+from microblog.xmpp.s2s import Federation, header_domain, leave, mechanisms, peer_error
 from microblog.xmpp.stream import Header, Stream, StreamClosed
 
 VERIFICATIONS_MAX: Final = 32
@@ -35,27 +40,34 @@ class Refused(Unreachable):
     """A server was reached and the stream could not be negotiated: another address will not do better."""
 
 
-class Outgoing:
-    """One outgoing stream. ``on_secured`` is called when ``verify`` may be used."""
+class Outgoing(Carrier):
+    """One outgoing stream. ``on_secured`` is called when ``verify`` may be used.
+
+    ``reception`` takes what the peer sends; without one the stream goes one way. ``bounce`` is for `Acknowledging`.
+    """
 
     def __init__(
-        self, federation: Federation, domain: str, address: Address, on_secured: "Callable[[Outgoing], None]"
+        self,
+        federation: Federation,
+        domain: str,
+        address: Address,
+        on_secured: "Callable[[Outgoing], None]",
+        reception: Reception | None,
+        bounce: Callable[[Stanza], None],
     ) -> None:
-        self.domain = domain
         self.address = address
-        self.proof: Proof | None = None
-        self.doubt = ""  # why it is not Proof.CERTIFICATE
-        self.max_bytes: int | None = None
-        self.ended: str | None = None
-        self.barriers: set[Deferred[Stanza]] = set()
+        self.heard = 0.0  # when the last stanza came
+        self.is_retired = False  # we closed it, and not because anything was wrong
         self._federation = federation
         self._on_secured = on_secured
+        self._reception = reception
+        self._two_way = False
         self._secured = False
         self._header: Header | None = None
         self._verifications: dict[str, Deferred[bool]] = {}
-        self._end: list[Deferred[str]] = []
+        self._enabling: Deferred[bool] | None = None
         limits = federation.limits
-        self.stream = Stream(
+        stream = Stream(
             clock=federation.clock,
             limits=limits,
             content=ns.SERVER,
@@ -63,7 +75,12 @@ class Outgoing:
             initiating=True,
             name=federation.domain,
         )
-        self.stream.on_closed.append(self._closed)
+        super().__init__(federation, domain, stream, Acknowledging(stream, federation, self._settled, bounce))
+
+    @property
+    def where(self) -> str:
+        """The address, for people."""
+        return str(self.address)
 
     async def negotiate(self) -> None:
         """Come to the point where stanzas may be sent. Raises Unreachable; the stream is then closed."""
@@ -96,14 +113,6 @@ class Outgoing:
         finally:
             del self._verifications[stream_id]
 
-    async def wait_end(self) -> str:
-        """The reason for which the stream ended, when it has."""
-        if self.ended is not None:
-            return self.ended
-        end: Deferred[str] = Deferred(lambda it: self._end.remove(it))
-        self._end.append(end)
-        return await end
-
     # the negotiation
 
     async def _negotiate(self) -> None:
@@ -119,20 +128,24 @@ class Outgoing:
                 raise Refused("the peer refused TLS")
             await self._start_tls()
             features = await self._open()
-        assert self.stream.tls is not None
-        trusted = tls.trusted_for(self.stream.tls, self.domain)
-        self.proof = Proof.CERTIFICATE if trusted else Proof.DIALBACK
-        self.doubt = "" if trusted else why_not_trusted(self.stream.tls, self.domain)
-        if not trusted and federation.dialback == "never":
+        self.judge()
+        if not self.is_certified and federation.dialback == "never":
             raise StreamError("policy-violation", self.doubt)
+        if self._reception is not None and features.find(ns.BIDI_FEATURE, "bidi") is not None:
+            self._two_way = True
+            self.stream.send(negotiation.bidirectional(federation.limits))
         if "EXTERNAL" in mechanisms(features) and await self._external():
             features = await self._open()
         else:
             await self._dialback(features)
-        self.max_bytes = _max_bytes(features)
+        self.read_limits(features)
         self.stream.authenticated()
+        if self._reception is not None and self._two_way:
+            self._reception.let_send(self.stream, self.domain)
         self.stream.on_stanza = self._received
         self._be_secured()
+        if features.find(ns.STREAM_MANAGEMENT, "sm") is not None:
+            await self._count()
 
     async def _start_tls(self) -> None:
         context = self._federation.certificates.client_context()
@@ -200,6 +213,18 @@ class Outgoing:
                 return
             raise Refused(f"dialback: {outcome.condition or outcome.type}")
 
+    async def _count(self) -> None:
+        """Have stanzas counted (XEP-0198 §3). What the peer sends meanwhile is taken as ever."""
+        if self.ended is not None:
+            raise StreamClosed(self.ended)
+        self._enabling = Deferred()
+        self.stream.send(acknowledging.ENABLE)
+        try:
+            if await self._enabling:
+                self.acks.start()
+        finally:
+            self._enabling = None
+
     async def _next(self) -> Element:
         """The next element that is neither an answer for ``verify`` nor the peer's farewell."""
         while True:
@@ -219,22 +244,41 @@ class Outgoing:
 
     # what the peer says on our stream
 
-    def _received(self, element: Element) -> None:
+    def _received(self, element: Element) -> Awaitable[None] | None:
+        if negotiation.is_stanza(element):
+            return self._take(element)
         if element.is_(ns.STREAM, "error"):
             condition, text = peer_error(element)
             self.stream.log.info("The peer ended the stream: {condition} {text}", condition=condition, text=text)
             self.stream.close()
+        elif element.uri == ns.STREAM_MANAGEMENT:
+            if self._enabling is not None and element.name in ("enabled", "failed"):
+                if not self._enabling.called:
+                    self._enabling.callback(element.name == "enabled")
+            else:
+                self.acks.take(element)
         elif not dialback.is_dialback(element):
-            # Without XEP-0288 a stream carries stanzas one way only.
-            raise StreamError("not-authorized", "stanzas go the other way on this stream")
+            raise StreamError("unsupported-stanza-type")
         elif (answer := self._answer(element)) is not None and answer.name == "verify":
             waiting = self._verifications.get(answer.id)
             if waiting is None or waiting.called:
-                return
+                return None
             if answer.type == "error":
                 waiting.errback(DialbackFailed("remote-server-not-found"))
             else:
                 waiting.callback(answer.type == "valid")
+        return None
+
+    def _take(self, element: Element) -> Awaitable[None]:
+        if self._reception is None or not self._two_way or self.proof is None:
+            raise StreamError("not-authorized", "stanzas go the other way on this stream")
+        self.heard = self._clock.monotonic()
+        self.acks.received += 1
+        return self._reception.take(element, {self.domain: self.proof})
+
+    async def _settled(self) -> None:
+        if self._reception is not None:
+            await self._reception.settled((self.domain,))
 
     def _answer(self, element: Element) -> Dialback | None:
         """An answer of this peer to us; anything else was not asked for and is ignored (§3.1)."""
@@ -245,22 +289,11 @@ class Outgoing:
         ours = self._federation.domain
         return answer if answer.type and (answer.from_, answer.to) == (self.domain, ours) else None
 
-    def _closed(self, reason: object) -> None:
-        self.ended = str(reason)
+    def _closed(self, reason: str) -> None:
+        self.ended = reason
         for waiting in list(self._verifications.values()):
             if not waiting.called:
                 waiting.errback(DialbackFailed("remote-server-timeout"))
-        for barrier in list(self.barriers):
-            if not barrier.called:
-                barrier.errback(Unreachable(self.ended))
-        ends, self._end = self._end, []
-        for end in ends:
-            end.callback(self.ended)
-
-
-def _max_bytes(features: Element) -> int | None:
-    """XEP-0478: the largest stanza that the peer takes."""
-    limits = features.find(ns.LIMITS, "limits")
-    text = None if limits is None else limits.child_text(ns.LIMITS, "max-bytes")
-    # RFC 6120 §13.12: below 10,000 it is no XMPP server; a nonsensical limit is none.
-    return int(text) if text and text.isascii() and text.isdigit() and int(text[:12]) >= 10_000 else None
+        if self._enabling is not None and not self._enabling.called:
+            self._enabling.errback(StreamClosed(reason))
+        super()._closed(reason)

@@ -1,14 +1,16 @@
 """RFC 6120 §10.4: stanzas to other domains.
 
-There is one ``Remote`` for each domain that somebody here wants something from, and it has at most one outgoing
-stream. Two kinds of traffic use it:
+There is one ``Remote`` for each domain that somebody here wants something from. It has at most one stream that we
+opened, and where the domain has opened one to us that goes both ways (XEP-0288) it needs none. Two kinds of traffic use
+it:
 
 - What people and clients send (``Servers.send``). It waits in memory, within bounds, while the stream is being
   opened, and comes back to its sender as an error when the domain cannot be had.
 - What the outbox delivers (``Servers.deliver``). Its rows are in the database; here they are written in batches, and
-  a batch counts as delivered when the domain has answered a ping (XEP-0199) that was sent after it on the same
-  stream: streams keep order, so whoever answers the ping has read the batch. A stream between servers may die long
-  after its last bytes were written, and nothing else tells how far the peer came.
+  a batch counts as delivered when the domain has acknowledged its last stanza (XEP-0198). A domain that does not count
+  is sent a ping (XEP-0199) after the batch on the same stream: streams keep order, so whoever answers the ping has read
+  the batch. A stream between servers may die long after its last bytes were written, and nothing else tells how far the
+  peer came.
 
 A domain that fails is left alone: the pause before the next attempt is drawn at random from a range that doubles, so
 that a thousand nodes do not come back to a restarted server at the same moment. Meanwhile people's stanzas bounce at
@@ -21,16 +23,18 @@ from typing import Final
 
 from twisted.internet.defer import DeferredSemaphore
 
-from microblog.model.errors import NotAllowed, Refusal, ResourceConstraint
+from microblog.model.errors import NotAllowed, Refusal, RemoteServerTimeout, ResourceConstraint
 from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
+from microblog.xmpp.carrier import Carrier
 from microblog.xmpp.dialback import DialbackFailed
+from microblog.xmpp.reception import Reception
 from microblog.xmpp.remote import PAUSE_MAX_SECONDS, DeliveryFailed, Remote, RemoteStatus
 from microblog.xmpp.resolve import Address, Resolver, Unreachable
 from microblog.xmpp.s2s import Federation
-from microblog.xmpp.stream import Stream
+from microblog.xmpp.stream import Stream, StreamClosed
 
 __all__ = ["DeliveryFailed", "RemoteStatus", "Servers", "StanzaTooLarge"]
 
@@ -54,7 +58,8 @@ class Servers:
     """All other domains.
 
     ``request`` sends an IQ of this node and waits for its answer (``Router.request``); ``bounce`` returns a stanza
-    to its sender (``Router.bounce``). Both are set once by the composition root.
+    to its sender (``Router.bounce``). Both are set once by the composition root. ``reception`` takes what comes on our
+    streams from the other side; it is that of ``ServerStreams``, and without one our streams go one way.
     """
 
     request: Request
@@ -65,6 +70,8 @@ class Servers:
         self.resolver = resolver
         self.connect = connect
         self.on_contact: list[Callable[[str], None]] = []
+        self.reception: Reception | None = None
+        self._stopped = False
         self.connecting = DeferredSemaphore(CONNECTING_MAX)
         self.queued = 0
         self._remotes: dict[str, Remote] = {}
@@ -94,19 +101,27 @@ class Servers:
             raise DeliveryFailed(f"this node does not speak with {domain}", permanent=True)
         try:
             remote = self._remote(domain)
-            outgoing = await remote.established()
+            carrier = await remote.established()
         except Unreachable as error:
             raise DeliveryFailed(error.reason, permanent=error.permanent) from error
         except ResourceConstraint as error:
             raise DeliveryFailed(error.text) from error
-        if not self.federation.suffices(domain, outgoing.proof, minimum_proof):
-            raise DeliveryFailed(f"this needs a certificate, and {outgoing.doubt}")
+        if not self.federation.suffices(domain, carrier.proof, minimum_proof):
+            raise DeliveryFailed(f"this needs a certificate, and {carrier.doubt}")
         for position, data in enumerate(stanzas):
-            if outgoing.max_bytes is not None and len(data) > outgoing.max_bytes:
-                raise StanzaTooLarge(position, outgoing.max_bytes)
+            if carrier.max_bytes is not None and len(data) > carrier.max_bytes:
+                raise StanzaTooLarge(position, carrier.max_bytes)
         for data in stanzas:
-            remote.write(data)
-        await remote.barrier(outgoing)
+            if carrier.acks.is_full:
+                await self._room(carrier)
+            carrier.write(data)
+        await remote.barrier(carrier)
+
+    async def _room(self, carrier: Carrier) -> None:
+        try:
+            await carrier.acks.room()
+        except StreamClosed as error:
+            raise DeliveryFailed("the stream ended before the batch was confirmed") from error
 
     async def verify(self, domain: str, stream_id: str, key: str) -> Proof | None:
         """Ask a domain whether a key for a stream to us is its own; None if it says no.
@@ -130,10 +145,34 @@ class Servers:
         for listener in self.on_contact:
             listener(domain)
 
+    def returning(self, carrier: Carrier) -> None:
+        """A domain has opened a stream to us and lets us send on it (XEP-0288)."""
+        try:
+            self._remote(carrier.domain).offer(carrier)
+        except ResourceConstraint:
+            return  # it is a stream for what comes, as others are
+
+    def unconfirmed(self, stanza: Stanza) -> None:
+        """A stanza of people was sent, and its stream ended before anybody said that it had come."""
+        if not self._stopped:
+            self.bounce(stanza, RemoteServerTimeout("the stream ended before this was acknowledged; it may have come"))
+
     def proof(self, domain: str) -> Proof | None:
         """What the domain has proved to be on the stream to it; None without a stream."""
+        carrier = self._carrier(domain)
+        return None if carrier is None else carrier.proof
+
+    def key(self, domain: str) -> str:
+        """SHA-256, in hexadecimal, of the key (SubjectPublicKeyInfo) in the certificate that proves the domain.
+
+        Of the stream that carries stanzas to it; nothing without a stream, or without such a certificate.
+        """
+        carrier = self._carrier(domain)
+        return "" if carrier is None else carrier.key
+
+    def _carrier(self, domain: str) -> Carrier | None:
         remote = self._remotes.get(domain)
-        return None if remote is None or remote.outgoing is None else remote.outgoing.proof
+        return None if remote is None else remote.carrier
 
     def end_refused(self) -> None:
         """End the streams to domains that are refused (by now)."""
@@ -147,6 +186,7 @@ class Servers:
 
     def stop(self) -> None:
         """End all streams. What is still on its way is lost here, and in the outbox."""
+        self._stopped = True
         self._sweep.stop()
         for remote in list(self._remotes.values()):
             remote.stop()

@@ -284,6 +284,11 @@ class Stream(Connection):
         """True when nothing can be sent any more."""
         return self._concluded is not None or self._footer_sent
 
+    @property
+    def is_behind(self) -> bool:
+        """True if something has come, or may have, that was not worked off yet."""
+        return bool(self._waiting) or self._holds is not Hold.NOTHING
+
     def fail(self, error: StreamError) -> None:
         """End the stream with an error; nothing that has come and waits is handed on."""
         if self._concluded is not None:

@@ -160,7 +160,7 @@ class Node:
         self.router.presence = self.router.messages = self  # type: ignore[assignment]  # both are `inbound` below
         self.router.servers = self.servers
         self.servers.request, self.servers.bounce = self.router.request, self.router.bounce
-        self.streams = ServerStreams(self.federation, self.servers, self.router.from_server)
+        self.streams = ServerStreams(self.federation, self.servers, self.router.from_server, self.router.settled)
         self.connects = 0
         self._ports: list[Any] = []
 
@@ -291,7 +291,7 @@ class Peer:
             except StreamClosed:
                 return "closed"
             if isinstance(element, Element) and element.is_(ns.STREAM, "error"):
-                [condition] = [one.name for one in element.elements() if one.name != "text"]
+                [condition] = [one.name for one in element.elements() if one.uri == ns.STREAMS and one.name != "text"]
                 self.stream.close()
                 return condition
 

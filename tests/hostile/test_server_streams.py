@@ -1,7 +1,8 @@
 """Bad XML, and elements of extensions that are not spoken, between servers; each time the innocent is served."""
 
-from twisted.internet.defer import DeferredQueue
+from twisted.internet.defer import Deferred, DeferredQueue
 
+from microblog.wire import ns
 from microblog.wire.errors import read_condition
 from microblog.wire.xml import Element
 from tests.federation.nodes import FAST, Peer
@@ -27,8 +28,6 @@ AFTER = {
     "D59 unknown": ("<hello xmlns='urn:x'/>", "unsupported-stanza-type"),
     "D73 asking for a count": ("<r xmlns='urn:xmpp:sm:3'/>", "unsupported-stanza-type"),
     "D73 counting": ("<a xmlns='urn:xmpp:sm:3' h='1'/>", "unsupported-stanza-type"),
-    "D73 enabling": ("<enable xmlns='urn:xmpp:sm:3'/>", "unsupported-stanza-type"),
-    "D74 resuming": ("<resume xmlns='urn:xmpp:sm:3' h='0' previd='1'/>", "unsupported-stanza-type"),
 }
 
 
@@ -54,11 +53,53 @@ class ServerStreams(Hostile):
         peer.write(f"<message>{'x' * 10_000}</message>")
         assert await peer.ending() == "policy-violation"
 
-    async def test_stream_management_is_not_offered(self) -> None:
-        peer = await self.peer(self.montague, "capulet.example")
-        assert "urn:xmpp:sm" not in [child.uri for child in peer.features.elements()]
+    async def _asked(self, peer: Peer, text: str) -> str:
+        """What is answered, and the condition within it."""
+        peer.write(text)
+        answer = await peer.read()
+        assert answer.uri == ns.STREAM_MANAGEMENT
+        condition = answer.first()
+        return f"{answer.name} {condition.name}" if condition else answer.name
+
+    async def test_d73_d74_counting_before_its_time_twice_and_of_another_stream(self) -> None:
+        """XEP-0198 §3, §5: failed, and the stream goes on."""
+        enable, resume = "<enable xmlns='urn:xmpp:sm:3'/>", "<resume xmlns='urn:xmpp:sm:3' h='0' previd='1'/>"
+        peer = await self.stranger(kind="valid")
+        assert await self._asked(peer, enable) == "failed unexpected-request"
         await peer.external(OURS)
-        assert "urn:xmpp:sm" not in str([child.uri for child in peer.features.elements()])
+        assert await self._asked(peer, resume) == "failed feature-not-implemented"
+        assert await self._asked(peer, enable.replace("/>", " resume='true'/>")) == "enabled"
+        assert await self._asked(peer, enable) == "failed unexpected-request"
+        peer.write(HELLO.format("romeo@capulet.example"))
+        await self.montague.arrival()
+
+    async def test_d73_counts_that_cannot_be(self) -> None:
+        for count, condition in (
+            ("", "bad-format"),
+            ("-1", "bad-format"),
+            ("x", "bad-format"),
+            ("9" * 10, "bad-format"),
+            ("4294967295", "undefined-condition"),
+            ("1", "undefined-condition"),
+        ):
+            peer = await self.authenticated(self.montague, "capulet.example")
+            peer.write("<enable xmlns='urn:xmpp:sm:3'/>")
+            await peer.read()
+            peer.write(f"<a xmlns='urn:xmpp:sm:3' h='{count}'/>")
+            assert await peer.ending() == condition, count
+            peer.stream.abort("the next one")
+
+    async def test_d73_a_thousand_questions_are_answered_by_few_words(self) -> None:
+        peer = await self.authenticated(self.montague, "capulet.example")
+        held: Deferred[None] = Deferred()
+        self.montague.streams.reception._settled = lambda domain: held
+        peer.write("<enable xmlns='urn:xmpp:sm:3'/>" + "<r xmlns='urn:xmpp:sm:3'/>" * 1000)
+        peer.write(HELLO.format("romeo@capulet.example"))
+        await self.montague.arrival()
+        assert (await peer.read()).name == "enabled"
+        held.callback(None)
+        assert [(await peer.read()).get("h") for _ in range(2)] == ["0", "1"]
+        assert self.montague.tasks.names().count("acknowledgement") == 0
 
     async def test_stanzas_after_the_end_of_the_stream(self) -> None:
         """B33"""

@@ -39,18 +39,22 @@ class Incoming(FederationTestCase):
         assert peer.stream.opened is not None and peer.stream.opened.dialback
         assert (peer.stream.opened.from_, peer.stream.opened.to) == ("montague.example", "capulet.example")
         peer = await self.peer(node, "capulet.example")
-        assert names(peer.features) == ["dialback", "limits", "mechanisms"]
+        assert names(peer.features) == ["bidi", "dialback", "limits", "mechanisms", "sm"]
         limits = peer.features.find(ns.LIMITS, "limits")
         assert limits and limits.child_text(ns.LIMITS, "max-bytes") == "524288"
         assert limits.child_text(ns.LIMITS, "idle-seconds") == "3600"
         await peer.external(node.domain)
-        assert names(peer.features) == ["dialback", "limits"]
+        assert names(peer.features) == ["dialback", "limits", "sm"]
+        # Where nobody could prove anything by dialback, the second features come in any case.
+        strict = self.node("strict.example", dialback="never")
+        peer = await self.peer(strict, "capulet.example")
+        assert names(peer.features) == ["bidi", "limits", "mechanisms"]
 
     async def test_external_is_offered_only_for_the_name_in_the_header(self) -> None:
         node = self.montague()
         for kind in ("self-signed", "expired", "wrong name", "missing"):
             peer = await self.peer(node, "capulet.example", kind)
-            assert names(peer.features) == ["dialback", "limits"], kind
+            assert names(peer.features) == ["bidi", "dialback", "limits", "sm"], kind
 
     async def test_names_in_certificates(self) -> None:
         """RFC 6125 §6.4.3: a wildcard stands for one label, of three or more; the common name for nothing."""
@@ -161,10 +165,10 @@ class Incoming(FederationTestCase):
         node = self.montague()
 
         async def broken(*_: object) -> None:
-            node.streams.from_server = node.router.from_server
+            node.streams.reception.from_server = node.router.from_server
             raise RuntimeError("a bug")
 
-        node.streams.from_server = broken
+        node.streams.reception.from_server = broken
         peer = await self.authenticated(node, "capulet.example")
         peer.write(HELLO.format("romeo@capulet.example") + HELLO.format("mercutio@capulet.example"))
         assert (await node.arrival()).from_.localpart == "mercutio"
@@ -197,7 +201,7 @@ class Incoming(FederationTestCase):
 
     async def test_a_domain_that_is_followed_may_send_faster(self) -> None:
         node = self.montague()
-        node.streams.followed = lambda domain: domain == "capulet.example"
+        node.streams.reception.followed = lambda domain: domain == "capulet.example"
         await self.authenticated(node, "capulet.example")
         await self.authenticated(node, "mantua.example")
         rates = {next(iter(one.proofs)): one.stream._rate for one in node.streams._streams}

@@ -42,7 +42,8 @@ class TwoNodes(FederationTestCase):
         montague.servers.send(montague.message("juliet@capulet.example", "yes?"))
         assert text(await capulet.arrival()) == "yes?"
         assert capulet.servers.proof("montague.example") is Proof.CERTIFICATE
-        assert capulet.contacts == ["montague.example"]
+        # The answer came by the stream that the message took.
+        assert (capulet.contacts, capulet.connects, montague.connects) == ([], 1, 0)
 
     async def test_dialback_with_self_signed_certificates(self) -> None:
         capulet = self.node("capulet.example", certificate="self-signed")
@@ -131,9 +132,11 @@ class TwoNodes(FederationTestCase):
         montague.servers.send(montague.message("juliet@capulet.example"))
         await capulet.arrival()
         assert capulet.contacts == ["montague.example"]
-        # The pause is over, the failure not forgotten.
+        # The pause is over, the failure not forgotten: it is their stream that is used.
         [status] = capulet.servers.status()
-        assert (status.state, status.failures) == ("idle", 1)
+        assert (status.state, status.failures) == ("open", 1)
+        await capulet.servers.deliver("montague.example", batch(capulet, "hello"))
+        assert capulet.connects == 0
 
     async def test_a_stream_that_nobody_uses_is_closed(self) -> None:
         limits = FAST.model_copy(update={"idle_ping_seconds": 1, "s2s_idle_seconds": 1})
