@@ -309,6 +309,225 @@ class Status(Report):
     does = "status"
 
 
+class Federating(Report):
+    """What is said of other domains and what waits for them: done in `microblog.domains`."""
+
+    def act(self) -> int:
+        """Do it; the answer is the exit status."""
+        config = self.load()
+        from microblog import admin, domains
+
+        return admin.run(getattr(domains, self.does), config, self)
+
+
+REASON = ("reason", None, None, "Why, for yourself and for those who read your list")
+
+
+class DomainList(Federating):
+    """`domain list`."""
+
+    about = "Show whom this node speaks with, and your rules for other domains."
+    example = "twistd microblog domain list --json"
+    optFlags = (("lists", None, "Also what the lists that you follow say"),)
+    does = "domain_list"
+
+
+class DomainShow(Federating):
+    """`domain show`."""
+
+    about = "Show all there is to say of a domain: its grade and why, who follows whom, what is stored, what waits."
+    example = "twistd microblog domain show capulet.example"
+    arguments = ("DOMAIN",)
+    does = "domain_show"
+
+
+class DomainAllow(Federating):
+    """`domain allow`."""
+
+    about = (
+        'Let everything of a domain, and of those below it, in, whatever lists say. With federation = "allowlist" '
+        "only such domains are spoken with."
+    )
+    example = "twistd microblog domain allow capulet.example"
+    arguments = ("DOMAIN",)
+    optParameters = (REASON,)
+    does = "domain_allow"
+
+
+class DomainNoMedia(Federating):
+    """`domain no-media`."""
+
+    about = "Take what comes from a domain, and from those below it, without pictures, enclosures and attachments."
+    example = "twistd microblog domain no-media capulet.example"
+    arguments = ("DOMAIN",)
+    optParameters = (REASON,)
+    does = "domain_no_media"
+
+
+class DomainSilence(Federating):
+    """`domain silence`."""
+
+    about = (
+        "Show the posts of a domain, and of those below it, only to people who follow their authors: they are in no "
+        "tag's timeline, and nobody there can mention or write to somebody who does not follow them."
+    )
+    example = "twistd microblog domain silence capulet.example"
+    arguments = ("DOMAIN",)
+    optParameters = (REASON,)
+    does = "domain_silence"
+
+
+class DomainRefuse(Federating):
+    """`domain refuse`."""
+
+    about = (
+        "Have nothing to do with a domain and those below it: streams end, what waits for them is dropped, follows and "
+        "followers end, and what is here of them is removed. None of that comes back when you allow it again."
+    )
+    example = 'twistd microblog domain refuse capulet.example --reason "A plague"'
+    arguments = ("DOMAIN",)
+    optParameters = (REASON,)
+    does = "domain_refuse"
+
+
+class DomainReset(Federating):
+    """`domain reset`."""
+
+    about = "Forget your rule for a domain: the default and the lists that you follow count again."
+    example = "twistd microblog domain reset capulet.example"
+    arguments = ("DOMAIN",)
+    does = "domain_reset"
+
+
+class DomainTrust(Federating):
+    """`domain trust`."""
+
+    about = (
+        "Say that a domain is still the same though it has another key and another delivery log: what is not public "
+        "was held, and is sent now."
+    )
+    example = "twistd microblog domain trust capulet.example"
+    arguments = ("DOMAIN",)
+    does = "domain_trust"
+
+
+class DomainDialback(Federating):
+    """`domain dialback`."""
+
+    about = "Say whether what is not public may go to a domain that proves itself by dialback, without a certificate."
+    example = "twistd microblog domain dialback capulet.example on"
+    arguments = ("DOMAIN", "ON-OR-OFF")
+    does = "domain_dialback"
+
+
+class DomainLists(Federating):
+    """`domain lists`."""
+
+    about = "Show the lists of domains that this node goes by, and whether your own rules are published as one."
+    example = "twistd microblog domain lists"
+    does = "domain_lists"
+
+
+class DomainListAdd(Federating):
+    """`domain list-add`."""
+
+    about = (
+        "Go by a list of domains that others keep as a pubsub node. It is fetched once an hour and can only restrict; "
+        "your own rules come first."
+    )
+    example = "twistd microblog domain list-add 'xmpp:verona.example?;node=urn:x-microblog:policy:0'"
+    arguments = ("URI",)
+    does = "domain_list_add"
+
+
+class DomainListRemove(Federating):
+    """`domain list-remove`."""
+
+    about = "Go by a list no more: what only it said does not count any longer."
+    example = "twistd microblog domain list-remove 'xmpp:verona.example?;node=urn:x-microblog:policy:0'"
+    arguments = ("URI",)
+    does = "domain_list_remove"
+
+
+class DomainPublish(Federating):
+    """`domain publish`."""
+
+    about = "Publish what you refuse, silence or take without media as a list that others can go by, or do so no more."
+    example = "twistd microblog domain publish on"
+    arguments = ("ON-OR-OFF",)
+    does = "domain_publish"
+
+
+class Domain(Group):
+    """`domain`."""
+
+    about = "Whom this node speaks with, and how much of them it lets in."
+    example = "twistd microblog domain refuse capulet.example"
+    subCommands = (
+        ("list", None, DomainList, "Show the rules"),
+        ("show", None, DomainShow, "Show all about a domain"),
+        ("allow", None, DomainAllow, "Let everything in"),
+        ("no-media", None, DomainNoMedia, "Take what comes without media"),
+        ("silence", None, DomainSilence, "Show its posts to followers only"),
+        ("refuse", None, DomainRefuse, "Have nothing to do with it"),
+        ("reset", None, DomainReset, "Forget the rule"),
+        ("trust", None, DomainTrust, "Say that it is the same as before"),
+        ("dialback", None, DomainDialback, "May private posts go there without a certificate?"),
+        ("lists", None, DomainLists, "Show the lists that are followed"),
+        ("list-add", None, DomainListAdd, "Go by a list"),
+        ("list-remove", None, DomainListRemove, "Go by it no more"),
+        ("publish", None, DomainPublish, "Publish the rules as a list"),
+    )
+
+
+class QueueList(Federating):
+    """`queue list`."""
+
+    about = "Show for each domain what waits for it, why, and when it is tried next."
+    example = "twistd microblog queue list --json"
+    does = "queue_list"
+
+
+class QueueShow(Federating):
+    """`queue show`."""
+
+    about = "Show what waits for one domain."
+    example = "twistd microblog queue show capulet.example"
+    arguments = ("DOMAIN",)
+    does = "queue_show"
+
+
+class QueueRetry(Federating):
+    """`queue retry`."""
+
+    about = "Try a domain now, once, in whatever state it is."
+    example = "twistd microblog queue retry capulet.example"
+    arguments = ("DOMAIN",)
+    does = "queue_retry"
+
+
+class QueueDrop(Federating):
+    """`queue drop`."""
+
+    about = "Forget what waits for a domain: it will never be sent, retractions among it."
+    example = "twistd microblog queue drop capulet.example"
+    arguments = ("DOMAIN",)
+    does = "queue_drop"
+
+
+class Queue(Group):
+    """`queue`."""
+
+    about = "What waits to be delivered to other domains."
+    example = "twistd microblog queue list"
+    subCommands = (
+        ("list", None, QueueList, "Show what waits for whom"),
+        ("show", None, QueueShow, "Show what waits for a domain"),
+        ("retry", None, QueueRetry, "Try a domain now"),
+        ("drop", None, QueueDrop, "Forget what waits for a domain"),
+    )
+
+
 class Demo(Leaf):
     """`demo`."""
 
@@ -340,6 +559,8 @@ class Options(Command):
         ("invite", None, Invite, "Make an invitation to register"),
         ("db", None, Db, "Upgrade the database"),
         ("status", None, Status, "Show what the node holds and whether it answers"),
+        ("domain", None, Domain, "Whom to speak with: allow, silence, refuse domains"),
+        ("queue", None, Queue, "What waits for other domains: show, retry, drop"),
         ("demo", None, Demo, "Run two nodes that follow each other"),
     )
     loaded: Config

@@ -172,6 +172,11 @@ class Policies:
         found = self._connection.execute(select(_LISTS).order_by(_LISTS.c.service, _LISTS.c.node))
         return [PolicyList(**row._mapping) for row in found]
 
+    def count(self, source: str) -> int:
+        """Of how many domains a source says something."""
+        found = select(func.count()).select_from(_POLICIES).where(_POLICIES.c.source == source)
+        return int(self._connection.execute(found).scalar_one())
+
     def add_list(self, service: str, node: str) -> bool:
         """Follow one; False if it is followed already."""
         statement = insert(self._connection, _LISTS).on_conflict_do_nothing()
