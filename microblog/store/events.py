@@ -32,6 +32,7 @@ _FIRST_OF = select(func.min(_EVENTS.c.seq)).where(
     _EVENTS.c.item_id == bindparam("item_id"),
 )
 _LAST = select(func.max(_EVENTS.c.seq))
+_CREATED = select(_EVENTS.c.created).where(_EVENTS.c.seq == bindparam("seq"))
 _ITEM_OF = select(_EVENTS.c.node_id, _EVENTS.c.item_id).where(
     _EVENTS.c.seq == bindparam("seq"), _EVENTS.c.kind == PUBLISHED
 )
@@ -100,6 +101,11 @@ class Events:
     def last(self) -> int:
         """The sequence number of the last event; 0 before the first."""
         return int(self._connection.execute(_LAST).scalar_one() or 0)
+
+    def created(self, seq: int) -> "datetime | None":
+        """When an event happened; None if it is forgotten."""
+        created: datetime | None = self._connection.execute(_CREATED, {"seq": seq}).scalar_one_or_none()
+        return created
 
     def item_of(self, seq: int) -> tuple[int, str] | None:
         """The node, by its key, and the id of the item that was published in an event."""

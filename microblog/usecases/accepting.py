@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from microblog.model.access import narrower
-from microblog.model.errors import BadRequest, ItemRequired, JIDMalformed, NodeIDRequired
+from microblog.model.errors import BadRequest, ItemRequired, JIDMalformed, NodeIDRequired, ResourceConstraint
 from microblog.model.event import ItemPublished, ItemRetracted, NodePurged
 from microblog.model.fanout import Told, set_digest
 from microblog.model.item import Audience, Item, Proof
@@ -120,8 +120,10 @@ class Accepted:
 
 
 def accept(tx: Transaction, delivery: Delivery) -> Accepted:
-    """Take a delivery in. Raises ResourceConstraint when nothing can be stored."""
+    """Take a delivery in. Raises ResourceConstraint when nothing can be stored, or while it is not sure whose it is."""
     peer = tx.peers.get(delivery.domain)
+    if peer.doubted is not None:
+        raise ResourceConstraint(f"{delivery.domain} seems to be somebody else than before")
     received, behind = delivery.prev, peer.behind
     if peer.received_epoch == delivery.epoch:
         received = peer.received

@@ -161,7 +161,7 @@ def backfill(tx: Transaction, request: Backfill) -> int:
     new = 0
     for received in request.items:
         found = tx.nodes.look_up(request.service, request.node, received.id)
-        if found is None or found.item is not None or found.retracted or not _acceptable(tx, request, received):
+        if found is None or found.item is not None or found.retracted or not acceptable(tx, request.service, received):
             continue
         entry = received.entry
         try:
@@ -210,16 +210,17 @@ def vouched(tx: Transaction, service: JID, node: str, said: Iterable[tuple[JID, 
     return frozenset(known)
 
 
-def _acceptable(tx: Transaction, request: Backfill, item: ReceivedItem) -> bool:
+def acceptable(tx: Transaction, service: JID, item: ReceivedItem) -> bool:
+    """May an item that was fetched from a service be stored?"""
     try:
         check_item_id(item.id)
     except (ItemRequired, BadRequest):
         return False
-    publisher = item.publisher or request.service
+    publisher = item.publisher or service
     size = len(item.payload.encode())
     return (
         bool(item.payload)
-        and publisher.domainpart == request.service.domainpart
+        and publisher.domainpart == service.domainpart
         and size <= tx.limits.payload_max_bytes
         and is_shown(tx, item.entry)
     )

@@ -61,6 +61,16 @@ def newest_request(node: str, number: int) -> Element:
     return _pubsub(Element(ns.PUBSUB, "items", {"node": node, "max_items": str(number)}))
 
 
+def page_before_request(node: str, number: int, before: str = "") -> Element:
+    """XEP-0059 §2.3: the page before an item, or the last one. For services whose pages are known to begin at the
+    oldest item.
+    """
+    page = Element(
+        ns.RSM, "set", None, Element(ns.RSM, "max", None, str(number)), Element(ns.RSM, "before", None, before or None)
+    )
+    return Element(ns.PUBSUB, "pubsub", None, Element(ns.PUBSUB, "items", {"node": node}), page)
+
+
 def metadata_request(node: str) -> Element:
     """§5.4."""
     return Element(ns.DISCO_INFO, "query", {"node": node})

@@ -236,6 +236,10 @@ class Follows:
         finally:
             self._filling_at_once.release()
 
+    async def describe(self, account: JID, service: JID, node: str) -> None:
+        """Ask who may read a feed, so that our copy is for nobody else. Raises the other service's refusal."""
+        await self._describe(account, _Feed(service, node))
+
     async def _fill(self, account: JID, feed: _Feed) -> None:
         try:
             await self.refresh(account, *feed)

@@ -1,0 +1,107 @@
+"""docs/protocol/fanout.md, the receiving end: what is missing of a domain's feeds when its log does not reach back.
+
+Then the feeds themselves are read, from their newest items back to what was known before. What they have is stored at
+its own dates and told to nobody, as it is no news any more. An edit that is newer replaces what we have; what is known
+to be retracted stays so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from microblog.model.event import ItemRetracted
+from microblog.model.item import Audience, Proof
+from microblog.model.jid import JID
+from microblog.model.uri import item_uri
+from microblog.store import events
+from microblog.store.transaction import Transaction
+from microblog.usecases import copying, depending
+from microblog.usecases.agreeing import Feed
+from microblog.usecases.copying import ReceivedItem, take_version
+from microblog.usecases.publishing import retract_repeats
+
+FEEDS_MAX = 500
+HELD_MAX = 500
+
+
+class Followed(NamedTuple):
+    """A feed elsewhere with one of ours who follows it; ``key``: for the next page."""
+
+    feed: Feed
+    reader: JID
+    key: int
+
+
+def feeds(tx: Transaction, domain: str, after: int = 0) -> tuple[Followed, ...]:
+    """The feeds of a domain that somebody here follows, in pages."""
+    found = tx.subscriptions.feeds_at(domain, after=after, limit=FEEDS_MAX)
+    return tuple(Followed(Feed(node.service, node.name), reader, node.key) for node, reader in found)
+
+
+def behind(tx: Transaction, domain: str) -> datetime | None:
+    """Since when a domain's feeds have to be fetched."""
+    return tx.peers.get(domain).behind
+
+
+def level(tx: Transaction, domain: str, since: datetime) -> None:
+    """All that was missing since then has been fetched."""
+    if tx.peers.get(domain).behind == since:
+        tx.peers.set(domain, behind=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageOfFeed:
+    """Some items of a feed, oldest first; ``since``: when it began that something may be missing."""
+
+    feed: Feed
+    proof: Proof
+    items: tuple[ReceivedItem, ...]
+    since: datetime
+
+
+def take_page(tx: Transaction, page: PageOfFeed) -> bool:
+    """Store what is missing; True if there is something on the page that was known before, as it is now.
+
+    Raises ResourceConstraint when nothing can be stored.
+    """
+    node = tx.nodes.find(*page.feed)
+    if node is None or page.feed.author.domainpart == tx.domain:
+        return True
+    reached = False
+    for received in page.items:
+        found = tx.nodes.look_up(*page.feed, received.id)
+        if found is None or found.retracted or not copying.acceptable(tx, page.feed.author, received):
+            continue
+        version = take_version(tx, node, received, found.item, proof=page.proof, live=False)
+        old = found.item
+        if old is not None and version.item is old:
+            created = tx.events.created(old.position)
+            reached = reached or created is None or created < page.since
+    return reached
+
+
+def held(tx: Transaction, feed: Feed) -> tuple[str, ...]:
+    """The newest items that we have of a feed, by their ids, as far as anybody who follows may read them."""
+    node = tx.nodes.find(*feed)
+    if node is None:
+        return ()
+    items = tx.items.newest(node.key, HELD_MAX, audiences=(Audience.PUBLIC, Audience.FOLLOWERS))
+    return tuple(item.id for item in items if item.proof is not Proof.LOCAL)
+
+
+def gone(tx: Transaction, feed: Feed, ids: Sequence[str]) -> None:
+    """The feed has these items no more: their retraction is part of what is missing."""
+    node = tx.nodes.find(*feed)
+    if node is None:
+        return
+    for item_id in ids:
+        item = tx.items.get(node.key, item_id)
+        if item is None:
+            continue
+        seq = tx.events.record(node.key, events.RETRACTED, item_id=item_id, audience=item.audience)
+        tx.items.retract(node.key, item_id)
+        retract_repeats(tx, item_uri(node.service, node.name, item_id))
+        depending.end(tx, node, item_id)
+        tx.subscriptions.told_all(node, seq)
+        tx.emit(ItemRetracted(seq=seq, node=node, item_id=item_id))
