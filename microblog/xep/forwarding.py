@@ -7,6 +7,7 @@ on, and its author's delivery report says why: no log stands still for ever beca
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
+from enum import Enum, auto
 from typing import Final, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
@@ -19,6 +20,7 @@ from microblog.runtime import Clock
 from microblog.store.crashpoint import crashpoint
 from microblog.store.database import Database, Transaction
 from microblog.usecases import delivering, forwarding
+from microblog.usecases.delivering import Batch, Progress
 from microblog.usecases.entries import Entries, Entry
 from microblog.usecases.forwarding import Taken, Turn
 from microblog.wire import atom, fanout, notification
@@ -51,6 +53,21 @@ class Peers(Protocol):
         """Is it still the one that it was?"""
 
 
+class Sent(Enum):
+    """What became of a delivery from a log. ``AGAIN``: it is to go in another form."""
+
+    TAKEN = auto()
+    AGAIN = auto()
+    NO_LOG = auto()
+
+
+class Way(NamedTuple):
+    """How a domain is told: ``limits`` of its log, if it keeps one; ``trusted``: also of what is not public."""
+
+    trusted: bool
+    limits: FanoutLimits | None = None
+
+
 class Written(NamedTuple):
     """Entries as text; ``unsent``: those that are void because they cannot be sent, and why."""
 
@@ -59,30 +76,64 @@ class Written(NamedTuple):
 
 
 class Forwarder:
-    """Sends from the logs. ``request``: ``Router.request``; ``host``: who we are."""
+    """Sends from the logs. ``room``: how large a stanza a domain takes on its stream now, if it says so."""
 
     _log = Logger()
 
-    def __init__(self, database: Database, request: Request, peers: Peers, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        request: Request,
+        peers: Peers,
+        clock: Clock,
+        *,
+        room: Callable[[str], int | None] = lambda domain: None,
+    ) -> None:
         self._database = database
         self._request = request
         self._peers = peers
         self._clock = clock
+        self._room = room
         self._host = JID("", database.domain)
         self._one_by_one: set[str] = set()  # domains that did not take a delivery as it was
         self._hopeless: dict[str, dict[int, str]] = {}
 
-    async def send(self, domain: str, turn: Turn, failing: bool) -> bool:
-        """Send what is pending, once; False if the domain keeps no log any more. Raises DeliveryFailed."""
+    async def way(self, domain: str, trusted: bool) -> Way:
+        """How a domain is told, asked when a stream to it has been opened."""
+        limits = await self._peers.limits(domain)
+        if limits is None and await self._database.read(forwarding.is_pending, domain):
+            await self._database.write(forwarding.back_to_outbox, domain)
+        return Way(trusted and await self._peers.proved(domain), limits)
+
+    async def forward(self, domain: str, way: Way, progress: Progress | None, failing: bool) -> Batch | Sent:
+        """Send what comes next in the log; or else what goes to each of its recipients. Raises DeliveryFailed."""
+        limits = way.limits
+        assert limits is not None
+        room = self._room(domain)
+        turn = Turn(
+            domain=domain,
+            trusted=way.trusted,
+            named=named,
+            max_entries=limits.max_entries,
+            max_bytes=limits.max_bytes if room is None else min(room, limits.max_bytes),
+            progress=progress,
+        )
+        found = await self._database.write(forwarding.next_entries, turn)
+        if not found.pending:
+            return found.batch or Batch(deliveries=(), held=found.held)
+        crashpoint("K12")
+        return await self._send(domain, turn, failing)
+
+    async def _send(self, domain: str, turn: Turn, failing: bool) -> Sent:
+        """Send what is pending, once. Raises DeliveryFailed."""
         entries = await self._database.read(forwarding.pending, turn)
         if entries.changed:
             await self._database.write(forwarding.write_down, domain, entries.changed)
-        if not entries.entries:
-            return True
         if domain in self._one_by_one:
             entries = replace(entries, entries=entries.entries[:1])
-        hopeless = self._hopeless.get(domain, {})
-        written = write_entries(entries.entries, turn.max_bytes, hopeless)
+        if not entries.entries:
+            return Sent.AGAIN
+        written = write_entries(entries.entries, turn.max_bytes, self._hopeless.get(domain))
         sent = replace(entries, entries=entries.entries[: len(written.texts)])
         for number, reason in written.unsent.items():
             self._log.warn("Entry {number} is not for {domain}: {reason}", number=number, domain=domain, reason=reason)
@@ -91,14 +142,15 @@ class Forwarder:
             return await self._refused(domain, sent, answer)
         stored = _stored(answer, sent)
         crashpoint("K7")
-        taken = Taken(upto=stored.upto, unwanted=stored.unwanted, refused={**stored.refused, **written.unsent})
+        refused = {**stored.refused, **written.unsent}
+        taken = Taken(upto=stored.upto, unwanted=stored.unwanted, refused=refused)
         if not await self._acknowledged(domain, sent, taken, failing):
             raise DeliveryFailed("it has more than it was told; its log begins anew, as after a backup was restored")
         if stored.upto <= sent.prev:
             raise DeliveryFailed("it stored nothing")
         self._one_by_one.discard(domain)
         self._hopeless.pop(domain, None)
-        return True
+        return Sent.TAKEN
 
     async def _answer(self, domain: str, sent: Entries, texts: Sequence[Raw]) -> Stanza:
         payload = fanout.write_deliver(sent.epoch, sent.prev, texts)
@@ -114,25 +166,23 @@ class Forwarder:
     async def _ask(self, to: JID, payload: Element, minimum: Proof) -> Stanza:
         return await self._request("set", self._host, to, payload, seconds=ANSWER_SECONDS, minimum_proof=minimum)
 
-    async def _refused(self, domain: str, sent: Entries, answer: Stanza) -> bool:
+    async def _refused(self, domain: str, sent: Entries, answer: Stanza) -> Sent:
         """A delivery as a whole was answered with an error. Raises DeliveryFailed."""
         condition, type_ = read_condition(answer.element)
-        if answer.proof is Proof.LOCAL or type_ == "wait":
-            raise DeliveryFailed(f"a delivery was not taken: {condition}")
-        if condition in _NOT_SPOKEN:
+        entry, hopeless = sent.entries[0], self._hopeless.get(domain, {})
+        if answer.proof is not Proof.LOCAL and condition in _NOT_SPOKEN:
             self._log.info("{domain} keeps no delivery log any more: {condition}", domain=domain, condition=condition)
             await self._peers.refused(domain)
-            return False
-        if condition not in _NOT_UNDERSTOOD:
-            raise DeliveryFailed(f"a delivery was refused: {condition}")
+            return Sent.NO_LOG
+        if answer.proof is Proof.LOCAL or type_ == "wait" or condition not in _NOT_UNDERSTOOD:
+            raise DeliveryFailed(f"a delivery was not taken: {condition}")
         if len(sent.entries) > 1:
             self._one_by_one.add(domain)
-            return True
-        entry = sent.entries[0]
-        if entry.event is None or entry.number in self._hopeless.get(domain, {}):
-            raise DeliveryFailed(f"a delivery was refused: {condition}")
-        self._hopeless[domain] = {entry.number: condition}
-        return True
+        elif entry.event is None or entry.number in hopeless:
+            raise DeliveryFailed(f"a delivery was not taken: {condition}")
+        else:
+            self._hopeless[domain] = {entry.number: condition}
+        return Sent.AGAIN
 
     async def _acknowledged(self, domain: str, sent: Entries, taken: Taken, failing: bool) -> bool:
         while True:

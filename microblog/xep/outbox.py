@@ -9,6 +9,8 @@ Whatever cannot be rendered is left out and said in the log; whatever else goes 
 domain, which is tried again: no domain's queue stands still for ever.
 
 A stream is opened before it is decided what may go, because what may go depends on what the other side has proved.
+
+Other nodes are told of posts once, however many read them there (``forwarding``), and of all else as any other server.
 """
 
 from collections.abc import Callable, Coroutine, Sequence
@@ -33,6 +35,7 @@ from microblog.usecases.delivering import Batch, Delivery, Progress
 from microblog.wire import elsewhere, mention, notification
 from microblog.wire.errors import read_condition
 from microblog.wire.stanza import Stanza
+from microblog.xep.forwarding import Forwarder, Sent, Way
 from microblog.xmpp.remote import DeliveryFailed
 from microblog.xmpp.s2s_out import StanzaTooLarge
 
@@ -57,7 +60,7 @@ class Outbox:
     """One worker, or one timer, for each domain that is owed something.
 
     ``dialback_suffices``: to which domains the administrator sends what is not public though they have no valid
-    certificate. ``refuses``: to which nothing goes at all.
+    certificate. ``refuses``: to which nothing goes at all. ``forwarder``: sends to nodes that keep a delivery log.
     """
 
     _log = Logger()
@@ -69,6 +72,7 @@ class Outbox:
         clock: Clock,
         tasks: Tasks,
         *,
+        forwarder: Forwarder | None = None,
         dialback_suffices: Callable[[str], bool] = lambda domain: False,
         refuses: Callable[[str], bool] = lambda domain: False,
     ) -> None:
@@ -76,6 +80,7 @@ class Outbox:
         self._servers = servers
         self._clock = clock
         self._tasks = tasks
+        self._forwarder = forwarder
         self._dialback_suffices = dialback_suffices
         self._refuses = refuses
         self._running: dict[str, bool] = {}  # True: woken meanwhile, look again
@@ -168,29 +173,47 @@ class Outbox:
     async def _drain(self, domain: str) -> None:
         """Send until nothing is owed. Raises DeliveryFailed."""
         failing = True
+        way: Way | None = None
         while True:
             if self._servers.proof(domain) is None:
                 if not await self._database.read(_owes, domain):
                     return
                 await self._servers.deliver(domain, ())
-            trusted = self._dialback_suffices(domain) or self._servers.proof(domain) is Proof.CERTIFICATE
-            progress = self._progress.get(domain)
-            batch = await self._database.read(delivering.next_batch, domain, trusted, progress=progress)
+                way = None
+            if way is None:
+                way = await self._way(domain)
+            batch = await self._next(domain, way, failing)
             if self._servers.proof(domain) is None:
                 # Opening another stream takes a while, and then others may be entitled.
                 continue
-            if not batch.deliveries:
+            if isinstance(batch, Sent):
+                failing = failing and batch is not Sent.TAKEN
+                way = None if batch is Sent.NO_LOG else way
+            elif batch.deliveries:
+                sent = await self._send(domain, batch, Proof.CERTIFICATE if way.trusted else Proof.DIALBACK)
+                crashpoint("K7")
+                if batch.progress is not None:
+                    self._progress[domain] = batch.progress
+                await self._settle(domain, sent, failing)
+                failing = False
+            else:
                 if batch.held:
                     self._hold(domain, batch.held)
                 else:
                     self._progress.pop(domain, None)
                 return
-            sent = await self._send(domain, batch, Proof.CERTIFICATE if trusted else Proof.DIALBACK)
-            crashpoint("K7")
-            if batch.progress is not None:
-                self._progress[domain] = batch.progress
-            await self._settle(domain, sent, failing)
-            failing = False
+
+    async def _way(self, domain: str) -> Way:
+        """How a domain is told, and how much it may be told of, with the stream open."""
+        trusted = self._dialback_suffices(domain) or self._servers.proof(domain) is Proof.CERTIFICATE
+        return Way(trusted) if self._forwarder is None else await self._forwarder.way(domain, trusted)
+
+    async def _next(self, domain: str, way: Way, failing: bool) -> Batch | Sent:
+        """What goes to each of its recipients now, if it is not something from the log that was sent."""
+        progress = self._progress.get(domain)
+        if self._forwarder is None or way.limits is None:
+            return await self._database.read(delivering.next_batch, domain, way.trusted, progress=progress)
+        return await self._forwarder.forward(domain, way, progress, failing)
 
     async def _settle(self, domain: str, sent: Sequence[Delivery], failing: bool) -> None:
         while True:
