@@ -62,6 +62,7 @@ from microblog.xep.following import Following
 from microblog.xep.followlines import FollowLines
 from microblog.xep.health import FollowHealth
 from microblog.xep.importing import FollowImporter
+from microblog.xep.intake import Intake
 from microblog.xep.last import Last
 from microblog.xep.microblog import Microblog, Prepared, prepare
 from microblog.xep.notifications import Notifications
@@ -262,6 +263,19 @@ class Node(Service):
         rates = PersonalRates(clock, limits)
         following = Following(router, database, readers, rates, clock, tasks)
         self.health = FollowHealth(router, database, following.follows, clock, tasks)
+        self.intake = Intake(
+            router,
+            database,
+            readers.backlog,
+            following.follows,
+            clock,
+            tasks,
+            dialback_suffices=policy.dialback_suffices,
+            refuses=policy.refuses,
+            taken=policy.taken,
+            suspect=self.health.look,
+        )
+        self.servers.on_contact.append(self.intake.contact)
 
         # people, and what they say to the node
         people = People(database, domain, dialback_suffices=config.s2s.dialback == "always")
@@ -301,6 +315,7 @@ class Node(Service):
             disco,
             capabilities,
             self.peers,
+            self.intake,
             Ping(),
             Version(),
             Time(clock),
@@ -400,6 +415,7 @@ class Node(Service):
         self.outside.start()
         self.lines.start()
         self.health.start()
+        self.intake.start()
         self._ask_followed()
         self._followed_look = self.clock.every(FOLLOWED_LOOK_SECONDS, self._ask_followed)
         self._start_forgetting()
@@ -482,6 +498,7 @@ class Node(Service):
         self._expiring.stop()
         self.lines.stop()
         self.health.stop()
+        self.intake.stop()
         self.outside.stop()
         self._close_ports()
         self.outbox.stop()

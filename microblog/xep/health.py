@@ -51,7 +51,7 @@ class FollowHealth:
     def start(self) -> None:
         """Look after what is followed from now on."""
         self._tasks.spawn(self._begin(), "follow health")
-        self._timer = self._clock.every(SWEEP_SECONDS, self._start_sweep)
+        self._timer = self._clock.every(SWEEP_SECONDS, self.look)
 
     def stop(self) -> None:
         """Begin nothing any more."""
@@ -60,9 +60,10 @@ class FollowHealth:
 
     async def _begin(self) -> None:
         await self._database.write(tending.adopt)
-        self._start_sweep()
+        self.look()
 
-    def _start_sweep(self) -> None:
+    def look(self) -> None:
+        """Ask those who are due."""
         if not self._sweeping:
             self._sweeping = True
             self._tasks.spawn(self._sweep(), "follow health")
