@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -164,6 +165,10 @@ def stored_config(name: str, text: str) -> NodeConfig:
     defaults = profile(name)
     if text == "{}":
         return defaults
+    return _read_remembered(defaults, text) if len(text) <= _REMEMBERED_MAX_CHARACTERS else _read_stored(defaults, text)
+
+
+def _read_stored(defaults: NodeConfig, text: str) -> NodeConfig:
     values = json.loads(text)
     for key, read in _STORED.items():
         if key in values:
@@ -172,6 +177,9 @@ def stored_config(name: str, text: str) -> NodeConfig:
     return replace(defaults, **{key: value for key, value in values.items() if key in known})
 
 
+# A node is looked up for everything that is done there.
+_REMEMBERED_MAX_CHARACTERS: Final = 1024
+_read_remembered: Final = lru_cache(maxsize=1024)(_read_stored)
 _STORED: Final[dict[str, Any]] = {
     "access_model": AccessModel,
     "publish_model": PublishModel,

@@ -34,7 +34,6 @@ _ATTRIBUTE_ESCAPES: Final = str.maketrans(
     }
 )
 _ATTRIBUTE_SPECIAL: Final = re.compile("[&<>'\"\t\n\r]")
-_TEXT_SPECIAL: Final = re.compile("[&<>\r]")
 # Not an XML character, so no name has it.
 _SEPARATOR: Final = "\x0c"
 
@@ -154,37 +153,44 @@ def to_text(element: Element) -> str:
 
 
 def _write(element: Element, default_uri: str, out: list[str]) -> None:
+    # Every stanza goes through here: few pieces, and no call that is not needed.
     name, uri = element.name, element.uri
-    out.append("<" + name)
-    if uri != default_uri:
-        out.append(f" xmlns='{escape_attribute(uri)}'")
+    start = "<" + name if uri == default_uri else f"<{name} xmlns='{_attribute(uri)}'"
     for key, value in element.attributes.items():
         if key[0] == "{":
-            key = _attribute_name(key, out)
+            key, declared = _attribute_name(key, len(start))
+            start += declared
         if _ATTRIBUTE_SPECIAL.search(value):
             value = value.translate(_ATTRIBUTE_ESCAPES)
-        out.append(f" {key}='{value}'")
-    if not element.children:
-        out.append("/>")
+        start = f"{start} {key}='{value}'"
+    children = element.children
+    if not children:
+        out.append(start + "/>")
         return
-    out.append(">")
-    for child in element.children:
+    out.append(start + ">")
+    for child in children:
         if isinstance(child, Element):
             _write(child, uri, out)
         elif child.__class__ is Raw:
             out.append(child)
+        # Four searches for a letter take a tenth of the time of one for a pattern.
+        elif "&" in child or "<" in child or ">" in child or "\r" in child:
+            out.append(child.translate(_TEXT_ESCAPES))
         else:
-            out.append(child.translate(_TEXT_ESCAPES) if _TEXT_SPECIAL.search(child) else child)
+            out.append(child)
     out.append(f"</{name}>")
 
 
-def _attribute_name(key: str, out: list[str]) -> str:
+def _attribute(value: str) -> str:
+    return value.translate(_ATTRIBUTE_ESCAPES) if _ATTRIBUTE_SPECIAL.search(value) else value
+
+
+def _attribute_name(key: str, number: int) -> tuple[str, str]:
+    """The name of an attribute in a namespace, and what declares its prefix; no two in an element get one number."""
     uri, _, local = key[1:].partition("}")
     if uri == ns.XML:
-        return "xml:" + local
-    prefix = f"a{len(out)}"
-    out.append(f" xmlns:{prefix}='{escape_attribute(uri)}'")
-    return f"{prefix}:{local}"
+        return "xml:" + local, ""
+    return f"a{number}:{local}", f" xmlns:a{number}='{_attribute(uri)}'"
 
 
 def parse(text: str) -> Element:
