@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, bindparam, delete, exists, func, or_, select, text, update
 
 from microblog.model.item import Proof
-from microblog.model.policy import Grade, Rule, Rules
+from microblog.model.policy import Grade, Rule, Rules, covering
 from microblog.store import tables
 from microblog.store.prepared import Prepared
 from microblog.store.upsert import insert
@@ -33,6 +33,7 @@ _RULES = select(
     _POLICIES.c.domain, _POLICIES.c.source, _POLICIES.c.grade, _POLICIES.c.dialback, _POLICIES.c.reason
 ).order_by(_POLICIES.c.domain, _POLICIES.c.source)
 _OF_DOMAIN = _RULES.where(_POLICIES.c.domain == bindparam("name"))
+_COVERING = _RULES.where(_POLICIES.c.domain.in_(bindparam("names", expanding=True)))
 _OF_SOURCE = _RULES.where(_POLICIES.c.source == bindparam("source_"))
 _SILENCED = select(_POLICIES.c.domain).where(_POLICIES.c.grade == Grade.SILENCED.value).limit(1)
 _STORED = Prepared(
@@ -119,7 +120,7 @@ class Policies:
 
     def set(self, rule: Rule) -> None:
         """Write a rule down in place of what its source said of the domain."""
-        self._grades.clear()
+        self._changed()
         self._connection.execute(
             delete(_POLICIES).where(_POLICIES.c.domain == rule.domain, _POLICIES.c.source == rule.source)
         )
@@ -127,7 +128,7 @@ class Policies:
 
     def forget(self, domain: str) -> bool:
         """The administrator says nothing of a domain any more; had something been said?"""
-        self._grades.clear()
+        self._changed()
         gone = delete(_POLICIES).where(_POLICIES.c.domain == domain, _POLICIES.c.source == OWN)
         return bool(self._connection.execute(gone).rowcount)
 
@@ -156,14 +157,16 @@ class Policies:
             return False
         grade = self._grades.get(domain)
         if grade is None:
-            # All rules: a domain is also under those for the domains above it. They are asked for once.
-            rules = self._rules_once
-            grade = self._grades[domain] = rules.grade(domain)
+            grade = self._grades[domain] = Rules.of("open", self.covering(domain)).grade(domain)
         return grade is Grade.SILENCED
 
-    @cached_property
-    def _rules_once(self) -> Rules:
-        return Rules.of("open", self.rules())
+    def covering(self, domain: str) -> list[Rule]:
+        """The rules for a domain and for those above it."""
+        return [_read(row) for row in self._connection.execute(_COVERING, {"names": list(covering(domain))})]
+
+    def _changed(self) -> None:
+        self._grades.clear()
+        self.__dict__.pop("_silences", None)
 
     # lists
 
@@ -185,14 +188,14 @@ class Policies:
 
     def remove_list(self, service: str, node: str) -> bool:
         """Follow it no more; its rules go with it. False if it was not followed."""
-        self._grades.clear()
+        self._changed()
         self._connection.execute(delete(_POLICIES).where(_POLICIES.c.source == source(service, node)))
         gone = delete(_LISTS).where(_LISTS.c.service == service, _LISTS.c.node == node)
         return bool(self._connection.execute(gone).rowcount)
 
     def fetched(self, service: str, node: str, rules: Iterable[Rule]) -> None:
         """A list was fetched, and this is what it says now."""
-        self._grades.clear()
+        self._changed()
         self._connection.execute(delete(_POLICIES).where(_POLICIES.c.source == source(service, node)))
         self._add(rules)
         self._set_list(service, node, fetched=self._transaction.now, problem="")

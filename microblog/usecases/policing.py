@@ -119,7 +119,8 @@ def _changed(tx: Transaction, outside: bool) -> None:
 
 def show(tx: Transaction, domain: str, mode: FederationMode) -> Shown:
     """All there is to say of a domain."""
-    rules = tuple(rule for name in covering(domain) for rule in tx.policies.of(name))
+    nearest = list(covering(domain))
+    rules = tuple(sorted(tx.policies.covering(domain), key=lambda rule: (nearest.index(rule.domain), rule.source)))
     together = Rules.of(mode, rules)
     peer = tx.peers.get(domain)
     follows, followers = _between(tx, domain)
@@ -169,6 +170,19 @@ def list_fetched(tx: Transaction, service: str, node: str, rules: Collection[Rul
     """A list says this now. A list that is not followed any more, says nothing."""
     if any((known.service, known.node) == (service, node) for known in tx.policies.lists()):
         tx.policies.fetched(service, node, rules)
+
+
+# strangers
+
+
+def admits(tx: Transaction, account: JID, sender: JID) -> bool:
+    """May somebody elsewhere write to an account here? Whoever it knows or follows; others while there is room."""
+    contact = tx.contacts.get(account.bare, sender.bare)
+    if contact is not None and (contact.is_seen or contact.sees_us):
+        return True
+    if tx.subscriptions.follows_at(sender.bare, account.bare):
+        return True
+    return tx.policies.take_stranger(sender.domainpart)
 
 
 # what is refused goes

@@ -388,7 +388,9 @@ def _for_all_here(tx: Transaction, node: Node, item: Item) -> bool:
         return False
     if is_dependent(node.name):
         return False  # that is said by what it depends on
-    return node.service.domainpart != tx.domain or tx.affiliations.count(node) == 0
+    if node.service.domainpart != tx.domain:
+        return not tx.policies.silences(node.service.domainpart)
+    return tx.affiliations.count(node) == 0
 
 
 # how pages are made

@@ -2,7 +2,7 @@
 
 A node is asked once for everything that is read in one go. Our copies of feeds elsewhere are read by whoever follows
 them, and what is public of them by all; nodes that depend on an item by whoever may read that item. Direct posts are
-read by those they name.
+read by those they name. What comes from a domain that the administrator has silenced is read by those who follow it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -55,6 +55,8 @@ class Sight:
             return node, None
         if node.service.domainpart != self._tx.domain:
             follows = facts.subscribed is SubscriptionState.SUBSCRIBED
+            if not follows and self._tx.policies.silences(node.service.domainpart):
+                return node, None
             allowed = frozenset((Audience.PUBLIC, Audience.FOLLOWERS) if follows else (Audience.PUBLIC,))
         else:
             allowed = audiences_readable(node.config, facts)
