@@ -58,8 +58,10 @@ from microblog.xep.chat import Chat
 from microblog.xep.chatlines import ChatLines
 from microblog.xep.commands import Commands
 from microblog.xep.disco import Disco
+from microblog.xep.fanout import Fanout
 from microblog.xep.following import Following
 from microblog.xep.followlines import FollowLines
+from microblog.xep.forwarding import Forwarder
 from microblog.xep.health import FollowHealth
 from microblog.xep.importing import FollowImporter
 from microblog.xep.intake import Intake
@@ -246,6 +248,7 @@ class Node(Service):
             self.servers,
             clock,
             tasks,
+            forwarder=Forwarder(database, router.request, self.peers, clock, room=self.servers.max_bytes),
             dialback_suffices=policy.dialback_suffices,
             refuses=policy.refuses,
         )
@@ -315,6 +318,7 @@ class Node(Service):
             disco,
             capabilities,
             self.peers,
+            Fanout(database, dialback_suffices=policy.dialback_suffices),
             self.intake,
             Ping(),
             Version(),

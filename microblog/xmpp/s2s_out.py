@@ -170,6 +170,11 @@ class Servers:
         carrier = self._carrier(domain)
         return "" if carrier is None else carrier.key
 
+    def max_bytes(self, domain: str) -> int | None:
+        """How large a stanza the domain takes on the stream that carries them to it, if it has said so (XEP-0478)."""
+        carrier = self._carrier(domain)
+        return None if carrier is None else carrier.max_bytes
+
     def _carrier(self, domain: str) -> Carrier | None:
         remote = self._remotes.get(domain)
         return None if remote is None else remote.carrier
