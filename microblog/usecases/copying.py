@@ -102,10 +102,12 @@ def take_version(
     *,
     proof: Proof,
     live: bool,
+    ordered: bool = False,
     audience: Audience | None = None,
     readers: Iterable[JID] = (),
 ) -> Version:
-    """Store what came, unless it is known or older than what is. ``live``: it came in the order in which it was said.
+    """Store what came, unless it is known or older than what is. ``live``: it came in the order in which it was said;
+    ``ordered``: nothing else can have come in between, so that it is the newest whatever its time is.
 
     Raises ResourceConstraint when nothing can be stored.
     """
@@ -113,7 +115,7 @@ def take_version(
     if old is not None:
         if old.payload == received.payload:
             return Version(old)
-        if stated is not None and stated < old.updated:
+        if not ordered and stated is not None and stated < old.updated:
             return Version(None)
         if stated == old.updated and not live:
             return Version(None, equivocal=True)

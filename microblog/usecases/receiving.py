@@ -25,7 +25,7 @@ from microblog.store import events
 from microblog.store.nodes import LookUp
 from microblog.store.subscriptions import Marks
 from microblog.store.transaction import Transaction
-from microblog.usecases import depending
+from microblog.usecases import depending, identity
 from microblog.usecases.addressing import is_shown
 from microblog.usecases.copying import ReceivedItem, take_version
 from microblog.usecases.following import remote_node
@@ -124,6 +124,8 @@ def _unwanted(tx: Transaction, request: Received) -> str:
             check_item_id(item_id)
     except (NodeIDRequired, ItemRequired, BadRequest) as error:
         return error.text
+    if (request.deleted or request.purged or request.retracted) and not identity.trusts(tx, request.sender_domain):
+        return "its domain may have another owner now"
     return ""
 
 
@@ -240,6 +242,9 @@ class _Reader:
 
     def _store(self, found: LookUp, item: ReceivedItem, request: Received) -> Item | None:
         """The item as it is stored now; None if this version of it is not to be told to anybody."""
+        old = found.item
+        if old is not None and old.payload != item.payload and not identity.trusts(self._tx, request.sender_domain):
+            return None
         version = take_version(self._tx, self._node, item, found.item, proof=request.proof, live=request.live)
         if version.equivocal:
             self.equivocal.append(item.id)

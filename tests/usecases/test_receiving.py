@@ -342,3 +342,16 @@ def test_a_clock_that_goes_back_changes_nothing(tx: Transaction) -> None:
     assert arrives(tx, item("1")) == Receipt()
     assert arrives(tx, item("2", "two", -60 * 24)).new == ("2",)
     assert [kept.id for kept in stored(tx)] == ["1", "2"]
+
+
+def test_who_may_have_another_owner_adds_and_changes_nothing(tx: Transaction) -> None:
+    """F36."""
+    arrives(tx, item("1", "one"))
+    tx.peers.set(JULIET.domainpart, doubted=tx.now)
+    arrives(tx, item("1", "another", 1))
+    assert arrives(tx, item("2", "two", 2)).new == ("2",)
+    assert receive(tx, retracted=("1",)).ignored
+    assert receive(tx, purged=True).ignored
+    assert [(kept.id, "another" in kept.payload) for kept in stored(tx)] == [("1", False), ("2", False)]
+    tx.peers.set(JULIET.domainpart, doubted=None)
+    assert receive(tx, retracted=("1",)).new == ("1",)
