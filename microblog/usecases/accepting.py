@@ -11,7 +11,8 @@ authenticated for. What is not for everybody is taken only from a domain that ha
 only for those whom the author's node knows as followers: where its set is not ours, the node is asked for it first
 (``ask``), and who is not in it does not follow any more.
 
-A retracted item does not come back, and an older version does not replace a newer one.
+A retracted item does not come back. Which version of an item is the newest is said by the numbers and by no clock:
+an entry tells the item as it was when it was sent, and later ones are sent later.
 """
 
 from collections.abc import Iterable, Mapping
@@ -338,6 +339,7 @@ class _Taker:
             old,
             proof=self._delivery.proof,
             live=self._live,
+            ordered=self._live,
             audience=audience,
             readers=readers.named if direct else (),
         )
