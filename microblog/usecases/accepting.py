@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from microblog.model.access import narrower
-from microblog.model.errors import BadRequest, ItemRequired, JIDMalformed, NodeIDRequired, ResourceConstraint
+from microblog.model.errors import BadRequest, ItemRequired, JIDMalformed, NodeIDRequired, NotAcceptable
 from microblog.model.event import ItemPublished, ItemRetracted, NodePurged
 from microblog.model.fanout import Told, set_digest
 from microblog.model.item import Audience, Item, Proof
@@ -35,7 +35,13 @@ from microblog.usecases.addressing import is_shown
 from microblog.usecases.agreeing import Feed
 from microblog.usecases.copying import ReceivedItem, received_audience, take_version
 from microblog.usecases.following import remote_node
-from microblog.usecases.publishing import check_item_id, check_node_name, retract_all_repeats, retract_repeats
+from microblog.usecases.publishing import (
+    check_item_id,
+    check_node_name,
+    clamp_instant,
+    retract_all_repeats,
+    retract_repeats,
+)
 from microblog.usecases.receiving import delete_copy
 
 _NARROW = frozenset((Told.FOLLOWERS, Told.DIRECT))
@@ -49,6 +55,7 @@ FORBIDDEN = "forbidden"
 BAD_REQUEST = "bad-request"
 UNPROVEN = "not-authorized"
 POLICY = "policy-violation"
+UNACCEPTABLE = "not-acceptable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +128,8 @@ class Accepted:
 
 
 def accept(tx: Transaction, delivery: Delivery) -> Accepted:
-    """Take a delivery in. Raises ResourceConstraint when nothing can be stored, or while it is not sure whose it is."""
+    """Take a delivery in. Raises ResourceConstraint when nothing can be stored."""
     peer = tx.peers.get(delivery.domain)
-    if peer.doubted is not None:
-        raise ResourceConstraint(f"{delivery.domain} seems to be somebody else than before")
     received, behind = delivery.prev, peer.behind
     if peer.received_epoch == delivery.epoch:
         received = peer.received
@@ -132,7 +137,7 @@ def accept(tx: Transaction, delivery: Delivery) -> Accepted:
             return Accepted(upto=received, gap=received)
     elif peer.received_epoch:
         behind = tx.now
-    taker = _Taker(tx, delivery)
+    taker = _Taker(tx, delivery, doubted=peer.doubted is not None)
     fresh = [entry for entry in delivery.entries if entry.number > received]
     ask = taker.compare(fresh)
     if ask:
@@ -142,13 +147,16 @@ def accept(tx: Transaction, delivery: Delivery) -> Accepted:
     upto = max(received, delivery.upto)
     level = delivery.last is None or upto >= delivery.last
     heard = {"heard": tx.now} if level else {}
+    if taker.missed:
+        behind = behind or tx.now
     tx.peers.set(delivery.domain, received=upto, received_epoch=delivery.epoch, behind=behind, **heard)
     return taker.accepted(upto, level=level, behind=behind is not None)
 
 
 def complete(tx: Transaction, delivery: Delivery) -> None:
     """What came without what it says was fetched. Raises ResourceConstraint."""
-    taker = _Taker(tx, delivery, live=False)
+    doubted = tx.peers.get(delivery.domain).doubted is not None
+    taker = _Taker(tx, delivery, live=False, doubted=doubted)
     for entry in delivery.entries:
         taker.take(entry)
 
@@ -177,10 +185,13 @@ class _Readers(NamedTuple):
 class _Taker:
     """One delivery, while it is taken in."""
 
-    def __init__(self, tx: Transaction, delivery: Delivery, *, live: bool = True) -> None:
+    def __init__(self, tx: Transaction, delivery: Delivery, *, live: bool = True, doubted: bool = False) -> None:
+        self.missed = False  # what would be known, were it sure whose word it is
         self._tx = tx
         self._delivery = delivery
         self._live = live
+        self._doubted = doubted
+        self._trusted = delivery.trusted and not doubted
         self._nodes: dict[Feed, Node | None] = {}
         self._followed: dict[Feed, bool] = {}
         self._missing: list[Arrival] = []
@@ -215,7 +226,7 @@ class _Taker:
         """Hold the sets that entries name beside ours; those that are to be asked for before anything is stored."""
         ask: dict[Feed, None] = {}
         ours: dict[Feed, frozenset[JID]] = {}
-        for entry in entries:
+        for entry in () if self._doubted else entries:
             if entry.author is None or not entry.digest or entry.author.domainpart != self._delivery.domain:
                 continue
             feed = Feed(entry.author, entry.node)
@@ -225,7 +236,7 @@ class _Taker:
             if feed in self._delivery.sets:
                 self._go_by(feed, node, ours[feed])
             elif set_digest(ours[feed]) != entry.digest:
-                private = entry.audience is Told.FOLLOWERS and self._delivery.trusted
+                private = entry.audience is Told.FOLLOWERS and self._trusted
                 if not private or not ours[feed]:
                     self._stale[feed] = agreeing.agreed(self._tx, node)
                 elif feed.node == MICROBLOG:
@@ -288,11 +299,22 @@ class _Taker:
             return BAD_REQUEST
         if item is not None and ((item.publisher or feed.author).domainpart != domain or _forged(item, domain)):
             return FORBIDDEN
-        if entry.audience in _NARROW and not self._delivery.trusted:
+        if (entry.audience in _NARROW and not self._trusted) or (self._doubted and item is None):
+            self.missed = self.missed or self._doubted
             return UNPROVEN
-        if item is not None and len(item.payload.encode()) > self._tx.limits.payload_max_bytes:
-            return POLICY
+        if item is not None and not self._acceptable(item):
+            return UNACCEPTABLE
         return FORBIDDEN if entry.audience is Told.FOLLOWERS and feed in self._unknown else ""
+
+    def _acceptable(self, item: ReceivedItem) -> bool:
+        tx = self._tx
+        if len(item.payload.encode()) > tx.limits.payload_max_bytes:
+            return False
+        try:
+            clamp_instant(tx, item.entry.updated if item.entry else None)
+        except NotAcceptable:
+            return False
+        return True
 
     def _node(self, feed: Feed) -> Node | None:
         if feed not in self._nodes:
@@ -313,7 +335,8 @@ class _Taker:
         old = None if found is None else found.item
         if found is not None and found.retracted:
             return
-        if old is not None and old.audience is not Audience.PUBLIC and not self._delivery.trusted:
+        if old is not None and not self._trusted and (self._doubted or old.audience is not Audience.PUBLIC):
+            self.missed = self.missed or self._doubted
             self._refused[entry.number] = UNPROVEN
             return
         readers = self._readers(entry, feed, old)

@@ -40,8 +40,9 @@ def feeds(tx: Transaction, domain: str, after: int = 0) -> tuple[Followed, ...]:
 
 
 def behind(tx: Transaction, domain: str) -> datetime | None:
-    """Since when a domain's feeds have to be fetched."""
-    return tx.peers.get(domain).behind
+    """Since when a domain's feeds have to be fetched; None also while it is not sure whose they are."""
+    peer = tx.peers.get(domain)
+    return peer.behind if peer.doubted is None else None
 
 
 def level(tx: Transaction, domain: str, since: datetime) -> None:

@@ -25,11 +25,14 @@ from microblog.model.errors import (
     BadRequest,
     BeyondHorizon,
     Forbidden,
+    ItemNotFound,
     Refusal,
     RemoteServerNotFound,
     RemoteServerTimeout,
     ResourceConstraint,
+    UnexpectedRequest,
 )
+from microblog.model.fanout import set_digest
 from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
@@ -127,7 +130,7 @@ class Intake(Extension):
     # what is delivered
 
     async def deliver(self, request: Stanza) -> Element:
-        """Take a delivery in. Raises BadRequest, Forbidden, ResourceConstraint and other refusals for now."""
+        """Take a delivery in. Raises BadRequest, Forbidden; for now ResourceConstraint, UnexpectedRequest."""
         domain = request.from_.domainpart
         if not request.from_.is_domain or request.proof is Proof.LOCAL or self._refuses(domain):
             raise Forbidden("a delivery log is its own domain's")
@@ -163,19 +166,19 @@ class Intake(Extension):
                 del self._turns[domain]
 
     async def _take(self, domain: str, proof: Proof, delivered: Deliver) -> Accepted:
-        """Store a delivery, and before it what is missing. Raises ResourceConstraint."""
+        """Store a delivery, and before it what is missing. Raises ResourceConstraint, UnexpectedRequest."""
         sets: dict[Feed, frozenset[JID] | None] = {}
         for _ in range(ROUNDS_MAX):
             accepted = await self._store(domain, proof, delivered, sets)
             if accepted.gap is not None:
-                await self._catch_up(domain, until=delivered.prev, seconds=CATCH_UP_SECONDS)
+                await self._fill_gap(domain, delivered.prev)
             elif accepted.ask:
                 for feed in accepted.ask:
                     sets[feed] = await self._ask_set(feed)
             else:
                 self._after(domain, accepted)
                 return accepted
-        raise ResourceConstraint("what comes before it is missing")
+        raise UnexpectedRequest("what comes before it is missing")
 
     async def _store(
         self, domain: str, proof: Proof, delivered: Deliver, sets: Mapping[Feed, frozenset[JID] | None]
@@ -231,6 +234,15 @@ class Intake(Extension):
         self._end(accepted.extra)
 
     # catching up
+
+    async def _fill_gap(self, domain: str, until: int) -> None:
+        """Fetch what comes before a delivery. Raises ResourceConstraint, UnexpectedRequest."""
+        try:
+            await self._catch_up(domain, until=until, seconds=CATCH_UP_SECONDS)
+        except (ResourceConstraint, UnexpectedRequest):
+            raise
+        except Refusal as refusal:
+            raise UnexpectedRequest(f"what comes before it cannot be fetched: {refusal.text}") from refusal
 
     async def _catch_up(self, domain: str, *, until: int | None = None, seconds: float | None = None) -> None:
         """Fetch what a log has beyond what we have, or up to a number. Raises its node's refusal."""
@@ -390,15 +402,27 @@ class Intake(Extension):
             return None
 
     async def _told_set(self, feed: Feed) -> ToldSet:
+        """Whom an author's node knows as followers here. Raises its refusal."""
         listed: dict[JID, None] = {}
         after: JID | None = None
+        digest = ""
         for _ in range(SETS_PAGES_MAX):
             answer = await self._ask(feed.author.domainpart, fanout.write_followers_query(feed.author, after))
             if answer.type == "error" or answer.payload is None:
-                raise pubsub.read_refusal(answer)
+                refusal = pubsub.read_refusal(answer)
+                if isinstance(refusal, ItemNotFound):
+                    return ToldSet(feed=feed, listed=frozenset())
+                raise refusal
             page = fanout.read_follower_set(answer.payload, feed.author)
-            listed.update((jid, None) for jid in page.jids if jid.domainpart == self._router.domain)
+            if after is not None and page.digest != digest:
+                # It is another set since the first page.
+                listed, after = {}, None
+                continue
+            digest = page.digest
+            listed.update((jid, None) for jid in page.jids)
             if not page.more or not page.jids:
+                if set_digest(listed) != digest or any(jid.domainpart != self._router.domain for jid in listed):
+                    raise BadRequest("not the set whose digest it is")
                 return ToldSet(feed=feed, listed=frozenset(listed), version=page.version)
             after = page.jids[-1]
         raise BadRequest("a set of followers without an end")
