@@ -298,6 +298,8 @@ class Node(Service):
         avatars = Avatars(database, presence, self.sessions, tasks)
 
         messages.node, messages.keep, presence.stamp = chat.take, held.keep, avatars.stamp
+        messages.admit = policy.admit
+        following.taken = following.follows.taken = policy.taken
         messages.error_listeners += (eventing.bounced, self.outbox.bounced)
         router.answer_listeners.append(self.outbox.answered)
         presence.listeners += (readers, eventing, approval, self.lines, held)
@@ -327,7 +329,7 @@ class Node(Service):
             roster,
             held,
             registration,
-            Pubsub(router, database, readers, rates, clock, people, config.border.border),
+            Pubsub(router, database, readers, rates, clock, people, config.border.border, policy),
             eventing,
             approval,
             following,

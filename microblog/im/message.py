@@ -24,7 +24,8 @@ class Messages:
     """What happens to messages for this domain.
 
     ``node`` is offered what is addressed to the node itself, and says whether it took it. ``error_listeners`` hear
-    the errors that come back to an account or to the node: bounces of what was sent in their name.
+    the errors that come back to an account or to the node: bounces of what was sent in their name. ``admit`` refuses
+    what strangers elsewhere write to people here.
     """
 
     def __init__(self, router: Router) -> None:
@@ -32,6 +33,7 @@ class Messages:
         self.node: Callable[[Stanza], Awaitable[bool]] | None = None
         self.error_listeners: list[Callable[[Stanza], None]] = []
         self.keep: Callable[[Stanza], Awaitable[bool]] | None = None
+        self.admit: Callable[[Stanza], Awaitable[None]] | None = None
 
     async def inbound(self, message: Stanza) -> None:
         """Take a message addressed to this domain."""
@@ -44,6 +46,8 @@ class Messages:
                 return
             if self.node is not None and self._router.is_node(message.to) and await self.node(message):
                 return
+            if self.admit is not None and message.from_.domainpart != self._router.domain and message.to.localpart:
+                await self.admit(message)
         except Refusal as refusal:
             self._router.bounce(message, refusal)
             return

@@ -175,14 +175,17 @@ def list_fetched(tx: Transaction, service: str, node: str, rules: Collection[Rul
 # strangers
 
 
-def admits(tx: Transaction, account: JID, sender: JID) -> bool:
-    """May somebody elsewhere write to an account here? Whoever it knows or follows; others while there is room."""
+def is_known(tx: Transaction, account: JID, sender: JID) -> bool:
+    """Does an account here have to do with somebody elsewhere, or follow them?"""
     contact = tx.contacts.get(account.bare, sender.bare)
     if contact is not None and (contact.is_seen or contact.sees_us):
         return True
-    if tx.subscriptions.follows_at(sender.bare, account.bare):
-        return True
-    return tx.policies.take_stranger(sender.domainpart)
+    return bool(tx.subscriptions.follows_at(sender.bare, account.bare))
+
+
+def take_stranger(tx: Transaction, domain: str) -> bool:
+    """A stranger of a domain writes to somebody here: is there room left?"""
+    return tx.policies.take_stranger(domain)
 
 
 # what is refused goes

@@ -12,7 +12,7 @@ While nothing can be stored - the disk is full, the database has too much to do 
 its order, and with it the answer to the ping that would confirm it: for longer than its sender waits for that answer.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -72,6 +72,7 @@ class Following(Extension):
         self._stuck: dict[str, DeferredLock] = {}  # by domain, what waits until something can be stored again
         self._fetching: dict[tuple[JID, str, tuple[str, ...]], list[Stanza]] = {}
         self.dropped = 0
+        self.taken: Callable[[str, Notice], Notice] = lambda domain, notice: notice
 
     def routes(self) -> Iterable[Route]:
         """Requests of our people to services elsewhere."""
@@ -153,6 +154,7 @@ class Following(Extension):
         return True
 
     async def _receive(self, message: Stanza, notice: Notice, *, live: bool = True) -> Receipt:
+        notice = self.taken(message.from_.domainpart, notice)
         received = Received(
             service=message.from_,
             node=notice.node,

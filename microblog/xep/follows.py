@@ -38,7 +38,7 @@ from microblog.usecases.following import Described, Follow, Followed, Unfollow
 from microblog.usecases.listing import PublicFollows
 from microblog.wire import asking, atom, ns, pubsub
 from microblog.wire.asking import Listing
-from microblog.wire.notification import NoticedItem
+from microblog.wire.notification import Notice, NoticedItem
 from microblog.wire.stanza import Stanza, iq
 from microblog.wire.xml import Element, parse
 from microblog.xep.rates import PersonalRates
@@ -73,6 +73,7 @@ class Follows:
         self._rates = rates
         self._tasks = tasks
         self.decided: Callable[[Follow], None] = lambda follow: None
+        self.taken: Callable[[str, Notice], Notice] = lambda domain, notice: notice
         self._filling: set[_Feed] = set()
         self._filling_at_once = DeferredSemaphore(FILLS_AT_ONCE)
 
@@ -268,7 +269,9 @@ class Follows:
 
     async def _backfill(self, account: JID, feed: _Feed) -> int:
         answer = await self._ask(account, feed.service, asking.newest_request(feed.node, BACKFILL_ITEMS), type_="get")
-        items = [received_item(item) for item in pubsub.read_answered_items(answer.payload) if item.payload is not None]
+        notice = Notice(node=feed.node, items=pubsub.read_answered_items(answer.payload))
+        taken = self.taken(feed.service.domainpart, notice).items
+        items = [received_item(item) for item in taken if item.payload is not None]
         newest = sorted(items, key=_date)[-BACKFILL_ITEMS:]
         found = Backfill(service=feed.service, node=feed.node, proof=answer.proof, items=tuple(newest))
         return await self._database.write(copying.backfill, found)

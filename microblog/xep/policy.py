@@ -11,13 +11,16 @@ from typing import Final
 
 from twisted.logger import Logger
 
-from microblog.model.errors import Refusal
+from microblog.model.errors import PolicyViolation, Refusal, ResourceConstraint
+from microblog.model.jid import JID
 from microblog.model.policy import FederationMode, Grade, Rules
 from microblog.runtime import Clock, Tasks
 from microblog.store.database import Database, Transaction
 from microblog.usecases import policing
 from microblog.wire.media import without_media
 from microblog.wire.notification import Notice, NoticedItem
+from microblog.wire.stanza import Stanza
+from microblog.wire.xml import Element
 
 BUSY_SECONDS: Final = 5
 
@@ -61,6 +64,26 @@ class Policy:
         if not notice.items or self.grade(domain) is not Grade.NO_MEDIA:
             return notice
         return replace(notice, items=tuple(map(_without_media, notice.items)))
+
+    async def admit(self, message: Stanza) -> None:
+        """Somebody elsewhere writes to an account here. Raises PolicyViolation, ResourceConstraint."""
+        domain = message.from_.domainpart
+        if await self._database.read(policing.is_known, message.to.bare, message.from_.bare):
+            return
+        if self.grade(domain) is Grade.SILENCED:
+            raise PolicyViolation(f"this node takes nothing from {domain} for people who do not follow you")
+        if not await self._database.write(policing.take_stranger, domain):
+            raise ResourceConstraint("strangers of your domain have written enough here today: go on tomorrow")
+
+    async def visit(self, guest: JID, host: JID) -> None:
+        """Somebody elsewhere says something at a node of an account here. Raises PolicyViolation."""
+        silenced = self.grade(guest.domainpart) is Grade.SILENCED
+        if silenced and not await self._database.read(policing.is_known, host.bare, guest.bare):
+            raise PolicyViolation(f"this node takes nothing from {guest.domainpart} for people who do not follow you")
+
+    def payload(self, domain: str, payload: Element) -> Element:
+        """A payload as it is taken from a domain."""
+        return without_media(payload) if self.grade(domain) is Grade.NO_MEDIA else payload
 
     def start(self) -> None:
         """Take up what was not finished."""

@@ -9,6 +9,7 @@ still is sent only what may leave for that address's domain.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
@@ -36,6 +37,7 @@ from microblog.wire.xml import Element
 from microblog.xep import attachments, public_lists, timelines
 from microblog.xep.microblog import prepare
 from microblog.xep.people import People
+from microblog.xep.policy import Policy
 from microblog.xep.rates import PersonalRates
 from microblog.xep.readers import Readers
 from microblog.xmpp.dispatch import At, Extension, Route, Spec
@@ -71,6 +73,7 @@ class Pubsub(Extension):
         clock: Clock,
         people: People | None = None,
         border: Border = NO_BORDER,
+        policy: Policy | None = None,
     ) -> None:
         self._router = router
         self._database = database
@@ -79,6 +82,7 @@ class Pubsub(Extension):
         self._clock = clock
         self._people = people or People(database, router.domain)
         self._border = border
+        self._policy = policy
         self._verbs: dict[tuple[str, str, str], Callable[[Stanza, Verb], Answer]] = {
             (ns.PUBSUB, "set", "publish"): self.publish,
             (ns.PUBSUB, "set", "retract"): self.retract,
@@ -147,6 +151,11 @@ class Pubsub(Extension):
         read = pubsub.read_publish(asked)
         if request.from_.domainpart != self._router.domain:
             self._rates.visit(request.from_.bare, post=is_feed(read.node))
+            if self._policy is not None:
+                await self._policy.visit(request.from_, request.to)
+                if read.payload is not None:
+                    payload = self._policy.payload(request.from_.domainpart, read.payload)
+                    read = replace(read, payload=payload)
         elif is_feed(read.node):
             self._rates.post(request.from_.bare)
         ready = prepare(request.to, read, self._database.limits.post_max_characters, border=self._border)

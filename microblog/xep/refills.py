@@ -20,6 +20,7 @@ from microblog.usecases import refilling
 from microblog.usecases.agreeing import Feed
 from microblog.usecases.refilling import PageOfFeed
 from microblog.wire import asking, pubsub
+from microblog.wire.notification import Notice
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
 from microblog.xep.follows import Follows, received_item
@@ -99,7 +100,8 @@ class Refills:
                 progress.before, progress.taken = "", progress.taken + PAGE
                 continue
             items = pubsub.read_answered_items(answer.payload)
-            page = PageOfFeed(feed=feed, proof=answer.proof, items=tuple(map(received_item, items)), since=since)
+            taken = self._follows.taken(feed.service.domainpart, Notice(node=feed.node, items=items)).items
+            page = PageOfFeed(feed=feed, proof=answer.proof, items=tuple(map(received_item, taken)), since=since)
             reached = await self._database.write(refilling.take_page, page)
             if reached or len(items) < PAGE or items[0].id == progress.before:
                 return True

@@ -250,7 +250,10 @@ def test_whom_somebody_follows_is_no_stranger(verona: Transaction) -> None:
 def test_a_silenced_domain_has_no_budget(verona: Transaction) -> None:
     policing.set_grade(verona, CAPULET, Grade.SILENCED)
     assert not verona.policies.take_stranger(CAPULET)
-    assert not policing.admits(verona, ROMEO, JULIET)
-    assert policing.admits(verona, BENVOLIO, JULIET)
+
+
+def test_who_is_known_to_an_account(verona: Transaction) -> None:
+    assert not policing.is_known(verona, ROMEO, JULIET)
+    assert policing.is_known(verona, BENVOLIO, JULIET.with_resource("balcony"))
     a_contact(verona, ROMEO, NURSE)
-    assert policing.admits(verona, ROMEO, NURSE)
+    assert policing.is_known(verona, ROMEO, NURSE)

@@ -75,7 +75,7 @@ class Square(Town):
         database.listeners += [self.notifications.hear, self.approval.hear, self.timelines.hear]
         self.presence.listeners += [self.readers, self.pep, self.approval]
         self.messages.error_listeners.append(self.pep.bounced)
-        pubsub = Pubsub(self.router, database, self.readers, rates, clock)
+        pubsub = self.pubsub = Pubsub(self.router, database, self.readers, rates, clock)
         extensions = (
             self.disco,
             self.capabilities,
