@@ -4,7 +4,7 @@
 the owner; ``following`` also tells what is wrong with a follow. Lists come in pages.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, NoReturn, Protocol
@@ -16,6 +16,7 @@ from microblog.model.errors import (
     Conflict,
     FeatureNotImplemented,
     Forbidden,
+    Gone,
     ItemNotFound,
     NotAllowed,
     NotAuthorized,
@@ -31,9 +32,10 @@ from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.model.subscription import Subscription, SubscriptionState
 from microblog.store.database import Database, Transaction
-from microblog.usecases import following, owning, subscribing
+from microblog.usecases import following, moving, owning, subscribing
 from microblog.usecases.following import Followed
 from microblog.wire import notification
+from microblog.wire.moved import read_gone
 
 PAGE: Final = 20
 DECISIONS_MAX: Final = 100
@@ -50,6 +52,7 @@ _REFUSALS: Final[Sequence[tuple[type[Refusal], str]]] = (
     (NotAllowed, "closed"),
     (NotAuthorized, "closed"),
     (ItemNotFound, "nobody"),
+    (Gone, "gone"),
     (RemoteServerNotFound, "away"),
     (RemoteServerTimeout, "away"),
     (ServiceUnavailable, "no_feed"),
@@ -141,6 +144,9 @@ class FollowingWords:
         try:
             followed = await self._follows.follow(person.jid, service, public=None if seen is None else seen == _PUBLIC)
         except Refusal as refusal:
+            new = read_gone(refusal.uri) if isinstance(refusal, Gone) else None
+            if new is not None:
+                raise Gone(_text(person, "moved_to", name=name, new=self._name(new))) from None
             self._refuse(person, refusal, name)
         if followed.state is SubscriptionState.PENDING:
             return _said(person, "asked", name=name)
@@ -165,7 +171,12 @@ class FollowingWords:
         followed = await self._database.read(following.follows, person.jid)
         found = [one for one in followed if one.node.name == MICROBLOG]
         found.sort(key=lambda one: (not one.problem, str(one.node.service)))
-        return [(self._name(one.node.service), _condition(person, one)) for one in found]
+        moved = await self._database.read(moving.moved, [one.node.service for one in found])
+        return [(self._name(one.node.service), self._condition(person, one, moved)) for one in found]
+
+    def _condition(self, person: Person, followed: Followed, moved: Mapping[JID, JID]) -> str:
+        new = moved.get(followed.node.service)
+        return _condition(person, followed) if new is None else _text(person, "state.moved", new=self._name(new))
 
     async def import_list(self, call: Call) -> Answer:
         """``import [ADDRESS]``: follow whom somebody, or oneself at another client, says to follow."""

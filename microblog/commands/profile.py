@@ -1,4 +1,4 @@
-"""Words about who one is, and who others are: ``nick``, ``bio``, ``avatar``, ``whois``.
+"""Words about who one is, and who others are: ``nick``, ``bio``, ``avatar``, ``move``, ``whois``.
 
 What is said here is said in every form in which clients look for it (``usecases.profiling``). The picture comes from a
 vCard: a client of an account here sets it itself, for an address elsewhere it is fetched from there.
@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from microblog.commands.command import Answer, Call, Command, Kind, Parameter
 from microblog.commands.texts import say
-from microblog.model.errors import NotAcceptable
+from microblog.model.errors import Conflict, NotAcceptable, ResourceConstraint
 from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.model.profile import BIO_MAX_CHARACTERS, NICKNAME_MAX_CHARACTERS, Profile
@@ -22,6 +22,7 @@ from microblog.wire.vcard import Nodes
 
 GROUP: Final = "profile"
 NOTHING: Final = "-"
+HERE: Final = "here"
 SHOWN_MAX_CHARACTERS: Final = 300
 
 
@@ -35,10 +36,21 @@ class Remote(Protocol):
         """The old form alone, with the picture."""
 
 
+class Mover(Protocol):
+    """Tells others of another address (``xep.moved``)."""
+
+    def move(self, account: JID, to: JID) -> Awaitable[int]:
+        """Somebody has another address; how many here are told. Raises Refusal."""
+
+    def take_back(self, account: JID) -> Awaitable[bool]:
+        """They are where they were; False if they had not moved."""
+
+
 class ProfileWords:
     """The commands. ``proof``: how a domain proved to be itself, None if there is no stream to it now."""
 
-    def __init__(self, database: Database, remote: Remote, proof: Callable[[str], Proof | None]) -> None:
+    def __init__(self, database: Database, remote: Remote, proof: Callable[[str], Proof | None], mover: Mover) -> None:
+        self._mover = mover
         self._database = database
         self._remote = remote
         self._proof = proof
@@ -49,6 +61,13 @@ class ProfileWords:
         yield Command(name="nick", group=GROUP, function=self.nick, parameters=(text,))
         yield Command(name="bio", group=GROUP, function=self.bio, parameters=(text,))
         yield Command(name="avatar", group=GROUP, function=self.avatar, alone=True)
+        yield Command(
+            name="move",
+            group=GROUP,
+            function=self.move,
+            parameters=(Parameter(name="address", kinds=(Kind.CHOICE, Kind.ADDRESS), choices=(HERE,)),),
+            destructive=True,
+        )
         yield Command(
             name="whois",
             group=GROUP,
@@ -90,6 +109,24 @@ class ProfileWords:
         avatar = card.avatar
         await self._change(call, lambda one: replace(one, avatar=avatar))
         return Answer(text=_text(call, "picture_taken", address=address, size=len(avatar.data), type=avatar.type))
+
+    async def move(self, call: Call) -> Answer:
+        """``move ADDRESS``: all followers are told; ``move here`` takes it back."""
+        to: JID | str = call.get("address")
+        account = call.person.jid
+        if not isinstance(to, JID):
+            if not await self._mover.take_back(account):
+                raise NotAcceptable(_text(call, "not_moved"))
+            return Answer(text=_text(call, "moved_back"))
+        try:
+            await self._mover.move(account, to)
+        except NotAcceptable:
+            raise NotAcceptable(_text(call, "nowhere", address=to)) from None
+        except Conflict:
+            raise Conflict(_text(call, "moved_already", address=to)) from None
+        except ResourceConstraint:
+            raise ResourceConstraint(_text(call, "moved_just_now")) from None
+        return Answer(text=_text(call, "moved", address=to))
 
     async def whois(self, call: Call) -> Answer:
         """Who somebody is, where they live, and who follows whom."""

@@ -13,7 +13,8 @@ answer (§3.1.3), and a probe of nobody is refused, as one by somebody without s
 
 Listeners hear of every change that extensions live by; a remote contact's presence also while its account has no
 session, since the account's nodes then still have followers. What an extension has to say in everybody's presence it
-writes into it before it goes anywhere (``stamp``).
+writes into it before it goes anywhere (``stamp``). A request of somebody who says that they had another address is
+shown to ``moved`` first, which may take it.
 """
 
 import re
@@ -68,6 +69,7 @@ class Presence:
         self.rosters = rosters
         self.listeners: list[PresenceListener] = []
         self.stamp: Callable[[Stanza], Awaitable[Stanza]] | None = None
+        self.moved: Callable[[Stanza], bool] = lambda request: False
 
     # from our sessions
 
@@ -277,6 +279,10 @@ class Presence:
 
     # subscriptions
 
+    async def answer(self, account: JID, stanza: Stanza) -> None:
+        """What one of our people would do, done for them. Raises ResourceConstraint."""
+        await self._move_out(account, stanza)
+
     async def _move_out(self, account: JID, stanza: Stanza) -> None:
         """One of our people asks, approves, leaves or cancels (§3.1.2, §3.1.5, §3.2.2, §3.3.2)."""
         jid = stanza.to.bare
@@ -296,6 +302,13 @@ class Presence:
         account, jid = stanza.to, stanza.from_
         if account == jid:
             return
+        if stanza.type == "subscribe" and self.moved(stanza):
+            return
+        await self.ask(stanza)
+
+    async def ask(self, stanza: Stanza) -> None:
+        """A move of a subscription as it stands (see ``moved``)."""
+        account, jid = stanza.to, stanza.from_
         request = _keep(stanza) if stanza.type == "subscribe" else None
         change = await self._database.write(rostering.receive_subscription, account, jid, stanza.type, request)
         if change.route:

@@ -34,7 +34,11 @@ class Forbidden(Refusal):
 
 
 class Gone(Refusal):
-    """It was here and is not any more."""
+    """It was here and is not any more; ``uri``: where it is now, if that is known (XEP-0283 §4.3)."""
+
+    def __init__(self, text: str = "", *, uri: str = "") -> None:
+        super().__init__(text)
+        self.uri = uri
 
 
 class ItemNotFound(Refusal):

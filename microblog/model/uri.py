@@ -46,6 +46,11 @@ def comments_uri(service: JID, item_id: str) -> str:
     return f"{node_uri(service, MICROBLOG)}{_COMMENTS}{quote(item_id, safe=_SAFE)}"
 
 
+def account_uri(jid: JID) -> str:
+    """The address of somebody."""
+    return f"xmpp:{quote(jid.localpart, safe=_SAFE)}@{jid.domainpart}"
+
+
 @lru_cache(maxsize=1024)
 def node_uri(service: JID, node: str) -> str:
     """The address of a node."""

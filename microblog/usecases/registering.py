@@ -22,7 +22,7 @@ from microblog.model import jid as addresses
 from microblog.model.account import HASHES, ITERATIONS, SALT_BYTES, Account, Invite, ScramKeys, derive_keys
 from microblog.model.contact import Contact
 from microblog.model.errors import Conflict, ItemNotFound, NotAcceptable, NotAllowed
-from microblog.model.item import Audience
+from microblog.model.item import Audience, Item
 from microblog.model.jid import JID
 from microblog.store.settings import LOGIN_SECRET
 from microblog.store.transaction import Transaction
@@ -213,6 +213,9 @@ class Notices(Protocol):
     def deletion(self, service: JID, node: str) -> Callable[[JID], str]:
         """The stanza that tells a subscriber that a node is gone."""
 
+    def withdraw(self, service: JID, node: str, item: Item) -> str:
+        """The stanza that takes an answer out of a thread elsewhere."""
+
     def presence_change(self, type_: str, from_: JID, to: JID) -> str:
         """A presence stanza of that type."""
 
@@ -222,7 +225,8 @@ def remove_account(
 ) -> Account:
     """End an account with all it has; its name is not given out again.
 
-    Those who subscribed to its nodes are told. ``tell_contacts``: so are those who see its presence or are seen by it
+    Those who subscribed to its nodes are told, and its answers are taken out of others' threads. ``tell_contacts``: so
+    are those told who see its presence or are seen by it
     (a server that has them on line can do that better, and does it itself).
 
     Raises: JIDMalformed, ItemNotFound, NotAllowed for the last administrator while others have accounts.
@@ -234,7 +238,8 @@ def remove_account(
         if tx.nodes.get(node.key) is None:
             continue  # it went with what it depended on
         notice = notices.deletion(address, node.name)
-        owning.delete(tx, owning.Delete(service=address, node=node.name, actor=address, notice=notice))
+        wanted = owning.Delete(service=address, node=node.name, actor=address, notice=notice, withdraw=notices.withdraw)
+        owning.delete(tx, wanted)
     if tell_contacts:
         for contact in tx.contacts.all(address):
             _part(tx, address, contact, notices, outside)

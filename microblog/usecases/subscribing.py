@@ -21,6 +21,7 @@ from microblog.model.access import (
 from microblog.model.errors import (
     BadRequest,
     Forbidden,
+    Gone,
     InvalidJID,
     InvalidSubID,
     ItemNotFound,
@@ -35,6 +36,7 @@ from microblog.model.item import Audience, Item, Page, PageRequest
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG, Node, Options, SendLast
 from microblog.model.subscription import SubscribeOptions, Subscription, SubscriptionState
+from microblog.model.uri import account_uri
 from microblog.store.transaction import Transaction
 from microblog.usecases import depending, following
 from microblog.usecases.publishing import check_node_name
@@ -547,10 +549,13 @@ def last_items(tx: Transaction, request: LastItems) -> tuple[tuple[Node, Item], 
 
 
 def local_node(tx: Transaction, service: JID, name: str) -> Node:
-    """One of our own nodes. Raises ItemNotFound, NodeIDRequired."""
+    """One of our own nodes. Raises ItemNotFound, NodeIDRequired, Gone for that of an account that moved and ended."""
     check_node_name(name)
     node = tx.nodes.find(service, depending.canonical_name(name)) if service.domainpart == tx.domain else None
     if node is None:
+        moved = tx.moved.get(service) if service.domainpart == tx.domain else None
+        if moved is not None and not tx.accounts.exists(service.localpart):
+            raise Gone("who was here has another address now", uri=account_uri(moved.to))
         raise ItemNotFound(NO_SUCH_NODE)
     return node
 

@@ -25,7 +25,7 @@ from microblog.model.item import Item
 from microblog.model.jid import JID
 from microblog.model.node import Node
 from microblog.model.subscription import Subscription, SubscriptionState
-from microblog.wire import ns
+from microblog.wire import elsewhere, ns
 from microblog.wire.forms import write_node_config
 from microblog.wire.harmless import sanitised
 from microblog.wire.stanza import Stanza, message, presence
@@ -74,6 +74,11 @@ def write_item(uri: str, node: Node, item: Item, *, payload: bool) -> Element:
     if by is not None:
         attributes["publisher"] = by
     return Element(uri, "item", attributes, Raw(item.payload) if payload and item.payload else None)
+
+
+def is_told(event: NodeEvent) -> bool:
+    """Does the node tell of an event?"""
+    return _told(event) is not None
 
 
 def render(event: NodeEvent, *, body: str | None = None) -> Splice | None:
@@ -168,6 +173,11 @@ def deletion(service: JID, node: str, redirect: str | None = None) -> Callable[[
     """For each subscriber the ready stanza that says a node is gone (§8.4.2)."""
     event = Element(ns.PUBSUB_EVENT, "event", None, _delete(node, redirect))
     return lambda subscriber: _ready(service, subscriber, event)
+
+
+def withdraw(service: JID, node: str, item: Item) -> str:
+    """The ready stanza that takes an answer out of a thread elsewhere."""
+    return elsewhere.withdraw(service, node, item)
 
 
 def presence_change(type_: str, from_: JID, to: JID) -> str:

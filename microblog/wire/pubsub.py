@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, TypeVar
 from microblog.model.errors import (
     BadRequest,
     FeatureNotImplemented,
+    Gone,
     InvalidJID,
     InvalidPayload,
     ItemRequired,
@@ -457,6 +458,9 @@ def read_refusal(answer: Stanza) -> Refusal:
     application = next((child.name for child in children if child.uri == ns.PUBSUB_ERRORS), None)
     text = next((child.text for child in children if child.is_(ns.STANZAS, "text")), "")
     kind = _REFUSALS.get((name, application)) or _REFUSALS.get((name, None)) or ServiceUnavailable
+    if kind is Gone:
+        uri = next((child.text for child in children if child.is_(ns.STANZAS, "gone")), "")
+        return Gone(text[:NAME_MAX_CHARACTERS], uri=uri.strip()[:NAME_MAX_CHARACTERS])
     return kind(text[:NAME_MAX_CHARACTERS])
 
 

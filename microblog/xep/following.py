@@ -73,6 +73,7 @@ class Following(Extension):
         self._fetching: dict[tuple[JID, str, tuple[str, ...]], list[Stanza]] = {}
         self.dropped = 0
         self.taken: Callable[[str, Notice], Notice] = lambda domain, notice: notice
+        self.moved: Callable[[Stanza, Notice], None] = lambda message, notice: None
 
     def routes(self) -> Iterable[Route]:
         """Requests of our people to services elsewhere."""
@@ -138,6 +139,8 @@ class Following(Extension):
         if notice.subscription is not None:
             await self._state_changed(message, notice)
             return False
+        if notice.node == ns.MOVED:
+            self.moved(message, notice)
         crashpoint("K8")
         receipt = await self._receive(message, notice)
         crashpoint("K9")

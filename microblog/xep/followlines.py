@@ -5,7 +5,7 @@ decision either. Whoever talks to the node is told both, and answers with ``allo
 again is told of once a day.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from microblog.commands.lines import name_of
 from microblog.commands.texts import say
 from microblog.model.errors import Refusal
-from microblog.model.event import Event, SubscriptionChanged
+from microblog.model.event import Event, NodeDeleted, SubscriptionChanged
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.model.subscription import SubscriptionState
@@ -56,7 +56,9 @@ class FollowLines:
         self._asked = Rate(clock, ASKED_PER_HOUR, _HOUR)
 
     def hear(self, event: Event) -> None:
-        """Somebody asks, or an owner here has decided."""
+        """Somebody asks, or an owner here has decided; or there is an account elsewhere no more."""
+        if isinstance(event, NodeDeleted) and event.node.name == MICROBLOG:
+            self._each(event.subscribers, "chat.gone", event.node.service)
         if not isinstance(event, SubscriptionChanged) or event.node.name != MICROBLOG:
             return
         owner, subscriber = event.node.service, event.subscriber.bare
@@ -71,12 +73,25 @@ class FollowLines:
         if follow.node == MICROBLOG and follow.state in _DECISIONS:
             self._tell(follow.account.bare, _DECISIONS[follow.state], follow.service)
 
+    def moved(self, followers: Iterable[JID], old: JID, new: JID) -> None:
+        """Somebody whom they follow has another address now."""
+        self._each(followers, "chat.moved", old, new)
+
+    def _each(self, accounts: Iterable[JID], text: str, other: JID, new: JID | None = None) -> None:
+        told = tuple(dict.fromkeys(jid.bare for jid in accounts if jid.domainpart == self._database.domain))
+        if told:
+            self._tasks.spawn(self._say_each(told, text, other, new), f"what the followers of {other} are told")
+
+    async def _say_each(self, accounts: Iterable[JID], text: str, other: JID, new: JID | None) -> None:
+        for account in accounts:
+            await self._say(account, text, other, new)
+
     def _tell(self, account: JID, text: str, other: JID) -> None:
         if account.domainpart == self._database.domain:
             self._tasks.spawn(self._say(account, text, other), f"what {account} is told of {other}")
 
-    async def _say(self, account: JID, text: str, other: JID) -> None:
-        line = partial(self._line, text, other)
+    async def _say(self, account: JID, text: str, other: JID, new: JID | None = None) -> None:
+        line = partial(self._line, text, other, new)
         wanted = Reach(account=account, write=lambda delivery, to: line(delivery, to).to_bytes().decode())
         try:
             reached = await self._database.write(reaching.reach, wanted)
@@ -89,7 +104,9 @@ class FollowLines:
         for domain in reached.domains:
             self._wake(domain)
 
-    def _line(self, text: str, other: JID, delivery: Delivery, to: JID) -> Stanza:
-        said = say(delivery.language, text, name=name_of(other, self._database.domain))
+    def _line(self, text: str, other: JID, new: JID | None, delivery: Delivery, to: JID) -> Stanza:
+        domain = self._database.domain
+        now = "" if new is None else name_of(new, domain)
+        said = say(delivery.language, text, name=name_of(other, domain), new=now)
         sender = JID(delivery.sender, self._database.domain)
         return chat.write(said, sender, to, language=delivery.language)

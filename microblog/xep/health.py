@@ -6,12 +6,13 @@ be reached would be asked is left for later with the first question that fails.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from twisted.internet.defer import DeferredList, DeferredSemaphore
 from twisted.logger import Logger
 
-from microblog.model.errors import Refusal, RemoteServerNotFound, RemoteServerTimeout, ResourceConstraint
+from microblog.model.errors import Gone, Refusal, RemoteServerNotFound, RemoteServerTimeout, ResourceConstraint
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.model.subscription import SubscriptionState
@@ -47,6 +48,7 @@ class FollowHealth:
         self._sweeping = False
         self._fresh: OrderedDict[JID, float] = OrderedDict()  # when the newest of a feed was fetched
         self._timer: Repetition | None = None
+        self.gone: Callable[[JID, Gone], None] = lambda service, refusal: None
 
     def start(self) -> None:
         """Look after what is followed from now on."""
@@ -99,6 +101,10 @@ class FollowHealth:
             away.add(due.service.domainpart)
             await self._database.write(tending.trouble, due, tending.UNREACHABLE)
             return
+        except Gone as refusal:
+            self.gone(due.service, refusal)
+            await self._database.write(tending.trouble, due, _name(refusal))
+            return
         told = Told(account=due.account, service=due.service, states=states)
         verdict = await self._database.write(tending.compare, told)
         for node in verdict.approved:
@@ -134,7 +140,7 @@ class FollowHealth:
         answer = await self._router.request("get", due.account, due.service, asking.subscriptions_request())
         if answer.type == "error":
             refusal = pubsub.read_refusal(answer)
-            if isinstance(refusal, _AWAY):
+            if isinstance(refusal, (*_AWAY, Gone)):
                 raise refusal
             return None
         listed = asking.read_subscriptions(answer.payload)
@@ -147,6 +153,8 @@ class FollowHealth:
         except ResourceConstraint:
             raise
         except Refusal as refusal:
+            if isinstance(refusal, Gone):
+                self.gone(due.service, refusal)
             problem = tending.UNREACHABLE if isinstance(refusal, _AWAY) else _name(refusal)
             await self._database.write(tending.trouble, due, problem, (node,))
             return

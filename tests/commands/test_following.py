@@ -170,7 +170,8 @@ def test_what_is_wrong_with_a_follow_stands_first(square: Square, romeo: Speaker
     for problem, text in (
         ("item-not-found", "there is no such feed any more"),
         ("remote-server-not-found", "the server cannot be reached; it is tried every hour"),
-        ("gone", "does not work (gone); it is tried again every day"),
+        ("gone", "the account does not exist any more"),
+        ("not-acceptable", "does not work (not-acceptable); it is tried again every day"),
     ):
         square.database.run(tending.trouble, Due(ROMEO, JULIET_JID), problem)
         assert romeo.says("following") == f"You follow 2:\n{JULIET}: {text}\nbenvolio"

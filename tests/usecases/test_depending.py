@@ -431,6 +431,9 @@ def test_an_account_goes_with_the_comments_on_its_posts(tx: Transaction) -> None
         def deletion(self, service: JID, node: str) -> object:
             return lambda jid: f"{node} is gone"
 
+        def withdraw(self, service: JID, node: str, item: object) -> str:
+            return f"withdrawn from {node}"
+
         def presence_change(self, type_: str, from_: JID, to: JID) -> str:
             return type_
 

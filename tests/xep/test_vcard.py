@@ -49,8 +49,18 @@ class Studio(Square):
         database.listeners.append(self.avatars.hear)
         self.install(VCards(database, People(database, DOMAIN)), self.avatars)
         self.words = ProfileWords(
-            database, RemoteProfiles(self.router, clock), {"capulet.example": Proof.CERTIFICATE}.get
+            database, RemoteProfiles(self.router, clock), {"capulet.example": Proof.CERTIFICATE}.get, Nobody()
         )
+
+
+class Nobody:
+    """Nobody moves here."""
+
+    async def move(self, account: JID, to: JID) -> int:
+        raise NotImplementedError
+
+    async def take_back(self, account: JID) -> bool:
+        raise NotImplementedError
 
 
 @pytest.fixture
