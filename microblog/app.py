@@ -47,7 +47,7 @@ from microblog.store import migrate
 from microblog.store.database import Database, open_database
 from microblog.terminal import sentence
 from microblog.usecases import collapsing, expiring, following, forgetting, identity, noticing, registering
-from microblog.wire import pubsub
+from microblog.wire import elsewhere, mention, pubsub
 from microblog.xep.administration import Administration
 from microblog.xep.adminlines import AdminLines
 from microblog.xep.approval import Approval
@@ -67,6 +67,7 @@ from microblog.xep.importing import FollowImporter
 from microblog.xep.intake import Intake
 from microblog.xep.last import Last
 from microblog.xep.microblog import Microblog, Prepared, prepare
+from microblog.xep.moved import Moved
 from microblog.xep.notifications import Notifications
 from microblog.xep.outbox import Outbox
 from microblog.xep.outside import Outside
@@ -471,7 +472,7 @@ class Node(Service):
         more = True
         while more:
             try:
-                more = (await self.database.write(expiring.expire)).more
+                more = (await self.database.write(expiring.expire, elsewhere.withdraw, mention.write_unsaid)).more
             except Refusal:
                 return
 
