@@ -155,7 +155,7 @@ def to_text(element: Element) -> str:
 def _write(element: Element, default_uri: str, out: list[str]) -> None:
     # Every stanza goes through here: few pieces, and no call that is not needed.
     name, uri = element.name, element.uri
-    start = "<" + name if uri == default_uri else f"<{name} xmlns='{_attribute(uri)}'"
+    start = "<" + name if uri == default_uri else f"<{name} xmlns='{escape_attribute(uri)}'"
     for key, value in element.attributes.items():
         if key[0] == "{":
             key, declared = _attribute_name(key, len(start))
@@ -181,16 +181,12 @@ def _write(element: Element, default_uri: str, out: list[str]) -> None:
     out.append(f"</{name}>")
 
 
-def _attribute(value: str) -> str:
-    return value.translate(_ATTRIBUTE_ESCAPES) if _ATTRIBUTE_SPECIAL.search(value) else value
-
-
 def _attribute_name(key: str, number: int) -> tuple[str, str]:
     """The name of an attribute in a namespace, and what declares its prefix; no two in an element get one number."""
     uri, _, local = key[1:].partition("}")
     if uri == ns.XML:
         return "xml:" + local, ""
-    return f"a{number}:{local}", f" xmlns:a{number}='{_attribute(uri)}'"
+    return f"a{number}:{local}", f" xmlns:a{number}='{escape_attribute(uri)}'"
 
 
 def parse(text: str) -> Element:
@@ -238,7 +234,7 @@ def _clark(name: str) -> str:
 
 def escape_attribute(text: str) -> str:
     """Escape a text for use between either kind of quotes."""
-    return text.translate(_ATTRIBUTE_ESCAPES)
+    return text.translate(_ATTRIBUTE_ESCAPES) if _ATTRIBUTE_SPECIAL.search(text) else text
 
 
 def escape_text(text: str) -> str:

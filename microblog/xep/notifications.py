@@ -151,25 +151,32 @@ class Notifications:
             self._fresh.pop(key, None)
 
     async def _tell(self, event: NodeEvent) -> None:
-        splice = notification.render(event)
         if not self._is_here(event.node.service):
             crashpoint("K10")
-        if splice is not None:
+        if notification.is_told(event):
             addresses, contacts = await self._audience(event)
             targets = _targets(addresses, contacts)
-            middle = (len(targets) + 1) // 2
-            for number, (session, address) in enumerate(targets.items(), start=1):
-                if session.available:
-                    session.write(splice.at(address))
-                if number == middle:
-                    crashpoint("K11")
-                if number % SLICE == 0:
-                    await self._clock.sleep(0)
+            # Many a post has no reader who is there just now.
+            if targets:
+                await self._write_all(event, targets)
             if not self._is_here(event.node.service):
                 told = [address.jid for address in addresses if address.sessions]
                 self._mark(event, (*told, *(session.jid.bare for session in contacts)))
         if isinstance(event, NodeDeleted):
             self._readers.deleted(event.node.key)
+
+    async def _write_all(self, event: NodeEvent, targets: Mapping[Session, bytes]) -> None:
+        splice = notification.render(event)
+        if splice is None:
+            return
+        middle = (len(targets) + 1) // 2
+        for number, (session, address) in enumerate(targets.items(), start=1):
+            if session.available:
+                session.write(splice.at(address))
+            if number == middle:
+                crashpoint("K11")
+            if number % SLICE == 0:
+                await self._clock.sleep(0)
 
     async def _audience(self, event: NodeEvent) -> tuple[list[Address], list[Session]]:
         """Who is told: addresses that subscribed, and sessions that say +notify."""
