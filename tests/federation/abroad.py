@@ -172,7 +172,7 @@ class Abroad:
         self.said = bytearray()
         self.stanzas: deque[Element] = deque(maxlen=1000)
         self.listeners: list[Callable[[Element], None]] = []
-        self.features = (f"{ns.MICROBLOG}+notify", "http://jabber.org/protocol/mood+notify")
+        self.features: tuple[str, ...] = (f"{ns.MICROBLOG}+notify", "http://jabber.org/protocol/mood+notify")
         self._mouth: Ear | None = None
         self._calling: Ear | None = None
         self._unsaid: list[str] = []
