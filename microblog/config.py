@@ -12,7 +12,7 @@ import ipaddress
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -32,6 +32,7 @@ from microblog.model.policy import FederationMode
 
 LOCAL_FILE = Path("microblog.toml")
 SYSTEM_FILE = Path("/etc/microblog/microblog.toml")
+_DIRECT = "xmpps://"
 
 
 class Fault(NamedTuple):
@@ -67,10 +68,11 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A host or address, and a port."""
+    """A host or address, and a port; ``direct_tls`` if TLS begins at once there."""
 
     host: str
     port: int
+    direct_tls: bool = False
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -112,10 +114,11 @@ def _listen(value: object) -> object:
 def _route(value: object) -> object:
     if not isinstance(value, str):
         return value
-    endpoint = Endpoint.parse(value)
+    direct = value.removeprefix(_DIRECT)
+    endpoint = Endpoint.parse(direct)
     if endpoint.port == 0:
         raise ValueError("needs a port other than 0")
-    return endpoint
+    return replace(endpoint, direct_tls=direct != value)
 
 
 def _domain(value: object) -> object:

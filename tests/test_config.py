@@ -160,11 +160,17 @@ def test_a_wrong_value_is_named_in_words(mapping, key, said):
 
 def test_domains_take_their_one_canonical_form():
     parsed = config.parse(
-        {"node": {"domain": "Bücher.Example"}, "s2s": {"routes": {"SOUTH.example": "127.0.0.3:5269"}}},
+        {
+            "node": {"domain": "Bücher.Example"},
+            "s2s": {"routes": {"SOUTH.example": "127.0.0.3:5269", "a.example": "xmpps://[::1]:5270"}},
+        },
         Path("/srv"),
     )
     assert parsed.node.domain == "xn--bcher-kva.example"
-    assert parsed.s2s.routes == {"south.example": Endpoint("127.0.0.3", 5269)}
+    assert parsed.s2s.routes == {
+        "south.example": Endpoint("127.0.0.3", 5269),
+        "a.example": Endpoint("::1", 5270, direct_tls=True),
+    }
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])

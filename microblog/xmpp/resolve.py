@@ -109,7 +109,7 @@ class Resolver:
         """The hosts that serve a domain (in canonical form), at least one. Raises Unreachable."""
         route = self._routes.get(domain)
         if route is not None:
-            return [Target(route.host, route.port, routed=True)]
+            return [Target(route.host, route.port, route.direct_tls, routed=True)]
         if _literal(domain) is not None:
             return [Target(domain.strip("[]"), PORT)]
         starttls, direct = await self._services(domain)

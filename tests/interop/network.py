@@ -45,6 +45,8 @@ class Network:
         # Two runs of the tests at once keep apart.
         self._prefix = f"127.53.{os.getpid() % 256}."
         self._places: dict[str, Place] = {}
+        self._hidden: set[str] = set()
+        self.direct_tls: dict[str, int] = {}  # where servers connect with TLS from the first byte, by domain
         self._socket = socket.socket(type=socket.SOCK_DGRAM)
         self._socket.bind((self._address(), 0))
         self.nameserver: tuple[str, int] = self._socket.getsockname()
@@ -65,6 +67,10 @@ class Network:
             address = self._address()
             self._places[domain] = Place(domain, address, *free_ports(address, 3))
         return self._places[domain]
+
+    def hide(self, domain: str) -> None:
+        """Let nobody find it, though it can find others."""
+        self._hidden.add(domain)
 
     def stop(self) -> None:
         """Answer no more."""
@@ -92,11 +98,15 @@ class Network:
             record = dns.Record_A(name, 60) if query.type == dns.A else None
         else:
             service, _, domain = name.lower().partition("._tcp.")
-            place = self._places.get(domain)
-            if place is None or service != "_xmpp-server":
+            place = None if domain in self._hidden else self._places.get(domain)
+            ports = {"_xmpps-server": self.direct_tls.get(domain)}
+            if place is not None and domain not in self.direct_tls:
+                ports["_xmpp-server"] = place.s2s_port
+            port = ports.get(service)
+            if place is None or port is None:
                 answer.rCode = dns.ENAME
             elif query.type == dns.SRV:
-                record = dns.Record_SRV(0, 1, place.s2s_port, place.address.encode(), 60)
+                record = dns.Record_SRV(0, 1, port, place.address.encode(), 60)
         if record is not None:
             answer.answers = [dns.RRHeader(query.name.name, query.type, dns.IN, 60, record, auth=True)]
         return answer

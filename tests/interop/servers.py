@@ -175,7 +175,8 @@ local_interfaces = {{ "{address}" }}
 c2s_ports = {{ {c2s_port} }}
 s2s_ports = {{ {s2s_port} }}
 c2s_direct_tls_ports = {{ }}
-s2s_direct_tls_ports = {{ }}
+s2s_direct_tls_ports = {{ {s2s_direct_tls} }}
+s2s_direct_tls_ssl = {{ cafile = "{authority}" }}
 http_ports = {{ }}
 https_ports = {{ }}
 unbound = {{
@@ -185,7 +186,7 @@ unbound = {{
 modules_disabled = {{ "admin_shell" }}
 modules_enabled = {{
     "disco"; "roster"; "saslauth"; "pep"; "ping"; "register"; "time"; "version"; "offline"; "smacks";
-    {dialback} {tls_module}
+    {dialback} {tls_module} {modules}
 }}
 c2s_require_encryption = {tls}
 s2s_require_encryption = {tls}
@@ -193,7 +194,7 @@ s2s_secure_auth = {secure}
 allow_registration = true
 authentication = "internal_hashed"
 network_settings = {{ nagle = false }}
-log = {{ info = "{folder}/server.log" }}
+log = {{ {level} = "{folder}/server.log" }}
 
 VirtualHost "{domain}"
     ssl = {{ key = "{key}"; certificate = "{certificate}"; cafile = "{authority}" }}
@@ -203,7 +204,8 @@ VirtualHost "{domain}"
 class Prosody(Server):
     """Debian's Prosody; it resolves by libunbound, which asks our name server.
 
-    `tls=False` makes it a server of the past, which offers no TLS to other servers.
+    `tls=False` makes it a server of the past, which offers no TLS to other servers. `modules` are loaded beside the
+    usual ones. `s2s_direct_tls` takes streams of servers with TLS from the first byte only. `level` is that of the log.
     """
 
     kind = "Prosody"
@@ -216,8 +218,18 @@ class Prosody(Server):
             return None
         return "Prosody is not here: apt-get install --no-install-recommends prosody lua-unbound"
 
-    def __init__(self, domain: str, *, tls: bool = True, **common: Any) -> None:
-        self.tls = tls
+    def __init__(
+        self,
+        domain: str,
+        *,
+        tls: bool = True,
+        modules: Iterable[str] = (),
+        s2s_direct_tls: bool = False,
+        level: str = "info",
+        **common: Any,
+    ) -> None:
+        self.tls, self.level, self.direct_tls = tls, level, s2s_direct_tls
+        self.modules = " ".join(f'"{name}";' for name in modules)
         super().__init__(domain, **common)
 
     def configure(self) -> None:
@@ -229,6 +241,7 @@ class Prosody(Server):
             nameserver="{}@{}".format(*self.network.nameserver),
             dialback="" if external else '"dialback";',
             secure="true" if external else "false",
+            s2s_direct_tls=self.direct_tls_port if self.direct_tls else "",
         )
         (self.folder / "prosody.cfg.lua").write_text(text)
 

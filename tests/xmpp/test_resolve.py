@@ -74,6 +74,9 @@ def test_a_route_wins_over_dns_and_is_not_filtered() -> None:
     [target] = now(found.targets("capulet.example"))
     assert target == Target("10.0.0.1", 25, routed=True)
     assert now(found.addresses(target)) == [Address("10.0.0.1", 25)]
+    found = resolver(records, routes={"capulet.example": Endpoint("10.0.0.1", 5270, direct_tls=True)})
+    [target] = now(found.targets("capulet.example"))
+    assert now(found.addresses(target)) == [Address("10.0.0.1", 5270, direct_tls=True)]
 
 
 def test_a_route_to_a_name_is_looked_up_and_not_filtered() -> None:
