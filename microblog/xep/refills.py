@@ -100,7 +100,7 @@ class Refills:
                 progress.before, progress.taken = "", progress.taken + PAGE
                 continue
             items = pubsub.read_answered_items(answer.payload)
-            taken = self._follows.taken(feed.service.domainpart, Notice(node=feed.node, items=items)).items
+            taken = self._follows.taken(feed.author.domainpart, Notice(node=feed.node, items=items)).items
             page = PageOfFeed(feed=feed, proof=answer.proof, items=tuple(map(received_item, taken)), since=since)
             reached = await self._database.write(refilling.take_page, page)
             if reached or len(items) < PAGE or items[0].id == progress.before:
