@@ -57,6 +57,7 @@ from microblog.xmpp.router import Router
 WAITING_MAX: Final = 4  # deliveries of one domain
 CATCH_UP_SECONDS: Final = 40  # before a delivery is answered, whose sender waits a minute
 PAGES_MAX: Final = 1000
+BEGINNINGS_MAX: Final = 3  # of a log, while it is caught up with
 ROUNDS_MAX: Final = 4
 SETS_PAGES_MAX: Final = 100
 SWEEP_SECONDS: Final = 60
@@ -247,6 +248,7 @@ class Intake(Extension):
     async def _catch_up(self, domain: str, *, until: int | None = None, seconds: float | None = None) -> None:
         """Fetch what a log has beyond what we have, or up to a number. Raises its node's refusal."""
         ends = None if seconds is None else self._clock.monotonic() + seconds
+        beginnings = 0
         for _ in range(PAGES_MAX):
             peer = await self._database.read(_peer, domain)
             if not peer.received_epoch or (until is not None and peer.received >= until):
@@ -255,6 +257,9 @@ class Intake(Extension):
                 raise ResourceConstraint("what comes before it is being fetched")
             answer = await self._ask(domain, fanout.write_fetch(peer.received_epoch, peer.received))
             if answer.type == "error":
+                beginnings += 1
+                if beginnings > BEGINNINGS_MAX:
+                    raise ResourceConstraint("its log is another one each time")
                 await self._begins_elsewhere(domain, peer, fanout.read_fetch_refusal(answer))
                 continue
             if answer.payload is None:

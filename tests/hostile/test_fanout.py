@@ -456,8 +456,9 @@ def test_who_leaps_ahead_and_has_nothing_to_fetch_harms_nobody(world: Verona, ho
 def test_who_has_another_log_each_time_it_is_asked_harms_nobody(world: Verona) -> None:
     world.delivers(post(1, "1", "first", author=str(JULIET)), prev=0)
     epochs = (f"e{number}" for number in range(10_000))
+    conflict = f"<conflict xmlns='{ns.STANZAS}'/>"
     world.capulet.pages = lambda asked: (
-        f"<error type='cancel'><conflict xmlns='{ns.STANZAS}'/><epoch xmlns='{ns.FANOUT}' now='{next(epochs)}'/></error>"
+        f"<error type='cancel'>{conflict}<epoch xmlns='{ns.FANOUT}' now='{next(epochs)}'/></error>"
     )
     entry = post(11, "2", "far", author=str(JULIET))
     world.capulet.asks(f"<deliver xmlns='{ns.FANOUT}' epoch='theirs' prev='10'>{entry}</deliver>", "set")
