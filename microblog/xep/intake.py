@@ -68,6 +68,7 @@ AT_ONCE: Final = 5
 REMEMBERED_MAX: Final = 10_000
 AGAIN_SECONDS: Final = 600
 GRACE_SECONDS: Final = 30
+ENDING_MAX: Final = 1000
 T = TypeVar("T", str, Feed)
 _NOT_NOW: Final = (RemoteServerNotFound, RemoteServerTimeout, ResourceConstraint)
 
@@ -108,6 +109,7 @@ class Intake(Extension):
         self._reading = DeferredSemaphore(AT_ONCE)
         self._heard: OrderedDict[str, float] = OrderedDict()  # when a domain's log was last looked at
         self._compared: OrderedDict[Feed, float] = OrderedDict()
+        self._ending: set[tuple[Feed, JID]] = set()
         self._refilling: set[str] = set()
         self._refilled: OrderedDict[str, float] = OrderedDict()
         self._thoroughly: set[str] = set()
@@ -175,6 +177,7 @@ class Intake(Extension):
                 await self._fill_gap(domain, delivered.prev)
             elif accepted.ask:
                 for feed in accepted.ask:
+                    self._is_due(self._compared, feed, 0)
                     sets[feed] = await self._ask_set(feed)
             else:
                 self._after(domain, accepted)
@@ -445,14 +448,22 @@ class Intake(Extension):
 
     def _end(self, extra: Iterable[tuple[Feed, JID]]) -> None:
         for feed, jid in extra:
+            if (feed, jid) in self._ending or len(self._ending) >= ENDING_MAX:
+                continue
+            self._ending.add((feed, jid))
             self._tasks.spawn(self._unsubscribe(feed, jid), f"{jid} does not follow {feed.author}")
 
     async def _unsubscribe(self, feed: Feed, jid: JID) -> None:
         """Somebody is believed to follow who does not: perhaps they have just begun to, and it is written down soon."""
-        await self._clock.sleep(GRACE_SECONDS)
-        if await self._database.read(agreeing.still_extra, feed, jid):
-            request = asking.unsubscribe_request(feed.node, jid)
-            self._router.send(iq("set", jid, feed.author, secrets.token_urlsafe(12), request))
+        try:
+            await self._clock.sleep(GRACE_SECONDS)
+            if await self._database.read(agreeing.still_extra, feed, jid):
+                request = asking.unsubscribe_request(feed.node, jid)
+                self._router.send(iq("set", jid, feed.author, secrets.token_urlsafe(12), request))
+        except Refusal:
+            return  # with the next set, then
+        finally:
+            self._ending.discard((feed, jid))
 
 
 def _peer(tx: Transaction, domain: str) -> Peer:

@@ -57,7 +57,8 @@ def item(item_id: str, text: str = "hello", minutes: int = 0, **more: Any) -> Re
 
 def says(number: int, what: ReceivedItem | None = None, **more: Any) -> Arrival:
     """An entry of Juliet's."""
-    return Arrival(**{"number": number, "author": JULIET, "node": MICROBLOG, "published": what} | more)
+    entry: dict[str, Any] = {"number": number, "author": JULIET, "node": MICROBLOG, "published": what}
+    return Arrival(**(entry | more))
 
 
 def deliver(tx: Transaction, *entries: Arrival, **more: Any) -> Accepted:
