@@ -20,6 +20,7 @@ _ALL = select(
     _DOMAINS.c.next_attempt,
     _DOMAINS.c.last_error,
     _DOMAINS.c.last_success,
+    _DOMAINS.c.permanent_since,
 )
 _GET = _ALL.where(_DOMAINS.c.domain == bindparam("name"))
 _FAILING = _ALL.where(_DOMAINS.c.failures > 0)
@@ -28,7 +29,10 @@ ERROR_MAX_CHARACTERS = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainState:
-    """A remote domain. ``next_attempt`` None while failing: dormant, tried only when it shows itself or one asks."""
+    """A remote domain. ``next_attempt`` None while failing: dormant, tried only when it shows itself or one asks.
+
+    ``permanent_since``: since when every failure was one that waiting does not heal.
+    """
 
     domain: str
     failures: int = 0
@@ -36,6 +40,7 @@ class DomainState:
     next_attempt: datetime | None = None
     last_error: str = ""
     last_success: datetime | None = None
+    permanent_since: datetime | None = None
 
 
 class Domains:
@@ -54,7 +59,9 @@ class Domains:
         """The domains whose last attempt failed."""
         return {row.domain: DomainState(**row._mapping) for row in self._connection.execute(_FAILING)}
 
-    def failed(self, domain: str, reason: str, next_attempt: datetime | None) -> None:
+    def failed(
+        self, domain: str, reason: str, next_attempt: datetime | None, *, permanent_since: datetime | None = None
+    ) -> None:
         """An attempt failed."""
         statement = insert(self._connection, _DOMAINS)
         new = statement.excluded
@@ -66,6 +73,7 @@ class Domains:
                     "failing_since": func.coalesce(_DOMAINS.c.failing_since, new.failing_since),
                     "next_attempt": new.next_attempt,
                     "last_error": new.last_error,
+                    "permanent_since": new.permanent_since,
                 },
             ),
             {
@@ -75,6 +83,7 @@ class Domains:
                 "next_attempt": next_attempt,
                 "last_error": reason[:ERROR_MAX_CHARACTERS],
                 "last_success": None,
+                "permanent_since": permanent_since,
             },
         )
 
@@ -91,6 +100,7 @@ class Domains:
                     "next_attempt": None,
                     "last_error": "",
                     "last_success": new.last_success,
+                    "permanent_since": None,
                 },
             ),
             {
@@ -100,5 +110,6 @@ class Domains:
                 "next_attempt": None,
                 "last_error": "",
                 "last_success": self._transaction.now,
+                "permanent_since": None,
             },
         )

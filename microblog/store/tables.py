@@ -450,6 +450,7 @@ remote_domains = Table(
     Column("next_attempt", Instant),
     Column("last_error", Text, nullable=False, default=""),
     Column("last_success", Instant),
+    Column("permanent_since", Instant, comment="since when each failure was one that waiting does not heal"),
 )
 
 backlog_marks = Table(
@@ -577,4 +578,70 @@ moved_accounts = Table(
     Column("moved_to", Text, nullable=False, default="", comment="empty: nobody knows"),
     Column("since", Instant, nullable=False),
     comment="XEP-0283",
+)
+
+tracks = Table(
+    "tracks",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("owner", Text, nullable=False, comment="bare JID of somebody here, or elsewhere"),
+    Column("number", Integer, nullable=False, comment="by which its owner knows it: ~1"),
+    Column("service", Text, nullable=False, default="", comment="the node elsewhere that tracks for somebody here"),
+    Column("query", Text, nullable=False, comment="JSON: what is looked for"),
+    Column("urgent", Boolean, nullable=False, default=False),
+    Column("hits", BigInteger, nullable=False, default=0),
+    Column("created", Instant, nullable=False),
+    Column("expires", Instant, comment="of somebody elsewhere: until when, unless it is asked for again"),
+    UniqueConstraint("owner", "number"),
+    Index("ix_tracks_expires", "expires"),
+    comment="saved searches whose matches are told as they happen",
+)
+
+mutes = Table(
+    "mutes",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("value", Text, primary_key=True, comment="bare JID, domain, folded tag, folded word, URI of a thread"),
+    Column("until", Instant, comment="NULL: for ever"),
+    Column("created", Instant, nullable=False),
+    CheckConstraint("kind IN ('person', 'domain', 'tag', 'word', 'thread')", name="kind"),
+    comment="what somebody does not want to read",
+)
+
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("jid", Text, primary_key=True, comment="full or bare JID, or a domain"),
+    Column("created", Instant, nullable=False),
+    Index(None, "jid"),
+    comment="XEP-0191",
+)
+
+people_lists = Table(
+    "people_lists",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True, comment="folded"),
+    Column("jid", Text, primary_key=True, comment="bare JID of who is in it"),
+    Column("created", Instant, nullable=False),
+    comment="lists of people, each with a timeline",
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("reporter", Text, nullable=False, comment="bare JID of somebody here, or the domain that passed it on"),
+    Column("jid", Text, nullable=False, comment="who is reported"),
+    Column("service", Text, nullable=False, default=""),
+    Column("node", Text, nullable=False, default=""),
+    Column("item_id", Text, nullable=False, default=""),
+    Column("reason", Text, nullable=False),
+    Column("text", Text, nullable=False, default=""),
+    Column("created", Instant, nullable=False),
+    Column("settled", Instant, comment="when an administrator was done with it"),
+    Index(None, "settled", "created"),
+    comment="XEP-0377: what moderators are to look at",
 )

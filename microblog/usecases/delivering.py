@@ -10,11 +10,13 @@
 - a domain that fails is tried again after 30 s, doubling to an hour on the first day, then every 6 hours until day 7
   and every 24 hours until day 30. After that it is dormant: its rows stay for 90 days (``forgetting``), and nothing is
   tried until it shows itself or somebody asks for it;
+- a domain whose name has not existed for three days, or that is as surely not there, is dormant by then, and only
+  looked at once a week until day 30;
 - a long backlog is told from marks (``collapsing``) instead of rows: the same, item by item.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from microblog.config import Limits
@@ -35,6 +37,10 @@ from microblog.usecases.depending import Dependent
 
 PAGES_MAX = 20
 REFUSALS_MAX = 200
+# A name that does not exist, a domain that says that it has no such service: for so long, and seen so often.
+HOPELESS = timedelta(hours=72)
+HOPELESS_FAILURES = 3
+PROBE = timedelta(days=7)
 STANZA_BYTES = 500  # what a notification has around its payload, about
 
 # Behind which subscription the next page of followers begins, by its key; behind which interest, by its address.
@@ -324,15 +330,27 @@ def refused(tx: Transaction, service: JID, by: JID, seq: int, reason: str) -> No
         tx.holders.refuse(node.key, item_id, by.bare, reason)
 
 
-def failed(tx: Transaction, domain: str, reason: str, jitter: float) -> DomainState:
-    """An attempt failed; the answer says when the next one is due. ``jitter``: a random number from -1 to 1."""
+def failed(tx: Transaction, domain: str, reason: str, jitter: float, permanent: bool = False) -> DomainState:
+    """An attempt failed; the answer says when the next one is due. ``jitter``: a random number from -1 to 1.
+
+    ``permanent``: waiting does not heal it. Where that is so for days, a domain is only looked at once a week.
+    """
     state = tx.domains.get(domain)
-    since = state.failing_since or tx.now
-    due = retry_at(tx.now, since, state.failures + 1, jitter, Schedule.of(tx.limits))
-    tx.domains.failed(domain, reason, due)
+    schedule, failures = Schedule.of(tx.limits), state.failures + 1
+    hopeless = (state.permanent_since or tx.now) if permanent else None
+    due = retry_at(tx.now, state.failing_since or tx.now, failures, jitter, schedule)
+    if due is not None and is_hopeless(tx, replace(state, permanent_since=hopeless, failures=failures)):
+        due = tx.now + PROBE * (1 + jitter * schedule.jitter)
+    tx.domains.failed(domain, reason, due, permanent_since=hopeless)
     state = tx.domains.get(domain)
     collapsing.failed(tx, state)
     return state
+
+
+def is_hopeless(tx: Transaction, state: DomainState) -> bool:
+    """Has a domain failed for days as one does that is not there any more?"""
+    since = state.permanent_since
+    return since is not None and tx.now - since >= HOPELESS and state.failures >= HOPELESS_FAILURES
 
 
 def succeeded(tx: Transaction, domain: str) -> None:

@@ -7,7 +7,7 @@ this node follows itself is not passed on.
 from collections.abc import Callable
 
 from microblog.model.jid import JID
-from microblog.model.node import AccessModel, Node, NodeConfig, SendLast
+from microblog.model.node import AccessModel, NodeConfig, SendLast
 from microblog.model.policy import Grade, Rule
 from microblog.store.transaction import Transaction
 from microblog.usecases import noticing
@@ -51,8 +51,3 @@ def disclose(tx: Transaction, write: Callable[[Rule], str]) -> tuple[str, ...]:
         if known is None or known.payload != payload:
             publish(tx, Publish(service=host, node=NODE, actor=host, item_id=domain, payload=payload))
     return tuple(sorted({domain for event in tx.emitted for domain in event.domains}))
-
-
-def list_node(tx: Transaction) -> Node | None:
-    """The list, if it was ever published."""
-    return tx.nodes.find(JID("", tx.domain), NODE)

@@ -4,18 +4,19 @@ A domain is *unknown* until something was sent there, *ok* while it takes what i
 failure, *backlogged* when that was a day ago, and *dormant* when it is tried no more, or only once a week.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import delete, func, select, union, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 
 from microblog.model.errors import ItemNotFound
 from microblog.store import tables
 from microblog.store.domains import DomainState
 from microblog.store.transaction import Transaction
 from microblog.usecases import noticing
+from microblog.usecases.delivering import HOPELESS, is_hopeless
 
 BACKLOGGED_AFTER = timedelta(days=1)
 ALARM_AFTER = timedelta(hours=4)
@@ -75,7 +76,8 @@ def state_of(tx: Transaction, known: DomainState) -> State:
     if not known.failures or known.failing_since is None:
         return State.UNKNOWN if known.last_success is None else State.OK
     failing = tx.now - known.failing_since
-    if known.next_attempt is None or failing >= timedelta(days=tx.limits.outbox_retry_days):
+    given_up = known.next_attempt is None or failing >= timedelta(days=tx.limits.outbox_retry_days)
+    if given_up or is_hopeless(tx, known):
         return State.DORMANT
     return State.BACKLOGGED if failing >= BACKLOGGED_AFTER else State.RETRYING
 
@@ -172,23 +174,21 @@ def alarms(tx: Transaction) -> Alarms:
     month = timedelta(days=tx.limits.outbox_retry_days)
     return Alarms(
         failing=_failing_between(tx, since - ALARM_AFTER, tx.now - ALARM_AFTER),
-        dormant=_failing_between(tx, since - month, tx.now - month),
+        dormant=tuple(
+            sorted(
+                {
+                    *_failing_between(tx, since - month, tx.now - month),
+                    *_failing_between(tx, since - HOPELESS, tx.now - HOPELESS, _REMOTE.c.permanent_since),
+                }
+            )
+        ),
     )
 
 
-def _failing_between(tx: Transaction, after: datetime, upto: datetime) -> tuple[str, ...]:
-    began = _REMOTE.c.failing_since
+def _failing_between(
+    tx: Transaction, after: datetime, upto: datetime, began: ColumnElement[Any] = _REMOTE.c.failing_since
+) -> tuple[str, ...]:
     found = (
         select(_REMOTE.c.domain).where(began > after, began <= upto, _REMOTE.c.failures > 0).order_by(_REMOTE.c.domain)
     )
     return tuple(tx.connection.execute(found).scalars())
-
-
-def owed_something(tx: Transaction, domains: Iterable[str]) -> tuple[str, ...]:
-    """Those of some domains that something waits for."""
-    owing = union(
-        select(_OUTBOX.c.domain).where(_OUTBOX.c.domain.in_(domains := list(domains))),
-        select(_MARKS.c.domain).where(_MARKS.c.domain.in_(domains)),
-        select(_PEERS.c.domain).where(_PEERS.c.domain.in_(domains), _PEERS.c.number > _PEERS.c.acknowledged),
-    )
-    return tuple(sorted(tx.connection.execute(owing).scalars()))

@@ -158,7 +158,7 @@ class Outbox:
                 await self._drain(domain)
                 again = self._running[domain]
         except DeliveryFailed as failure:
-            await self._failed(domain, failure.reason)
+            await self._failed(domain, failure.reason, failure.permanent)
         except Refusal:
             # The database has too much to do.
             self._wait(domain, OVERLOAD_SECONDS)
@@ -289,9 +289,9 @@ class Outbox:
         with suppress(Refusal):
             await self._database.write(delivering.refused, service, by, seq, reason)
 
-    async def _failed(self, domain: str, reason: str) -> None:
+    async def _failed(self, domain: str, reason: str, permanent: bool = False) -> None:
         try:
-            state = await self._database.write(delivering.failed, domain, reason, _RANDOM.uniform(-1, 1))
+            state = await self._database.write(delivering.failed, domain, reason, _RANDOM.uniform(-1, 1), permanent)
         except Refusal:
             self._wait(domain, OVERLOAD_SECONDS)
             return

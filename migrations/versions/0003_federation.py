@@ -174,6 +174,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("node_id", "jid", name=op.f("pk_bounces")),
         comment="readers of our nodes whose servers answer with errors",
     )
+    op.add_column(
+        "remote_domains",
+        sa.Column(
+            "permanent_since",
+            INSTANT,
+            nullable=True,
+            comment="since when each failure was one that waiting does not heal",
+        ),
+    )
     op.create_index(
         "ix_bounces_due",
         "bounces",
