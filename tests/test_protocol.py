@@ -168,3 +168,10 @@ def _refused(text: str) -> None:
 def test_a_void_entry_has_nothing_but_its_number() -> None:
     (element,) = read_all(f"<deliver xmlns='{ns.FANOUT}' epoch='e' prev='0' last='1'>{fanout.write_void(1)}</deliver>")
     assert fanout.read_page(element).entries == (Entry(number=1),)
+
+
+def test_each_threat_has_its_test_and_each_test_its_threat() -> None:
+    table = PAGE.partition("| threat | test |")[2].partition("##")[0]
+    named = re.findall(r"`(test_\w+)`", table)
+    file = (FOLDER.parent.parent / "tests" / "hostile" / "test_fanout.py").read_text()
+    assert sorted(named) == sorted(re.findall(r"^def (test_\w+)", file, re.MULTILINE))
