@@ -11,7 +11,7 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.logger import Logger
 
 from microblog.model.errors import (
@@ -380,6 +380,8 @@ class Remote:
             await self._servers.connect(address, outgoing.stream)
         except ConnectError as error:
             raise Unreachable(f"{address}: {error}") from error
+        except ConnectingCancelledError as error:  # the server stops
+            raise CancelledError from error
         await outgoing.negotiate()
         return outgoing
 
