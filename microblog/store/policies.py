@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, bindparam, delete, exists, func, or_, select, text, update
 
-from microblog.model.item import Proof
 from microblog.model.policy import Grade, Rule, Rules, covering
 from microblog.store import tables
 from microblog.store.prepared import Prepared
@@ -287,30 +286,6 @@ class Policies:
         ours = exists().where(follows.c.node_id == _NODES.c.id, follows.c.domain == self._transaction.domain)
         found = select(_NODES.c.id).where(at_domain(_NODES.c.service, domain), ours).limit(1)
         return self._connection.execute(found).first() is not None
-
-    # copies
-
-    def copies(self, domain: str, after: int, limit: int) -> list[tuple[int, str, str, str, str, int]]:
-        """The oldest copies of a domain's items: key, service, node, id, thread and size."""
-        found = (
-            select(
-                _ITEMS.c.id,
-                _NODES.c.service,
-                _NODES.c.name,
-                _ITEMS.c.item_id,
-                _ITEMS.c.thread,
-                func.length(_ITEMS.c.payload),
-            )
-            .select_from(_ITEMS.join(_NODES, _NODES.c.id == _ITEMS.c.node_id))
-            .where(at_domain(_NODES.c.service, domain), _ITEMS.c.id > after, _ITEMS.c.proof != Proof.LOCAL.value)
-            .order_by(_ITEMS.c.id)
-            .limit(limit)
-        )
-        return [tuple(row) for row in self._connection.execute(found)]
-
-    def remove_copies(self, keys: Iterable[int]) -> None:
-        """Remove copies by their keys; they may come again."""
-        self._connection.execute(delete(_ITEMS).where(_ITEMS.c.id.in_(list(keys))))
 
 
 def _read(row: Any) -> Rule:

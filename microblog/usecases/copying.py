@@ -17,6 +17,7 @@ from microblog.model.jid import JID
 from microblog.model.node import Node
 from microblog.store import events
 from microblog.store.transaction import Transaction
+from microblog.usecases import storing
 from microblog.usecases.addressing import is_shown
 from microblog.usecases.following import remote_node
 from microblog.usecases.placing import place, write_down
@@ -81,6 +82,7 @@ def keep(
     item = replace(item, key=tx.items.put(node.key, item, replaces=old is not None))
     if entry is not None:
         write_down(tx, node, item, entry, readers=readers, again=old is not None)
+    storing.count(tx, node, item, old)
     return item
 
 
