@@ -4,9 +4,10 @@ Our node, as it is composed when it serves, is montague.example. The node of cap
 verona.example is innocent, and its people are to notice nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from microblog.wire import fanout, ns
 from microblog.wire.errors import read_condition
 from microblog.wire.fanout import ENTRIES_MAX, NUMBER_MAX
 from microblog.wire.xml import to_text
+from microblog.xmpp import tls
 from tests.federation.abroad import CAPULET, HOME, VERONA, House, Person
 from tests.federation.nodes import Authority
 from tests.hostile.peer import SILENCE, Peer, gone, kept, post, publishes, retracts, stored, subscribes
@@ -87,16 +89,21 @@ def authority() -> Iterator[Authority]:
     made.remove()
 
 
+@pytest.fixture(scope="module")
+def certificates(authority: Authority) -> Callable[[str, str], tls.Certificates]:
+    return cache(authority.certificates)
+
+
 @pytest.fixture
-def make(authority: Authority) -> Any:
+def make(authority: Authority, certificates: Callable[[str, str], tls.Certificates]) -> Any:
     def made(trusted: bool = True, followed: Sequence[JID] = (JULIET, PARIS), **sections: Any) -> Verona:
         kinds = {HOME: "valid", CAPULET: "valid" if trusted else "self-signed", VERONA: "valid"}
-        certificates = {domain: authority.certificates(domain, kind) for domain, kind in kinds.items()}
-        house = House(authority, certificates[HOME], authority.folder, **sections)
+        shown = {domain: certificates(domain, kind) for domain, kind in kinds.items()}
+        house = House(authority, shown[HOME], authority.folder, **sections)
         for name in ("romeo", "benvolio", "mercutio"):
             house.account(name)
-        capulet = Peer(house, CAPULET, certificates[CAPULET], trusted=trusted)
-        verona = Peer(house, VERONA, certificates[VERONA])
+        capulet = Peer(house, CAPULET, shown[CAPULET], trusted=trusted)
+        verona = Peer(house, VERONA, shown[VERONA])
         romeo, benvolio = house.online("romeo"), house.online("benvolio")
         world = Verona(house, capulet, verona, romeo, benvolio)
         for person, jid in ((romeo, ROMEO), (benvolio, BENVOLIO)):
@@ -418,6 +425,7 @@ def test_who_never_acknowledges_holds_up_nobody(world: Verona) -> None:
         "<unwanted author='paris@verona.example'/><unwanted author='romeo@montague.example'/>"
         "<stale author='romeo@montague.example' have='9'/></stored>",
     ],
+    ids=["wait", "nothing", "no numbers", "another epoch", "everything", "less", "of others"],
 )
 def test_who_lies_about_what_is_stored_holds_up_nobody(world: Verona, answer: str) -> None:
     world.capulet.stores = lambda came: answer.replace("EPOCH", came.epoch).replace("UPTO", str(came.upto))
