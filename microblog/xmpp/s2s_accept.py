@@ -147,8 +147,11 @@ class Incoming:
         features = negotiation.features()
         if not self.proofs and self._external_offered():
             features.append(negotiation.mechanisms(("EXTERNAL",)))
-        elif not self.proofs and self._federation.dialback == "never":
-            raise StreamError("not-authorized", self._why_not())
+        elif not self.proofs:
+            why = self._why_not()
+            if self._federation.dialback == "never":
+                raise StreamError("not-authorized", why)
+            self.stream.log.info("{domain} has to prove itself by dialback: {why}", domain=self._peer, why=why)
         if self._federation.dialback != "never":
             errors = Element(ns.DIALBACK_FEATURE, "errors")
             features.append(Element(ns.DIALBACK_FEATURE, "dialback", None, errors))

@@ -9,6 +9,7 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.logger import globalLogPublisher
 
 from microblog.model.item import Proof
 from microblog.wire import ns
@@ -164,6 +165,19 @@ class External(Hostile):
         for kind in ("self-signed", "expired", "wrong name", "missing"):
             peer = await self.stranger(kind=kind)
             assert await self._auth(peer, "=") == "invalid-mechanism"
+
+    async def test_g118_the_administrator_is_told_why(self) -> None:
+        for kind, why in (
+            ("expired", "it has expired"),
+            ("wrong name", "is not for capulet.example but for elsewhere"),
+        ):
+            events: list[dict[str, object]] = []
+            globalLogPublisher.addObserver(events.append)
+            try:
+                await self.stranger(kind=kind)
+            finally:
+                globalLogPublisher.removeObserver(events.append)
+            assert any(why in str(event.get("why")) for event in events), kind
 
     async def test_other_mechanisms_bad_encoding_and_too_many_tries(self) -> None:
         peer = await self.stranger(kind="valid")

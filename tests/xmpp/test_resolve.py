@@ -284,6 +284,22 @@ def test_a_name_server_that_says_nothing_is_waited_for_a_bounded_time() -> None:
     assert reactor_clock.getDelayedCalls() == []
 
 
+def test_g124_nothing_is_kept_longer_than_it_is_true() -> None:
+    """Each call asks anew, at most every few seconds (``remote``): what failed, or was true, may be otherwise now."""
+    zone = Zone({"host.example": [error.DNSServerError()]})
+    found = resolver({}, zone=zone)
+    target = Target("host.example", 5269)
+    with pytest.raises(Unreachable):
+        now(found.addresses(target))
+    for address in ("1.1.1.1", "9.9.9.9"):
+        zone.records["host.example"] = [Record_A(address)]
+        assert now(found.addresses(target)) == [Address(address, 5269)]
+    del zone.records["host.example"]
+    with pytest.raises(Unreachable) as caught:
+        now(found.addresses(target))
+    assert caught.value.permanent
+
+
 class OverTheWire(TestCase):
     """The same against a name server on loopback."""
 

@@ -6,6 +6,7 @@ import ssl
 import stat
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from OpenSSL import SSL
 from microblog.config import Limits
 from microblog.wire import ns
 from microblog.xmpp import tlslayer
+from microblog.xmpp.s2s import why_not_trusted
 from microblog.xmpp.stream import StreamClosed
 from microblog.xmpp.tls import (
     Certificates,
@@ -59,30 +61,42 @@ class Authority:
         self.certificate = self._sign(self.name, self.key.public_key(), x509.BasicConstraints(True, None))
 
     def _sign(
-        self, name: x509.Name, public: Any, *extensions: x509.ExtensionType, days: int = 3650
+        self,
+        name: x509.Name,
+        public: Any,
+        *extensions: x509.ExtensionType,
+        days: int = 3650,
+        valid: tuple[datetime, datetime] | None = None,
     ) -> x509.Certificate:
+        begins, ends = valid or (NOW - timedelta(days=400), NOW + timedelta(days=days))
         builder = (
             x509.CertificateBuilder()
             .subject_name(name)
             .issuer_name(self.name)
             .public_key(public)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(NOW - timedelta(days=400))
-            .not_valid_after(NOW + timedelta(days=days))
+            .not_valid_before(begins)
+            .not_valid_after(ends)
         )
         for extension in extensions:
             builder = builder.add_extension(extension, critical=False)
         return builder.sign(self.key, hashes.SHA256())
 
     def issue(
-        self, *names: x509.GeneralName, usage: Any = None, days: int = 3650, key: Key | None = None, cn: str = "x"
+        self,
+        *names: x509.GeneralName,
+        usage: Any = None,
+        days: int = 3650,
+        key: Key | None = None,
+        cn: str = "x",
+        valid: tuple[datetime, datetime] | None = None,
     ) -> tuple[x509.Certificate, Key]:
         key = key or ec.generate_private_key(ec.SECP256R1())
         extensions: list[x509.ExtensionType] = [x509.SubjectAlternativeName(names)] if names else []
         if usage is not None:
             extensions.append(x509.ExtendedKeyUsage([usage]))
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, cn)])
-        return self._sign(subject, key.public_key(), *extensions, days=days), key
+        return self._sign(subject, key.public_key(), *extensions, days=days, valid=valid), key
 
 
 AUTHORITY = Authority()
@@ -254,6 +268,8 @@ MATCHES: dict[str, tuple[list[x509.GeneralName], str, bool]] = {
     "bad UTF-8 for an address": ([x509.OtherName(ADDR, b"\x0c\x01\xff")], "capulet.example", False),
     "garbage for a service": ([x509.OtherName(SRV, b"\x16\x00")], "capulet.example", False),
     "an address is no name": ([DNS("192.0.2.1")], "192.0.2.1", False),
+    "an address as such": ([x509.IPAddress(ip_address("192.0.2.1"))], "192.0.2.1", False),
+    "an IPv6 address": ([x509.IPAddress(ip_address("::1"))], "[::1]", False),
 }
 
 
@@ -290,6 +306,27 @@ def test_a_certificate_for_web_servers_will_do(montague: Certificates, tmp_path:
     """Authorities leave clientAuth out: OpenSSL's errno 26 is no objection of ours."""
     issued = AUTHORITY.issue(DNS("capulet.example"), usage=ExtendedKeyUsageOID.SERVER_AUTH)
     assert trusted_for(peer_of(montague, tmp_path, *issued), "capulet.example")
+
+
+def test_g120_a_certificate_for_clients_will_do_for_a_server(montague: Certificates, tmp_path: Path) -> None:
+    """Between servers either end may show it."""
+    issued = AUTHORITY.issue(DNS("capulet.example"), usage=ExtendedKeyUsageOID.CLIENT_AUTH)
+    called = installed(tmp_path / "called", *issued, "capulet.example")
+    info = session(called.server_context(s2s=True), montague.client_context())[1].info()
+    assert trusted_for(info, "capulet.example")
+
+
+def test_g118_a_certificate_counts_from_its_first_second_to_its_last(montague: Certificates, tmp_path: Path) -> None:
+    now, day, second = datetime.now(UTC), timedelta(days=1), timedelta(seconds=1)
+    for begins, ends, why in (
+        (now - day, now - second, "it has expired"),
+        (now + day, now + 2 * day, "its time has not come yet"),
+        (now - second, now + day, None),
+    ):
+        issued = AUTHORITY.issue(DNS("capulet.example"), valid=(begins, ends))
+        info = peer_of(montague, tmp_path, *issued)
+        assert trusted_for(info, "capulet.example") is (why is None)
+        assert why is None or why in why_not_trusted(info, "capulet.example")
 
 
 def test_row_9_not_trusted_but_not_cut_off(montague: Certificates, tmp_path: Path) -> None:
