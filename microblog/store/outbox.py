@@ -290,6 +290,18 @@ class Outbox:
         counts = (_COUNT, _COUNT_MARKS, _COUNT_PENDING)
         return sum(self._connection.execute(count, {"domain": domain}).scalar() or 0 for count in counts)
 
+    def owe(self, domains: Iterable[str], seq: int) -> tuple[str, ...]:
+        """Owe an event to domains that are not owed it yet; those."""
+        wanted = set(domains) - {self._transaction.domain}
+        if not wanted:
+            return ()
+        owed = select(_OUTBOX.c.domain).where(_OUTBOX.c.event_seq == seq, _OUTBOX.c.domain.in_(sorted(wanted)))
+        new = sorted(wanted.difference(self._connection.execute(owed).scalars()))
+        common = {"event_seq": seq, "stanza": None, "created": self._transaction.now, "audience": Audience.PUBLIC.value}
+        if new:
+            self._connection.execute(_ADD, [{"domain": domain, **common} for domain in new])
+        return tuple(new)
+
     def owing(self, seq: int, limit: int) -> list[str]:
         """The domains that have yet to be told of an event."""
         return list(self._connection.execute(_OWING, {"seq": seq, "limit": limit}).scalars())

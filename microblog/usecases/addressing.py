@@ -5,7 +5,7 @@ the node allows, what the post answers is for, or the administrator lets out. An
 bring in what would be for fewer. Naming somebody lets nobody in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from microblog.model.access import WIDTH, audience_of
@@ -23,6 +23,9 @@ from microblog.usecases.sight import Sight
 
 if TYPE_CHECKING:
     from microblog.usecases.publishing import Publish
+
+# Whom an item's payload names: only who reads XML knows.
+Named = Callable[[str], Iterable[JID]]
 
 
 def edited_audience(tx: Transaction, request: "Publish", old: Item) -> Audience:
@@ -127,7 +130,10 @@ def is_shown(tx: Transaction, entry: Entry | None) -> bool:
 def tell_mentioned(
     tx: Transaction, request: "Publish", node: Node, item: Item, readers: tuple[JID, ...], aware: JID | None
 ) -> tuple[str, ...]:
-    """Owe people elsewhere the news that a post names them, unless they follow it or know anyway; their domains."""
+    """Owe people elsewhere the news that a post names them, unless they follow it or know anyway; their domains.
+
+    Another node is owed the post, and is told whom it names when it is sent (``named_elsewhere``).
+    """
     assert request.mention is not None and request.entry is not None
     if item.audience is Audience.DIRECT:
         told = set(readers)
@@ -135,14 +141,47 @@ def tell_mentioned(
         told = {jid.bare for jid in request.entry.mentions[:MENTIONS_MAX]}
     else:
         return ()
+    by_log: set[str] = set()
     domains = []
     for jid in sorted(told, key=str):
         if jid.domainpart == tx.domain or jid in (item.publisher, aware):
             continue
         follows = None if item.audience is Audience.DIRECT else tx.subscriptions.find(node, jid)
+        if follows is not None and follows.state is SubscriptionState.SUBSCRIBED:
+            continue
+        if jid.domainpart in by_log or (node.name == MICROBLOG and tx.peers.get(jid.domainpart).fanout):
+            by_log.add(jid.domainpart)
+            continue
+        tx.outbox.add_stanza(jid.domainpart, request.mention(jid, node, item), item.audience)
+        if item.audience is Audience.PUBLIC:
+            tx.holders.hold([(node.key, item.id, jid)])
+        domains.append(jid.domainpart)
+    return (*domains, *tx.outbox.owe(by_log, item.position))
+
+
+def named_elsewhere(
+    tx: Transaction, node: Node, item: Item, domain: str, named: Named, *, again: int = 0
+) -> tuple[JID, ...]:
+    """Who at a domain is to be told with the item itself that it names them: as long as the domain was not given it.
+
+    ``again``: the event of what was told once; if it was the item's first, they are to be told as they were then.
+    """
+    if item.audience is Audience.DIRECT:
+        readers = (jid for jid, reader in tx.items.mentioned(item.key).items() if reader)
+        return tuple(sorted((jid for jid in readers if jid.domainpart == domain), key=str))
+    if item.audience is not Audience.PUBLIC or node.name != MICROBLOG or f"@{domain}" not in item.payload:
+        return ()
+    if tx.holders.witness(node.key, item.id, domain) is not None and (
+        not again or tx.events.first_of(node.key, item.id) != again
+    ):
+        return ()
+    thread = depending.thread_of(tx, node, item)
+    found = {}
+    for jid in named(item.payload):
+        # Who keeps the thread hears of the answer there.
+        if jid.domainpart != domain or jid.bare == item.publisher or (thread and thread.service == jid.bare):
+            continue
+        follows = tx.subscriptions.find(node, jid.bare)
         if follows is None or follows.state is not SubscriptionState.SUBSCRIBED:
-            tx.outbox.add_stanza(jid.domainpart, request.mention(jid, node, item), item.audience)
-            if item.audience is Audience.PUBLIC:
-                tx.holders.hold([(node.key, item.id, jid)])
-            domains.append(jid.domainpart)
-    return tuple(domains)
+            found[jid.bare] = True
+    return tuple(found)

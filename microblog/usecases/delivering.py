@@ -24,7 +24,7 @@ from microblog.model.access import audience_of, audiences_allowed, audiences_rea
 from microblog.model.event import ItemPublished, ItemRetracted, NodeConfigured, NodeEvent, NodePurged
 from microblog.model.item import Audience
 from microblog.model.jid import JID
-from microblog.model.node import Node, is_feed
+from microblog.model.node import MICROBLOG, Node, is_feed
 from microblog.store import events
 from microblog.store.domains import DomainState
 from microblog.store.logs import LogEntry
@@ -32,6 +32,7 @@ from microblog.store.outbox import Owed, Place, Step
 from microblog.store.subscriptions import Reader
 from microblog.store.transaction import Transaction
 from microblog.usecases import collapsing, depending
+from microblog.usecases.addressing import Named, named_elsewhere
 from microblog.usecases.collapsing import owed
 from microblog.usecases.depending import Dependent
 
@@ -53,15 +54,21 @@ class Delivery:
     """What settles rows of the outbox: an event for these recipients, a stanza, or nothing at all.
 
     Without ``ids`` it settles none: there are more recipients to come. ``step``: it settles so much of a mark instead.
-    ``refused``: why the domain will never take it.
+    ``named``: who is told by a message that the item names them. ``refused``: why the domain will never take it.
     """
 
     ids: tuple[int, ...]
     step: Step | None = None
     event: NodeEvent | None = None
     recipients: tuple[JID, ...] = ()
+    named: tuple[JID, ...] = ()
     stanza: str | None = None
     refused: str = ""
+
+    @property
+    def witness(self) -> JID | None:
+        """One of those who are told."""
+        return next(iter((*self.recipients, *self.named)), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,15 +139,17 @@ def next_batch(
     limit_bytes: int = 500_000,
     progress: Progress | None = None,
     stop: Callable[[Owed], bool] = lambda row: False,
+    named: Named = lambda payload: (),
 ) -> Batch:
     """What a domain is to be sent now, oldest first.
 
     ``trusted``: it has proven itself by certificate, or the administrator does without that; else only what is public
     goes. ``progress``: of the last batch that was confirmed. A batch ends before it is twice as large as its limits,
     and behind a row that has more recipients than go into one. What ``stop`` says goes another way, after the batch.
+    ``named``: whom a payload names.
     """
     audiences = audiences_allowed(domain, local_domain=tx.domain, trusted=trusted)
-    recipients = _Recipients(tx, domain, limit_stanzas, limit_bytes)
+    recipients = _Recipients(tx, domain, limit_stanzas, limit_bytes, named)
     deliveries: list[Delivery] = []
     stanzas = size = 0
     after: Place | None = None
@@ -159,7 +168,7 @@ def next_batch(
             deliveries.append(delivery)
             if more is not None:
                 return Batch(deliveries=tuple(deliveries), progress=Progress(row=row.id, after=more))
-            stanzas += 1 if delivery.stanza else len(delivery.recipients)
+            stanzas += 1 if delivery.stanza else len(delivery.recipients) + len(delivery.named)
             size += len(delivery.stanza or "") + len(delivery.recipients) * size_of(delivery.event)
             if stanzas >= limit_stanzas or size >= limit_bytes or len(deliveries) >= limit_rows:
                 return Batch(deliveries=tuple(deliveries))
@@ -191,11 +200,13 @@ def _delivery(
         for reader in readers
         if audience in audiences_readable(config, reader.facts if hung is None else hung.facts(reader.jid))
     ]
-    if not told and more is None and isinstance(event, ItemRetracted | NodePurged):
-        told = recipients.witness(event)
     if more is not None:
-        ids, step = (), None
-    return Delivery(ids=ids, step=step, event=event, recipients=tuple(told)), more
+        return Delivery(ids=(), event=event, recipients=tuple(told)), more
+    by_message = recipients.named(event) if hung is None and start == _FROM_THE_START else ()
+    begins = start == _FROM_THE_START
+    if not told and not by_message and (begins or isinstance(event, ItemRetracted | NodePurged)):
+        told = recipients.witness(event, audience)
+    return Delivery(ids=ids, step=step, event=event, recipients=tuple(told), named=by_message), None
 
 
 def event_of(row: "Owed | LogEntry") -> NodeEvent | None:
@@ -225,8 +236,9 @@ class _Recipients:
     A contact who is told as a subscriber is not told a second time.
     """
 
-    def __init__(self, tx: Transaction, domain: str, limit_stanzas: int, limit_bytes: int) -> None:
+    def __init__(self, tx: Transaction, domain: str, limit_stanzas: int, limit_bytes: int, named: Named) -> None:
         self._tx = tx
+        self._named = named
         self._domain = domain
         self._limit_stanzas = limit_stanzas
         self._limit_bytes = limit_bytes
@@ -250,14 +262,24 @@ class _Recipients:
             known = self._first[key] = self._read(event.node, start, limit)
         return known
 
-    def witness(self, event: ItemRetracted | NodePurged) -> list[JID]:
-        """Who is told where nobody follows any more, but what is gone is held."""
+    def named(self, event: NodeEvent) -> tuple[JID, ...]:
+        """Who is told by a message: an item went into another node's log, and the domain keeps none any more."""
+        if not isinstance(event, ItemPublished) or event.node.name != MICROBLOG:
+            return ()
+        return named_elsewhere(self._tx, event.node, event.item, self._domain, self._named)
+
+    def witness(self, event: NodeEvent, audience: Audience) -> list[JID]:
+        """Who is told where nobody follows any more, but what is gone, or was for all and has changed, is held."""
         holders, key = self._tx.holders, event.node.key
+        witness: JID | None = None
         if isinstance(event, ItemRetracted):
             witness = holders.witness(key, event.item_id, self._domain)
-        else:
+        elif isinstance(event, NodePurged):
             witness = holders.witness_of_any(key, self._domain)
-        return [] if witness is None else [witness]
+        elif isinstance(event, ItemPublished) and audience is Audience.PUBLIC:
+            witness = holders.witness(key, event.item.id, self._domain)
+        # Where a log was kept it may be that nobody is known.
+        return [] if witness is None or not witness.localpart else [witness]
 
     def _read(self, node: Node, start: After, limit: int) -> tuple[list[Reader], After | None]:
         readers: list[Reader] = []
@@ -277,10 +299,9 @@ def done(tx: Transaction, deliveries: Sequence[Delivery]) -> None:
     """The other side has confirmed these, and holds what it was told of."""
     held: dict[tuple[int, str], JID] = {}
     for delivery in deliveries:
-        event = delivery.event
-        if not delivery.recipients or event is None or not is_feed(event.node.name):
+        event, witness = delivery.event, delivery.witness
+        if witness is None or event is None or not is_feed(event.node.name):
             continue
-        witness = delivery.recipients[0]
         if isinstance(event, ItemRetracted):
             held.pop((event.node.key, event.item_id), None)
             tx.holders.let_go(event.node.key, event.item_id, witness.domainpart)

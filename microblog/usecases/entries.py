@@ -7,7 +7,7 @@ set of those who may read, by version and digest, and can ask for it; for what i
 the two sides is found and repaired. Who is named (``to``) is told without following.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -15,21 +15,18 @@ from typing import Final
 from microblog.model.access import audience_of, audiences_allowed, audiences_readable, narrower
 from microblog.model.event import ItemPublished, ItemRetracted, NodeEvent, NodePurged
 from microblog.model.fanout import Told, set_digest
-from microblog.model.item import Audience, Item
+from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.node import Node
-from microblog.model.subscription import SubscriptionState
 from microblog.store.logs import KnownSet, LogEntry
 from microblog.store.outbox import Owed
 from microblog.store.transaction import Transaction
-from microblog.usecases import delivering, depending
+from microblog.usecases import delivering
+from microblog.usecases.addressing import Named, named_elsewhere
 
 NAMED_MAX: Final = 1000
 READERS: Final = 500  # are read at once
 TELL_SET_AGAIN: Final = timedelta(days=1)
-
-# Whom an item's payload names: only who reads XML knows.
-Named = Callable[[str], Iterable[JID]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,19 +109,19 @@ class Maker:
                 return void
             return Entry(number=number, event=event, told=Told.HOLDERS, witness=gone, private=private)
         item = event.item
+        again = row.seq if isinstance(row, LogEntry) else 0
+        named = named_elsewhere(tx, node, item, self._domain, self._named, again=again)
         if audience is Audience.DIRECT:
-            named = (jid for jid, reader in tx.items.mentioned(item.key).items() if reader)
-            to = tuple(sorted((jid for jid in named if jid.domainpart == self._domain), key=str))
+            to = named
             if not to:
                 return void
             return Entry(number=number, event=event, told=Told.DIRECT, to=to, witness=to[0], private=True)
         first, to = self.first(node, audience), self.others(node, audience)
         if audience is Audience.PUBLIC:
-            holder = tx.holders.witness(node.key, item.id, self._domain)
-            if holder is None:
-                to = tuple(dict.fromkeys((*to, *self._mentioned(node, item))))
-            elif first is None and not to:
-                return Entry(number=number, event=event, told=Told.HOLDERS, witness=holder)
+            to = tuple(dict.fromkeys((*to, *named)))
+            if first is None and not to:
+                holder = tx.holders.witness(node.key, item.id, self._domain)
+                return void if holder is None else Entry(number=number, event=event, told=Told.HOLDERS, witness=holder)
         witness = first or next(iter(to), None)
         if witness is None:
             return void
@@ -152,23 +149,6 @@ class Maker:
         else:
             return None
         return witness or self.first(node, audience) or next(iter(self.others(node, audience)), None)
-
-    def _mentioned(self, node: Node, item: Item) -> Iterable[JID]:
-        """Who at the domain is named by a post and would not hear of it otherwise."""
-        if f"@{self._domain}" not in item.payload:
-            return ()
-        thread = depending.thread_of(self._tx, node, item)
-        named = []
-        for jid in self._named(item.payload):
-            if jid.domainpart != self._domain or jid.bare == item.publisher:
-                continue
-            # Who keeps the thread hears of the answer there.
-            if thread is not None and thread.service == jid.bare:
-                continue
-            follows = self._tx.subscriptions.find(node, jid.bare)
-            if follows is None or follows.state is not SubscriptionState.SUBSCRIBED:
-                named.append(jid.bare)
-        return named
 
     # who reads
 

@@ -25,8 +25,9 @@ from microblog.store.outbox import Owed
 from microblog.store.peers import Peer
 from microblog.store.transaction import Transaction
 from microblog.usecases import collapsing, delivering, identity
+from microblog.usecases.addressing import Named
 from microblog.usecases.delivering import Batch, Progress
-from microblog.usecases.entries import Entries, Entry, Maker, Named, without_gaps
+from microblog.usecases.entries import Entries, Entry, Maker, without_gaps
 
 PAGES_MAX: Final = 20
 _KINDS: Final = (events.PUBLISHED, events.RETRACTED, events.PURGED)
@@ -119,7 +120,9 @@ def _numbered(tx: Transaction, peer: Peer, numbered: list[Owed], settled: list[O
 
 def _others(tx: Transaction, turn: Turn, trusted: bool) -> Batch:
     """What is not in the log, up to the next that is."""
-    return delivering.next_batch(tx, turn.domain, trusted, progress=turn.progress, stop=lambda row: in_log(tx, row))
+    return delivering.next_batch(
+        tx, turn.domain, trusted, progress=turn.progress, stop=lambda row: in_log(tx, row), named=turn.named
+    )
 
 
 def in_log(tx: Transaction, row: Owed) -> bool:

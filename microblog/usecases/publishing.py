@@ -66,7 +66,7 @@ from microblog.store.transaction import Transaction
 from microblog.usecases import depending
 from microblog.usecases.addressing import edited_audience, new_audience, tell_mentioned
 from microblog.usecases.depending import Dependent
-from microblog.usecases.placing import FEED_ITEM, NOWHERE, place, write_down
+from microblog.usecases.placing import FEED_ITEM, MENTIONS_MAX, NOWHERE, place, write_down
 
 ITEM_ID_MAX_BYTES = 1023
 
@@ -245,6 +245,9 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
         tx.items.trim(node.key, keep)
     crashpoint("K2")
     domains = tx.outbox.fan_out(node, seq, audience) if node.config.deliver_notifications else ()
+    if old is not None and node.config.deliver_notifications and audience in (Audience.PUBLIC, Audience.DIRECT):
+        # Who has the old version is to have the new one, whoever follows by now.
+        domains += tx.holders.owe(node.key, item_id, seq)
     thread = depending.thread_of(tx, node, item)
     # Nothing is sent from here in the name of somebody elsewhere.
     ours = item.publisher.domainpart == tx.domain
@@ -347,7 +350,7 @@ def _remove(tx: Transaction, node: Node, item: Item, request: Retract) -> list[s
     tx.items.retract(node.key, item.id)
     told = notify and node.config.deliver_notifications
     domains = tx.outbox.fan_out(node, seq, audience) if told else ()
-    if told and is_feed(node.name):
+    if (told or audience is Audience.DIRECT) and is_feed(node.name):
         domains += tx.holders.owe(node.key, item.id, seq)
     thread = depending.thread_of(tx, node, item)
     if thread is not None and thread.service.domainpart != tx.domain:
@@ -380,11 +383,18 @@ def _readers(tx: Transaction, item: Item) -> tuple[JID, ...]:
 
 
 def _unsay(tx: Transaction, node: Node, item: Item, readers: tuple[JID, ...], request: Retract) -> tuple[str, ...]:
-    """Owe direct readers elsewhere the news that what they were told is taken back; their domains."""
+    """Owe direct readers elsewhere the news that what they were told is taken back; their domains.
+
+    Other nodes, which have the item itself, or are about to be given it, are told as of any item.
+    """
     if request.unsay is None or item.publisher.domainpart != tx.domain:
         return ()
-    elsewhere = [jid for jid in readers if jid.domainpart != tx.domain]
     first = tx.events.first_of(node.key, item.id) or item.position
+    by_log = {holder.domain for holder in tx.holders.of(node.key, item.id)}
+    for seq in (first, item.position):
+        by_log.update(tx.outbox.owing(seq, MENTIONS_MAX))
+    by_log = {domain for domain in by_log if tx.peers.get(domain).fanout}
+    elsewhere = [jid for jid in readers if jid.domainpart not in (tx.domain, *by_log)]
     for jid in elsewhere:
         tx.outbox.add_stanza(jid.domainpart, request.unsay(item.publisher, jid, first), Audience.DIRECT)
     return tuple(jid.domainpart for jid in elsewhere)

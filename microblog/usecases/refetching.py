@@ -12,7 +12,8 @@ from microblog.model.node import MICROBLOG
 from microblog.store.logs import KnownSet
 from microblog.store.transaction import Transaction
 from microblog.usecases import identity
-from microblog.usecases.entries import Entries, Entry, Maker, Named, without_gaps
+from microblog.usecases.addressing import Named
+from microblog.usecases.entries import Entries, Entry, Maker, without_gaps
 from microblog.usecases.forwarding import epoch
 
 FOLLOWERS_MAX: Final = 1000  # in one answer

@@ -24,6 +24,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from microblog.model.errors import Refusal
+from microblog.model.event import ItemPublished
 from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.runtime import Clock, Tasks
@@ -35,7 +36,7 @@ from microblog.usecases.delivering import Batch, Delivery, Progress
 from microblog.wire import elsewhere, mention, notification
 from microblog.wire.errors import read_condition
 from microblog.wire.stanza import Stanza
-from microblog.xep.forwarding import Forwarder, Sent, Way
+from microblog.xep.forwarding import Forwarder, Sent, Way, named
 from microblog.xmpp.remote import DeliveryFailed
 from microblog.xmpp.s2s_out import StanzaTooLarge
 
@@ -212,7 +213,7 @@ class Outbox:
         """What goes to each of its recipients now, if it is not something from the log that was sent."""
         progress = self._progress.get(domain)
         if self._forwarder is None or way.limits is None:
-            return await self._database.read(delivering.next_batch, domain, way.trusted, progress=progress)
+            return await self._database.read(delivering.next_batch, domain, way.trusted, progress=progress, named=named)
         return await self._forwarder.forward(domain, way, progress, failing)
 
     async def _settle(self, domain: str, sent: Sequence[Delivery], failing: bool) -> None:
@@ -246,12 +247,18 @@ class Outbox:
     def _render(self, delivery: Delivery) -> list[bytes]:
         if delivery.stanza is not None:
             return [delivery.stanza.encode()]
+        event = delivery.event
         try:
-            splice = None if delivery.event is None else notification.render(delivery.event)
+            splice = None if event is None else notification.render(event)
+            messages = (
+                [mention.write_mention(jid, event.node, event.item).encode() for jid in delivery.named]
+                if isinstance(event, ItemPublished)
+                else []
+            )
         except Exception:
-            self._log.failure("An event of {node} cannot be told", node=delivery.event and delivery.event.node.name)
+            self._log.failure("An event of {node} cannot be told", node=event and event.node.name)
             return []
-        return [] if splice is None else [splice.to(recipient) for recipient in delivery.recipients]
+        return [*messages, *(() if splice is None else map(splice.to, delivery.recipients))]
 
     def _leave_out(self, domain: str, rendered: list[list[bytes]], failure: StanzaTooLarge) -> int:
         """Forget a stanza of a batch; to which delivery it belonged."""
