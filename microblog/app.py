@@ -277,6 +277,7 @@ class Node(Service):
             dialback_suffices=policy.dialback_suffices,
             refuses=policy.refuses,
             taken=policy.taken,
+            recognise=self.peers.recognise,
             suspect=self.health.look,
         )
         self.servers.on_contact.append(self.intake.contact)

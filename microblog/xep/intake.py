@@ -11,13 +11,13 @@ else in a while. Who is believed to follow and does not is unsubscribed, unless 
 
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final, TypeVar
 
-from twisted.internet.defer import DeferredList, DeferredLock, DeferredSemaphore
+from twisted.internet.defer import DeferredList, DeferredLock, DeferredSemaphore, succeed
 from twisted.logger import Logger
 
 from microblog.model.errors import (
@@ -75,7 +75,8 @@ _NOT_NOW: Final = (RemoteServerNotFound, RemoteServerTimeout, ResourceConstraint
 
 class Intake(Extension):
     """``dialback_suffices``: domains of which more than what is public is taken without a certificate; ``taken``: how
-    what a domain says is taken in (``Policy``). ``suspect``: somebody's subscription is to be looked after."""
+    what a domain says is taken in (``Policy``). ``recognise``: see whether a domain is still the one that it was
+    (``Peers``). ``suspect``: somebody's subscription is to be looked after."""
 
     _log = Logger()
 
@@ -91,6 +92,7 @@ class Intake(Extension):
         dialback_suffices: Callable[[str], bool] = lambda domain: False,
         refuses: Callable[[str], bool] = lambda domain: False,
         taken: Callable[[str, Notice], Notice] = lambda domain, notice: notice,
+        recognise: Callable[[str], Awaitable[object]] = succeed,
         suspect: Callable[[], None] = lambda: None,
     ) -> None:
         self._router = router
@@ -102,6 +104,7 @@ class Intake(Extension):
         self._dialback_suffices = dialback_suffices
         self._refuses = refuses
         self._taken = taken
+        self._recognise = recognise
         self._suspect = suspect
         self._refills = Refills(router, database, follows, clock)
         self._turns: dict[str, DeferredLock] = {}
@@ -320,6 +323,7 @@ class Intake(Extension):
         await self._polling.acquire()
         try:
             async with self._turn(domain):
+                await self._recognise(domain)
                 await self._catch_up(domain)
             if (await self._database.read(_peer, domain)).behind is not None:
                 self._start_refill(domain)

@@ -111,6 +111,13 @@ class Peers(Extension):
             return peer.doubted is None and peer.key == key
         return peer.doubted is None
 
+    async def recognise(self, domain: str) -> bool:
+        """The same of a domain that has shown itself: it is asked, if there is no stream to it whose key is known."""
+        peer = await self._database.read(_peer, domain)
+        if peer.key and self._servers.proof(domain) is None:
+            await self._ask(domain)
+        return await self.proved(domain)
+
     def _key(self, domain: str) -> str:
         return self._servers.key(domain) if self._servers.proof(domain) is Proof.CERTIFICATE else ""
 

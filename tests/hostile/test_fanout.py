@@ -315,6 +315,21 @@ def test_a_domain_with_another_owner_is_told_nothing_private(make: Any) -> None:
     assert "old" not in kept(house, JULIET)
 
 
+def test_a_domain_that_is_only_read_is_recognised_as_well(make: Any) -> None:
+    """Nothing is owed to it, and the new owner speaks first."""
+    world = make()
+    subscribes(world.capulet, JULIET, ROMEO, "unsubscribe")
+    world.delivers(post(1, "old", "I am Juliet", author=str(JULIET)), prev=0)
+    world.house.database.run(identity.learn, Learned(domain=CAPULET, key="of the one before", answer=FORMER))
+    world.house.database.run(lambda tx: tx.peers.set(CAPULET, key="of the one before", epoch=FORMER.epoch))
+    world.house.wait(400)
+    assert world.peer().doubted is None
+    world.capulet.hang_up()
+    answer = world.delivers(post(2, "old", "I am somebody else", author=str(JULIET)))
+    assert world.peer().doubted is not None
+    assert answer.refused == {2: "not-authorized"}
+
+
 FORMER = Answer(fanout=True, max_bytes=100_000, max_entries=50, epoch="of the one before")
 
 

@@ -180,6 +180,23 @@ def test_who_has_another_key_and_another_log_is_doubted(abroad: Abroad) -> None:
     assert abroad.proved("k2") is True
 
 
+def test_who_shows_itself_is_asked_who_it_is(abroad: Abroad) -> None:
+    """Perhaps there is nothing for it here, and so no stream to it."""
+    abroad.streams.keys[CAPULET] = "k1"
+    assert abroad.limits(LIMITS) == LIMITS
+    del abroad.streams.keys[CAPULET]
+    waiting = Deferred.fromCoroutine(abroad.peers.recognise(CAPULET))
+    abroad.streams.keys[CAPULET] = "k2"  # the question opens a stream
+    assert abroad.answers(RESTORED) == 1
+    assert result(waiting) is False
+    assert abroad.doubted == [CAPULET]
+
+
+def test_who_never_proved_anything_is_not_asked(abroad: Abroad) -> None:
+    assert result(Deferred.fromCoroutine(abroad.peers.recognise(CAPULET))) is True
+    assert abroad.answers(LIMITS) == 0
+
+
 def test_until_it_has_answered_nothing_that_is_not_public_goes_there(abroad: Abroad) -> None:
     abroad.streams.keys[CAPULET] = "k1"
     assert abroad.limits(LIMITS) == LIMITS
