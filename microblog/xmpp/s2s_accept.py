@@ -159,7 +159,7 @@ class Incoming:
         features.append(negotiation.stream_limits(limits.s2s_stanza_max_bytes, limits.s2s_idle_seconds))
         if not self.proofs:
             features.append(Element(ns.BIDI_FEATURE, "bidi"))
-        if self.proofs or self._federation.dialback != "never":
+        if self.proofs or not self._external_offered():
             # Dialback is followed by no features of its own.
             features.append(acknowledging.FEATURE)
         self.stream.send(features)

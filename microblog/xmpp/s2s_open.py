@@ -287,6 +287,9 @@ class Outgoing(Carrier):
         except dialback.DialbackMalformed:
             return None
         ours = self._federation.domain
+        if answer.type is None and self._two_way:
+            # XEP-0288 §2.2: it may ask to send for more domains, and hear that one is enough.
+            self.stream.write(answer.answer("error", "not-acceptable").to_bytes())
         return answer if answer.type and (answer.from_, answer.to) == (self.domain, ours) else None
 
     def _closed(self, reason: str) -> None:

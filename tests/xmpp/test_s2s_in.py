@@ -39,7 +39,7 @@ class Incoming(FederationTestCase):
         assert peer.stream.opened is not None and peer.stream.opened.dialback
         assert (peer.stream.opened.from_, peer.stream.opened.to) == ("montague.example", "capulet.example")
         peer = await self.peer(node, "capulet.example")
-        assert names(peer.features) == ["bidi", "dialback", "limits", "mechanisms", "sm"]
+        assert names(peer.features) == ["bidi", "dialback", "limits", "mechanisms"]
         limits = peer.features.find(ns.LIMITS, "limits")
         assert limits and limits.child_text(ns.LIMITS, "max-bytes") == "524288"
         assert limits.child_text(ns.LIMITS, "idle-seconds") == "3600"

@@ -230,7 +230,7 @@ class Dialback(FederationTestCase):
 class OurStreams(FederationTestCase):
     """What may come on a stream that we opened."""
 
-    def _montague(self, sends: str, got: "Deferred[str]") -> None:
+    def _montague(self, sends: str, got: "Deferred[str]", reads: list[Element] | None = None) -> None:
         async def script(peer: Peer) -> None:
             bidi = f"<bidi xmlns='{ns.BIDI_FEATURE}'/>"
             mechanisms = f"<mechanisms xmlns='{ns.SASL}'><mechanism>EXTERNAL</mechanism></mechanisms>"
@@ -247,6 +247,8 @@ class OurStreams(FederationTestCase):
             peer.write("<stream:features/>")
             peer.stream.authenticated()
             peer.write(sends)
+            if reads is not None:
+                reads.append(await peer.read())
             got.callback(await peer.ending())
 
         self.script("montague.example", script)
@@ -271,6 +273,17 @@ class OurStreams(FederationTestCase):
             message = f"<message from='{from_}' to='{to}'><body>spoofed</body></message>"
             assert await self._ends(capulet, message) == condition, from_
             assert capulet.messages == []
+
+    async def test_for_other_domains_of_theirs_there_are_other_streams(self) -> None:
+        capulet = self.node("capulet.example")
+        got: Deferred[str] = Deferred()
+        sends = claim("chat.montague.example", to="capulet.example") + "<hello xmlns='urn:x'/>"
+        self._montague(sends, got, reads := [])
+        with pytest.raises(DeliveryFailed):
+            await capulet.servers.deliver("montague.example", batch(capulet, ROMEO, "1"))
+        await got
+        [answer] = [element for element in reads if element.is_(ns.DIALBACK, "result")]
+        assert (answer.get("to"), answer.get("type")) == ("chat.montague.example", "error")
 
     async def test_nothing_else_either(self) -> None:
         for sends, condition in (
