@@ -1,19 +1,20 @@
 """The origin's side of the delivery log: what is numbered, what an entry says when it is sent, what is acknowledged."""
 
+import re
 from datetime import timedelta
 
 import pytest
 
+from microblog.model.entry import Entry as EntryOf
 from microblog.model.errors import AnotherEpoch, BeyondHorizon, Forbidden, ItemNotFound
 from microblog.model.event import ItemPublished, ItemRetracted, NodePurged
 from microblog.model.fanout import Told, set_digest
-from microblog.model.item import Audience
+from microblog.model.item import Audience, Item
 from microblog.model.jid import JID
-from microblog.model.node import MICROBLOG
+from microblog.model.node import MICROBLOG, Node
 from microblog.model.subscription import Affiliation
-from microblog.store import tables
 from microblog.store.transaction import Transaction
-from microblog.usecases import delivering, forwarding, owning, refetching, reporting, subscribing
+from microblog.usecases import delivering, forwarding, owning, publishing, refetching, reporting, subscribing
 from microblog.usecases.entries import Entries, Entry
 from microblog.usecases.forwarding import Next, Taken, Turn
 from microblog.usecases.refetching import Asked, Followers
@@ -21,6 +22,7 @@ from microblog.usecases.reporting import State
 from tests.usecases.pubsub import (
     JULIET,
     MOOD,
+    NOON,
     NURSE,
     ROMEO,
     a_contact,
@@ -245,37 +247,159 @@ def test_contacts_are_named(feed: Transaction) -> None:
     assert (entry.told, entry.to) == (Told.PUBLIC, (NURSE,))
 
 
-def test_who_is_mentioned_is_named_once(tx: Transaction) -> None:
-    an_account(tx)
-    node = tx.nodes.find(ROMEO, MICROBLOG)
-    assert node is not None
-    item = post(tx, "1", f"@{NURSE} hello")
-    seq = tx.events.first_of(node.key, "1")
-    assert seq is not None
-    asked = Turn(domain=CAPULET, trusted=True, named=lambda payload: (NURSE, JULIET, ROMEO))
-    tx.connection.execute(tables.outbox.insert().values(domain=CAPULET, event_seq=seq, created=tx.now))
-    subscribe(tx, JULIET)
-    assert forwarding.next_entries(tx, asked).pending
-    sent = forwarding.pending(tx, asked)
-    assert [(entry.told, entry.to) for entry in sent.entries] == [(Told.PUBLIC, (NURSE,))]
-    forwarding.acknowledged(tx, CAPULET, sent, Taken(upto=1))
-    unfollow(tx, JULIET)
-    edited = post(tx, "1", f"@{NURSE} good bye", minutes=1)
-    assert edited.key == item.key
-    tx.holders.owe(node.key, "1", edited.position)
-    assert forwarding.next_entries(tx, asked).pending
-    (entry,) = forwarding.pending(tx, asked).entries
-    assert (entry.told, entry.to) == (Told.HOLDERS, ())
+# who is named
 
 
-def test_what_is_direct_names_its_readers(tx: Transaction) -> None:
+def mention(to: JID, node: Node, item: Item) -> str:
+    return f"<message to='{to}'/>"
+
+
+def names(tx: Transaction, item_id: str, *jids: JID, minutes: int = 0) -> Item:
+    """Romeo publishes what names people."""
+    updated = NOON + timedelta(minutes=minutes)
+    payload = "".join(f"<link href='xmpp:{jid}'/>" for jid in jids)
+    entry = EntryOf(title="hello", updated=updated, mentions=jids)
+    request = publishing.Publish(
+        service=ROMEO,
+        node=MICROBLOG,
+        actor=ROMEO.with_resource("phone"),
+        item_id=item_id,
+        payload=f"<entry><title>hello {minutes}</title>{payload}</entry>",
+        entry=entry,
+        mention=mention,
+    )
+    return publishing.publish(tx, request).item
+
+
+def named(payload: str) -> tuple[JID, ...]:
+    return tuple(map(JID.parse, re.findall("href='xmpp:([^']+)'", payload)))
+
+
+NAMING = Turn(domain=CAPULET, trusted=True, named=named)
+
+
+@pytest.fixture
+def neighbour(tx: Transaction) -> Transaction:
+    """Capulet is known for a node that keeps a log; nobody there follows."""
     an_account(tx)
-    item = post(tx, "1", "only you", audience=Audience.DIRECT, readers=(NURSE, JULIET))
-    tx.connection.execute(tables.outbox.insert().values(domain=CAPULET, event_seq=item.position, created=tx.now))
-    held = nothing(tx, trusted=False)
-    assert held.held
-    (entry,) = sends(tx).entries
+    tx.peers.set(CAPULET, fanout=True)
+    return tx
+
+
+def goes(tx: Transaction) -> list[tuple[Told, tuple[JID, ...]]]:
+    """For whom what is sent now is, and whom it names; it is stored."""
+    assert forwarding.next_entries(tx, NAMING).pending
+    sent = forwarding.pending(tx, NAMING)
+    forwarding.acknowledged(tx, CAPULET, sent, Taken(upto=sent.last))
+    return [(entry.told, entry.to) for entry in sent.entries if entry.event is not None]
+
+
+def goes_as_to_any_server(tx: Transaction) -> list[tuple[tuple[JID, ...], tuple[JID, ...], str | None]]:
+    batch = delivering.next_batch(tx, CAPULET, True, named=named)
+    delivering.done(tx, batch.deliveries)
+    return [(one.recipients, one.named, one.stanza) for one in batch.deliveries]
+
+
+def test_who_is_mentioned_is_named_once(neighbour: Transaction) -> None:
+    names(neighbour, "1", NURSE, JULIET, ROMEO)
+    assert goes(neighbour) == [(Told.PUBLIC, (NURSE, JULIET))]
+    names(neighbour, "1", NURSE, minutes=1)
+    assert goes(neighbour) == [(Told.HOLDERS, ())]
+    subscribe(neighbour, JULIET)
+    names(neighbour, "1", NURSE, minutes=2)
+    assert goes(neighbour) == [(Told.PUBLIC, ())]
+    names(neighbour, "2", NURSE, JULIET, minutes=3)
+    assert goes(neighbour) == [(Told.PUBLIC, (NURSE,))], "who follows need not be named"
+    assert states(neighbour) == states(neighbour, "2") == {CAPULET: (State.STORED, "")}
+
+
+def test_who_lost_it_is_told_again_whom_it_named(neighbour: Transaction) -> None:
+    names(neighbour, "1", NURSE)
+    goes(neighbour)
+    asked = Asked(
+        domain=CAPULET, epoch=forwarding.epoch(neighbour, CAPULET), after=0, max=50, trusted=True, named=named
+    )
+    assert [entry.to for entry in refetching.fetch(neighbour, asked).entries] == [(NURSE,)]
+
+
+def test_a_mention_is_a_message_where_no_log_is_kept(neighbour: Transaction) -> None:
+    neighbour.peers.set(CAPULET, fanout=False)
+    names(neighbour, "1", NURSE)
+    assert goes_as_to_any_server(neighbour) == [((), (), f"<message to='{NURSE}'/>")]
+    assert goes_as_to_any_server(neighbour) == []
+
+
+def test_a_mention_is_a_message_where_no_log_is_kept_any_more(neighbour: Transaction) -> None:
+    names(neighbour, "1", NURSE)
+    forwarding.next_entries(neighbour, NAMING)
+    forwarding.back_to_outbox(neighbour, CAPULET)
+    assert goes_as_to_any_server(neighbour) == [((), (NURSE,), None)]
+    assert states(neighbour) == {CAPULET: (State.STORED, "")}
+
+
+def test_an_edit_goes_to_whoever_was_told_by_message(neighbour: Transaction) -> None:
+    neighbour.peers.set(CAPULET, fanout=False)
+    names(neighbour, "1", NURSE)
+    goes_as_to_any_server(neighbour)
+    names(neighbour, "1", NURSE, minutes=1)
+    assert goes_as_to_any_server(neighbour) == [((NURSE,), (), None)]
+
+
+def a_secret(tx: Transaction, text: str = "only you", minutes: int = 0) -> Item:
+    return post(tx, "1", text, minutes=minutes, audience=Audience.DIRECT, readers=(NURSE, JULIET), mention=mention)
+
+
+def takes_back(tx: Transaction) -> None:
+    publishing.retract(
+        tx,
+        publishing.Retract(
+            service=ROMEO,
+            node=MICROBLOG,
+            actor=ROMEO.with_resource("phone"),
+            item_id="1",
+            notify=True,
+            unsay=lambda by, to, position: f"<unsaid to='{to}'/>",
+        ),
+    )
+
+
+def test_what_is_direct_names_its_readers(neighbour: Transaction) -> None:
+    a_secret(neighbour)
+    assert nothing(neighbour, trusted=False).held
+    (entry,) = sends(neighbour).entries
     assert (entry.told, entry.to, entry.private) == (Told.DIRECT, (JULIET, NURSE), True)
+    assert goes(neighbour) == [(Told.DIRECT, (JULIET, NURSE))]
+    a_secret(neighbour, "only you two", 1)
+    assert goes(neighbour) == [(Told.DIRECT, (JULIET, NURSE))]
+    takes_back(neighbour)
+    assert goes(neighbour) == [(Told.HOLDERS, ())]
+    assert neighbour.outbox.count(CAPULET) == 0
+
+
+def test_what_was_direct_and_never_went_is_not_taken_back(neighbour: Transaction) -> None:
+    a_secret(neighbour)
+    takes_back(neighbour)
+    nothing(neighbour)
+    assert neighbour.outbox.count(CAPULET) == 0
+
+
+def test_what_was_direct_and_may_have_come_is_taken_back(neighbour: Transaction) -> None:
+    a_secret(neighbour)
+    sent = sends(neighbour)
+    takes_back(neighbour)
+    forwarding.acknowledged(neighbour, CAPULET, sent, Taken(upto=1))
+    assert goes(neighbour) == [(Told.HOLDERS, ())]
+
+
+def test_what_was_a_message_is_taken_back_by_one(neighbour: Transaction) -> None:
+    neighbour.peers.set(CAPULET, fanout=False)
+    a_secret(neighbour)
+    goes_as_to_any_server(neighbour)
+    neighbour.peers.set(CAPULET, fanout=True)
+    takes_back(neighbour)
+    found = forwarding.next_entries(neighbour, NAMING)
+    assert found.batch is not None
+    assert {one.stanza for one in found.batch.deliveries} == {f"<unsaid to='{jid}'/>" for jid in (JULIET, NURSE)}
 
 
 # for followers
