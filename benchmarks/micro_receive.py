@@ -1,9 +1,11 @@
-"""What one notification from another server costs without its stream: read, dispatched, stored, flushed to disk.
+"""What posts from another server cost without their stream: read, dispatched, stored, flushed to disk, told.
 
     python benchmarks/micro_receive.py [--notifications 20000] [--followers 1] [--folder DIRECTORY]
+    python benchmarks/micro_receive.py --log [--posts 2000] [--entries 1] [--followers 1000] [--online]
 
-A stock server sends each post once for every follower here. They overlap as on a stream from it. CPU is that of the
-whole process: the writer's thread and the reactor's.
+A stock server sends each post once for every follower here. They overlap as on a stream from it. Another node sends it
+once in its delivery log (``--log``), so many entries in a delivery, each answered before the next. ``--online``:
+everybody has a session, and is told. CPU is that of the whole process: the writer's thread and the reactor's.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from microblog.im.message import Messages
+from microblog.im.roster import Rosters
 from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
@@ -28,8 +31,11 @@ from microblog.store.database import Database, open_database
 from microblog.store.transaction import Transaction
 from microblog.usecases.following import Follow, record_subscribe
 from microblog.wire import ns
+from microblog.wire.stanza import Stanza, presence
 from microblog.wire.xml import Element
 from microblog.xep.following import Following
+from microblog.xep.intake import Intake
+from microblog.xep.notifications import Notifications
 from microblog.xep.rates import PersonalRates
 from microblog.xep.readers import Readers
 from microblog.xmpp.dispatch import Dispatch
@@ -49,6 +55,17 @@ NOTIFICATION = (
     "<id>tag:capulet.example,2026:{number}</id><published>2026-01-01T12:00:00Z</published>"
     "<updated>2026-01-01T12:00:00Z</updated></entry></item></items></event></message>"
 )
+ENTRY = (
+    "<entry seq='{number}' author='{service}' audience='public'>"
+    "<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='urn:xmpp:microblog:0'>"
+    "<item id='{number}' publisher='{service}'><entry xmlns='http://www.w3.org/2005/Atom'><title>{text}</title>"
+    "<id>tag:capulet.example,2026:{number}</id><published>2026-01-01T12:00:00Z</published>"
+    "<updated>2026-01-01T12:00:00Z</updated></entry></item></items></event></entry>"
+)
+DELIVERY = (
+    "<iq type='set' id='{first}' from='capulet.example' to='montague.example'>"
+    "<deliver xmlns='urn:x-microblog:fanout:0' epoch='e' prev='{prev}'>{inside}</deliver></iq>"
+)
 
 
 def prepare(tx: Transaction, followers: int) -> None:
@@ -66,13 +83,112 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Notifications per second through router and database.")
     parser.add_argument("--notifications", type=int, default=20_000)
     parser.add_argument("--followers", type=int, default=1)
+    parser.add_argument("--log", action="store_true")
+    parser.add_argument("--posts", type=int, default=2000)
+    parser.add_argument("--entries", type=int, default=1)
+    parser.add_argument("--online", action="store_true")
     parser.add_argument("--folder", default=None)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         path = Path(folder) / "microblog.sqlite"
         database = open_database(f"sqlite:///{path}", domain=DOMAIN, now=lambda: datetime.now(UTC), create=True)
         database.run(prepare, arguments.followers)
-        measure(database, arguments.followers, arguments.notifications)
+        if arguments.log:
+            measure_log(database, arguments.followers, arguments.posts, arguments.entries, online=arguments.online)
+        else:
+            measure(database, arguments.followers, arguments.notifications)
+
+
+class Nowhere:
+    """A session's line that only counts."""
+
+    written = 0
+
+    def write(self, data: bytes) -> None:
+        """Something is told."""
+        Nowhere.written += 1
+
+    def fail(self, error: object) -> None:
+        """Nothing fails here."""
+
+
+class Answers:
+    """Other servers, as far as they hear answers."""
+
+    def __init__(self) -> None:
+        self.waiting: Deferred[None] = Deferred()
+
+    def send(self, stanza: Stanza, minimum_proof: Proof = Proof.DIALBACK) -> None:
+        """An answer."""
+        assert stanza.type == "result", stanza.element
+        waiting, self.waiting = self.waiting, Deferred()
+        waiting.callback(None)
+
+
+def deliveries(posts: int, entries: int) -> bytes:
+    """The bytes of a stream with a delivery log."""
+    opening = f"<stream:stream xmlns:stream='{ns.STREAM}' xmlns='{ns.SERVER}'>"
+    found = [opening]
+    for first in range(1, posts + 1, entries):
+        numbers = range(first, min(first + entries, posts + 1))
+        inside = "".join(ENTRY.format(service=SERVICE, number=number, text=TEXT) for number in numbers)
+        found.append(DELIVERY.format(first=first, prev=first - 1, inside=inside))
+    return "".join(found).encode()
+
+
+def measure_log(database: Database, followers: int, posts: int, entries: int, *, online: bool) -> None:
+    """Take a log in, one delivery after the other."""
+    from twisted.internet import reactor
+
+    the_reactor: Any = reactor
+    clock, tasks, sessions = Clock(the_reactor), Tasks(), Sessions(10)
+    dispatch = Dispatch(clock, 90)
+    router = Router(DOMAIN, sessions, dispatch, tasks)
+    answers = router.servers = Answers()
+    rates = PersonalRates(clock, database.limits)
+    readers = Readers(sessions, database, clock, tasks)
+    notifications = Notifications(readers, Rosters(database, sessions), database, clock, tasks, lambda domain: None)
+    following = Following(router, database, readers, rates, clock, tasks)
+    dispatch.install([Intake(router, database, readers.backlog, following.follows, clock, tasks)])
+    found: list[Element] = []
+    parser = Parser(LIMITS, lambda header: None, found.append, lambda: None)
+    data = deliveries(posts, entries)
+    origin = JID("", SERVICE.domainpart)
+
+    async def take() -> None:
+        for number in range(followers if online else 0):
+            session = sessions.bind(JID(f"reader{number}", DOMAIN), "phone", Nowhere())
+            session.presence = presence("", session.jid, session.jid.bare)
+            readers.session_presence(session, session.presence, True)
+        await readers.loaded()
+        parser.feed(data)
+        started, cpu = time.monotonic(), time.process_time()
+        for element in found:
+            waiting = answers.waiting
+            await router.from_server(element, origin, JID("", DOMAIN), Proof.CERTIFICATE)
+            await waiting
+        stored, stored_cpu = time.monotonic() - started, time.process_time() - cpu
+        while len(tasks):
+            await clock.sleep(0.01)
+        seconds, cpu = time.monotonic() - started, time.process_time() - cpu
+        print(
+            f"log, {posts} posts, {entries} in a delivery, {followers} followers: stored {posts / stored:,.0f}/s, "
+            f"{1e6 * stored_cpu / posts:,.0f} us CPU a post; with telling {posts / seconds:,.0f}/s, "
+            f"{1e6 * cpu / posts:,.0f} us a post, {Nowhere.written} notifications"
+        )
+        Deferred.fromCoroutine(database.stop()).addBoth(lambda _: the_reactor.stop())
+
+    def fail(failure: object) -> None:
+        print(failure)
+        os._exit(1)
+
+    def start() -> None:
+        database.listeners.append(notifications.hear)
+        database.start(the_reactor)
+        Deferred.fromCoroutine(take()).addErrback(fail)
+
+    the_reactor.callWhenRunning(start)
+    the_reactor.run()
 
 
 def written(followers: int, count: int) -> bytes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, select, update
 
 from microblog.store import tables
+from microblog.store.prepared import Prepared
 from microblog.store.upsert import insert
 
 if TYPE_CHECKING:
@@ -38,7 +39,17 @@ class Peer:
 
 
 _FIELDS = tuple(Peer.__dataclass_fields__)
-_GET = select(*(_PEERS.c[name] for name in _FIELDS)).where(_PEERS.c.domain == bindparam("name"))
+_GET = Prepared(select(*(_PEERS.c[name] for name in _FIELDS)).where(_PEERS.c.domain == bindparam("name")))
+_RECEIVED = Prepared(
+    update(_PEERS)
+    .where(_PEERS.c.domain == bindparam("name"))
+    .values(
+        received=bindparam("received_"),
+        received_epoch=bindparam("received_epoch_"),
+        heard=bindparam("heard_"),
+        behind=bindparam("behind_"),
+    )
+)
 _OWED = select(_PEERS.c.domain).where(_PEERS.c.number > _PEERS.c.acknowledged).order_by(_PEERS.c.domain)
 _HEARD_BEFORE = (
     select(_PEERS.c.domain)
@@ -62,8 +73,8 @@ class Peers:
 
     def get(self, domain: str) -> Peer:
         """What is known of a domain."""
-        row = self._connection.execute(_GET, {"name": domain}).first()
-        return Peer(domain=domain) if row is None else Peer(**row._mapping)
+        row = _GET.first(self._connection, {"name": domain})
+        return Peer(domain=domain) if row is None else Peer(**dict(zip(_FIELDS, row, strict=True)))
 
     def set(self, domain: str, **columns: Any) -> None:
         """Write some columns down, in place of what was known."""
@@ -72,6 +83,19 @@ class Peers:
             values = {"domain": domain, "first_seen": self._transaction.now} | columns
             statement = insert(self._connection, _PEERS).values(values)
             self._connection.execute(statement.on_conflict_do_update(index_elements=["domain"], set_=columns))
+
+    def received(self, peer: Peer) -> None:
+        """How far we have come with a log. Of each delivery, of a domain that something is known of."""
+        _RECEIVED.run(
+            self._connection,
+            {
+                "name": peer.domain,
+                "received_": peer.received,
+                "received_epoch_": peer.received_epoch,
+                "heard_": peer.heard,
+                "behind_": peer.behind,
+            },
+        )
 
     def owed(self) -> list[str]:
         """The domains that have not acknowledged all that our logs for them have."""

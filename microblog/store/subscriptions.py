@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -154,11 +154,13 @@ _SET_MARKS = Prepared(
     .where(_SUBSCRIPTIONS.c.id == bindparam("key"))
     .values(received=bindparam("received_"), delivered=bindparam("delivered_"))
 )
-_DELIVERED = (
+# So many places; fewer are repeated. A list of varying length costs more than all the rest.
+_PLACES = [f"jid_{n}" for n in range(100)]
+_DELIVERED = Prepared(
     update(_SUBSCRIPTIONS)
     .where(
         _SUBSCRIPTIONS.c.node_id == bindparam("key"),
-        _SUBSCRIPTIONS.c.subscriber.in_(bindparam("jids", expanding=True)),
+        _SUBSCRIPTIONS.c.subscriber.in_([bindparam(name) for name in _PLACES]),
         _SUBSCRIPTIONS.c.delivered < bindparam("seq"),
     )
     .values(delivered=bindparam("seq"))
@@ -595,8 +597,9 @@ class Subscriptions:
         for key, jid, seq in told:
             groups.setdefault((key, seq), []).append(str(jid.bare))
         for (key, seq), jids in groups.items():
-            for some in _batched(jids, AT_ONCE):
-                self._connection.execute(_DELIVERED, {"key": key, "jids": some, "seq": seq})
+            for some in _batched(jids, len(_PLACES)):
+                named = zip(_PLACES, chain(some, repeat(some[0])), strict=False)
+                _DELIVERED.run(self._connection, {"key": key, "seq": seq, **dict(named)})
 
     # all of ours who follow a node elsewhere, by subscriptions of their own
 

@@ -146,10 +146,12 @@ def accept(tx: Transaction, delivery: Delivery) -> Accepted:
         taker.take(entry)
     upto = max(received, delivery.upto)
     level = delivery.last is None or upto >= delivery.last
-    heard = {"heard": tx.now} if level else {}
     if taker.missed:
         behind = behind or tx.now
-    tx.peers.set(delivery.domain, received=upto, received_epoch=delivery.epoch, behind=behind, **heard)
+    if peer.first_seen is None:
+        tx.peers.set(delivery.domain, received=0)
+    heard = tx.now if level else peer.heard
+    tx.peers.received(replace(peer, received=upto, received_epoch=delivery.epoch, heard=heard, behind=behind))
     return taker.accepted(upto, level=level, behind=behind is not None)
 
 
