@@ -380,9 +380,23 @@ def succeeded(tx: Transaction, domain: str) -> None:
 
 
 def domains_due(tx: Transaction) -> tuple[DomainState, ...]:
-    """Every domain that is owed something, with when it is to be tried."""
+    """Every domain that is owed something, with when it is to be tried.
+
+    That was written down by a clock that may have been wrong: nobody waits longer than from an attempt made now.
+    """
     known = tx.domains.failing()
-    return tuple(known.get(domain) or DomainState(domain=domain) for domain in tx.outbox.domains())
+    return tuple(
+        _no_later(tx, known[domain]) if domain in known else DomainState(domain=domain)
+        for domain in tx.outbox.domains()
+    )
+
+
+def _no_later(tx: Transaction, state: DomainState) -> DomainState:
+    since = min(state.failing_since or tx.now, tx.now)
+    latest = retry_at(tx.now, since, max(1, state.failures), 1, Schedule.of(tx.limits))
+    if state.next_attempt is None or latest is None or is_hopeless(tx, state) or state.next_attempt <= latest:
+        return state
+    return replace(state, next_attempt=latest)
 
 
 def backlog(tx: Transaction) -> dict[str, int]:

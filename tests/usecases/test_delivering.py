@@ -363,6 +363,16 @@ def test_a_domain_that_fails_is_tried_again_later(tx: Transaction, time: Time) -
     assert state.last_success == tx.now
 
 
+def test_a_clock_that_went_back_makes_nobody_wait(tx: Transaction) -> None:
+    an_account(tx)
+    subscribe(tx, JULIET)
+    post(tx, "1")
+    tomorrow = tx.now + timedelta(days=1)
+    tx.domains.failed(CAPULET, "no route to host", tomorrow + timedelta(seconds=30))
+    (state,) = delivering.domains_due(tx)
+    assert state.next_attempt == tx.now + timedelta(seconds=37.5)
+
+
 def test_the_backlog_is_counted_by_domain(tx: Transaction) -> None:
     an_account(tx)
     subscribe(tx, JULIET)
