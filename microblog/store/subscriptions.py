@@ -166,7 +166,12 @@ _DELIVERED = Prepared(
     .values(delivered=bindparam("seq"))
 )
 # Those of ours who follow a node elsewhere by a subscription of their own.
-_OURS = (_NODE, _DOMAIN, _SUBSCRIBED, _SUBSCRIPTIONS.c.options != literal_column(f"'{IMPLICIT}'"))
+_OURS = (
+    _SUBSCRIPTIONS.c.node_id == bindparam("of_node"),
+    _SUBSCRIPTIONS.c.domain == bindparam("ours"),
+    _SUBSCRIBED,
+    _SUBSCRIPTIONS.c.options != literal_column(f"'{IMPLICIT}'"),
+)
 _FOLLOWED = Prepared(select(_SUBSCRIPTIONS.c.id).where(*_OURS).limit(1))
 _FOLLOWERS = Prepared(select(_SUBSCRIPTIONS.c.bare).where(*_OURS))
 _UNTOLD_OF = Prepared(
@@ -605,17 +610,17 @@ class Subscriptions:
 
     def followed(self, node: Node) -> bool:
         """Does anybody here follow a node elsewhere?"""
-        values = {"node_id": node.key, "domain": self._transaction.domain}
+        values = {"of_node": node.key, "ours": self._transaction.domain}
         return _FOLLOWED.first(self._connection, values) is not None
 
     def followers(self, node: Node) -> frozenset[JID]:
         """All of ours who follow a node elsewhere."""
-        values = {"node_id": node.key, "domain": self._transaction.domain}
+        values = {"of_node": node.key, "ours": self._transaction.domain}
         return frozenset(JID.parse(bare) for (bare,) in _FOLLOWERS.rows(self._connection, values))
 
     def told_all(self, node: Node, seq: int) -> None:
         """An event is for all of ours who follow."""
-        _TOLD_ALL.run(self._connection, {"node_id": node.key, "domain": self._transaction.domain, "seq": seq})
+        _TOLD_ALL.run(self._connection, {"of_node": node.key, "ours": self._transaction.domain, "seq": seq})
 
     def told_some(self, node: Node, jids: Iterable[JID], seq: int) -> None:
         """An event is for these of ours, as far as they have marks."""
@@ -624,7 +629,7 @@ class Subscriptions:
 
     def untold_of(self, node: Node, seq: int, since: datetime) -> list[JID]:
         """Those of ours who followed at a time already and for whom nothing came of a node from an event on."""
-        values = {"node_id": node.key, "domain": self._transaction.domain, "seq": seq, "since": since}
+        values = {"of_node": node.key, "ours": self._transaction.domain, "seq": seq, "since": since}
         return [JID.parse(bare) for (bare,) in _UNTOLD_OF.rows(self._connection, values)]
 
     def any_at(self, service: JID) -> bool:
