@@ -170,6 +170,16 @@ def db_upgrade(configuration: Config, options: Options) -> int:
     return 0
 
 
+def db_restored(configuration: Config, options: Options) -> int:
+    """`db restored`."""
+    from microblog.usecases import identity
+
+    with database(configuration) as opened:
+        opened.run(identity.new_epoch)
+    show(options, {"restored": True}, lambda: print("Other nodes are told that what this one tells them begins anew."))
+    return 0
+
+
 def status(configuration: Config, options: Options) -> int:
     """`status`: 0 when every listener answers, else 1."""
     from microblog.store import migrate

@@ -45,6 +45,7 @@ from microblog.model.jid import JID
 from microblog.runtime import Clock, Tasks
 from microblog.store import migrate
 from microblog.store.database import Database, open_database
+from microblog.store.watermark import Watermark
 from microblog.terminal import sentence
 from microblog.usecases import collapsing, expiring, following, forgetting, identity, noticing, registering
 from microblog.wire import elsewhere, mention, pubsub
@@ -102,6 +103,7 @@ CERTIFICATE_LOOK_SECONDS = 60
 FOLLOWED_LOOK_SECONDS = 300
 FORGET_SECONDS = 3600
 EXPIRE_SECONDS = 30
+WATERMARK_SECONDS = 1
 # The writer's thread comes back from each flush wanting the interpreter, which the reactor's thread by default gives
 # up only after 5 ms: ten times what the flush took. Measured with benchmarks/micro_publish.py.
 THREAD_SWITCH_SECONDS = 0.0002
@@ -175,6 +177,7 @@ class Node(Service):
             audience=config.accounts.audience,
             exclusive=True,
         )
+        self._look_at_watermark()
         self.compose()
         listeners = (
             *((endpoint, self.clients.listener()) for endpoint in config.c2s.listen),
@@ -188,6 +191,21 @@ class Node(Service):
         except BaseException:
             self.database.close()
             raise
+
+    def _look_at_watermark(self) -> None:
+        self.watermark = Watermark(self.config.node.data / "watermark")
+        if self.database.run(identity.restored, self.watermark.read()):
+            self._log.warn(
+                "The database is older than what other nodes were told from it, as if it was restored from a backup: "
+                "their delivery logs begin anew"
+            )
+        self.watermark.write(self.database.run(identity.last_event))
+
+    async def _write_watermark(self) -> None:
+        try:
+            self.watermark.write(await self.database.read(identity.last_event))
+        except (Refusal, OSError) as error:
+            self._log.debug("The watermark was not written: {error}", error=error)
 
     def compose(self) -> None:
         """Put the parts together; nothing runs yet."""
@@ -287,6 +305,8 @@ class Node(Service):
         self.lines = ChatLines(self.sessions, readers, database, clock, tasks, wake)
         follow_lines = FollowLines(database, clock, tasks, router.send, wake)
         following.follows.decided = follow_lines.decided
+        follow_lines.refuses = policy.refuses
+        self.outbox.suspended.append(follow_lines.suspended)
         self.moved = Moved(router, database, presence, follow_lines, wake, tasks)
         following.moved, presence.moved, self.health.gone = self.moved.noticed, self.moved.asked, self.moved.gone
         registration = Registration(database, login.derive, self.sessions, presence, clock)
@@ -302,7 +322,7 @@ class Node(Service):
         messages.node, messages.keep, presence.stamp = chat.take, held.keep, avatars.stamp
         messages.admit = policy.admit
         following.taken = following.follows.taken = policy.taken
-        messages.error_listeners += (eventing.bounced, self.outbox.bounced)
+        messages.error_listeners += (self.outbox.bounced, eventing.bounced)
         router.answer_listeners.append(self.outbox.answered)
         presence.listeners += (readers, eventing, approval, self.lines, held)
         self._listeners = (
@@ -429,6 +449,9 @@ class Node(Service):
         self._start_forgetting()
         self._forgetting = self.clock.every(FORGET_SECONDS, self._start_forgetting)
         self._expiring = self.clock.every(EXPIRE_SECONDS, lambda: self.tasks.spawn(self._expire(), "expiring"))
+        self._marking = self.clock.every(
+            WATERMARK_SECONDS, lambda: self.tasks.spawn(self._write_watermark(), "watermark")
+        )
         self._certificate_look = self.clock.every(CERTIFICATE_LOOK_SECONDS, self._look_at_certificate)
         self._certificate_seen = self._certificate_stamp()
 
@@ -501,6 +524,7 @@ class Node(Service):
 
     async def _stop(self) -> None:
         self._certificate_look.stop()
+        self._marking.stop()
         self._followed_look.stop()
         self._forgetting.stop()
         self._expiring.stop()

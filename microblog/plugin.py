@@ -289,16 +289,27 @@ class DbUpgrade(Report):
     does = "db_upgrade"
 
 
+class DbRestored(Report):
+    """`db restored`."""
+
+    about = (
+        "Say that the database was restored from a backup, while the node is stopped: other nodes, which may know more "
+        "than it does, are told that what it tells them begins anew. A node finds that out by itself, unless the "
+        "backup is only a moment old or the data folder is another one."
+    )
+    example = "twistd microblog db restored"
+    does = "db_restored"
+
+
 class Db(Group):
     """`db`."""
 
     about = "The database."
     example = "twistd microblog db upgrade"
-    subCommands = (("upgrade", None, DbUpgrade, "Bring the database to this version's schema"),)
-
-    def postOptions(self) -> None:
-        """One command only, so the sentence of Group would read badly."""
-        raise usage.UsageError("Say what to do: upgrade.")
+    subCommands = (
+        ("upgrade", None, DbUpgrade, "Bring the database to this version's schema"),
+        ("restored", None, DbRestored, "Say that it was restored from a backup"),
+    )
 
 
 class Status(Report):

@@ -122,7 +122,7 @@ def test_version_at_every_level(words, capsys):
         (["invite", "--days", "-1"], "--days needs", "Usage: twistd microblog invite [options]"),
         (["init", "--domain", "two..dots"], "--domain needs", "Usage: twistd microblog init [options]"),
         (["init", "--address", "here"], "--address needs", "Usage: twistd microblog init [options]"),
-        (["db"], "Say what to do: upgrade.", "Usage: twistd microblog db [options] COMMAND"),
+        (["db"], "Say what to do: upgrade or restored.", "Usage: twistd microblog db [options] COMMAND"),
     ],
 )
 def test_a_mistake_gets_one_line_and_the_synopsis(arguments, said, synopsis, capsys):
@@ -212,6 +212,18 @@ def test_upgrade_says_what_it_did(folder):
     assert first.returncode == 0
     assert "empty" in first.stdout
     assert "already" in say(folder, "db", "upgrade").stdout
+
+
+def test_a_restored_database_begins_its_logs_anew(folder):
+    say(folder, "db", "restored")
+    path = folder / "microblog-data" / "microblog.db"
+    epochs = []
+    for _ in range(2):
+        with closing(sqlite3.connect(path)) as connection:
+            epochs += connection.execute("SELECT value FROM settings WHERE name = 'epoch'").fetchall()
+        said = say(folder, "db", "restored", "--json")
+        assert json.loads(said.stdout) == {"restored": True}
+    assert len(set(epochs)) == 2
 
 
 @pytest.mark.parametrize("arguments", [["account", "list"], ["db", "upgrade"], ["status"], []])

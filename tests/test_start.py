@@ -68,6 +68,31 @@ class Place:
             text=True,
         )
 
+    def await_listening(self, server: subprocess.Popen[str]) -> None:
+        for _ in range(200):
+            try:
+                socket.create_connection((ADDRESS, self.c2s), 1).close()
+                break
+            except OSError:
+                assert server.poll() is None, server.communicate()
+                time.sleep(0.05)
+
+    def served(self) -> str:
+        """Start, and stop again; what it said."""
+        server = self.serve()
+        try:
+            self.await_listening(server)
+        finally:
+            server.terminate()
+            out, err = server.communicate(timeout=30)
+        return out + err
+
+    def epoch(self) -> str:
+        """By what other nodes know its delivery logs."""
+        with closing(sqlite3.connect(self.database)) as connection:
+            rows = connection.execute("SELECT value FROM settings WHERE name = 'epoch'").fetchall()
+        return "".join(value for (value,) in rows)
+
     def refused(self) -> str:
         """Start; it must end by itself with status 1 and say why in one sentence on stderr."""
         server = self.serve()
@@ -135,13 +160,7 @@ def test_a_database_that_cannot_be_used(place: Place, harm: Callable[[Path], Non
 def test_a_database_that_another_node_serves(place: Place) -> None:
     first = place.serve()
     try:
-        for _ in range(200):
-            try:
-                socket.create_connection((ADDRESS, place.c2s), 1).close()
-                break
-            except OSError:
-                assert first.poll() is None, first.communicate()
-                time.sleep(0.05)
+        place.await_listening(first)
         place.c2s, place.s2s = free_port(), free_port()
         place.configure()
         assert "nother" in place.refused()
@@ -150,6 +169,19 @@ def test_a_database_that_another_node_serves(place: Place) -> None:
         first.terminate()
         out, err = first.communicate(timeout=30)
     assert first.returncode == -signal.SIGTERM, out + err  # twistd ends by the signal that ended it
+
+
+def test_a_database_that_was_restored_from_a_backup(place: Place) -> None:
+    place.administer("db", "restored")
+    epoch = place.epoch()
+    assert "restored" not in place.served()
+    assert place.epoch() == epoch
+    mark = place.database.with_name("watermark")
+    assert int(mark.read_text()) == 0
+    mark.write_text(f"{4107:020d}\n")
+    assert "as if it was restored from a backup" in place.served()
+    assert place.epoch() != epoch
+    assert int(mark.read_text()) == 0
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anything")

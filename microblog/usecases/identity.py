@@ -31,6 +31,19 @@ def new_epoch(tx: Transaction) -> str:
     return made
 
 
+def last_event(tx: Transaction) -> int:
+    """How far the database has come."""
+    return tx.events.last()
+
+
+def restored(tx: Transaction, seen: int) -> bool:
+    """Was the database further once than it is now? Then our logs begin anew."""
+    if tx.events.last() >= seen:
+        return False
+    new_epoch(tx)
+    return True
+
+
 def trusts(tx: Transaction, domain: str) -> bool:
     """False while a domain seems to be somebody else now than it was."""
     return tx.peers.get(domain).doubted is None
