@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred
 
+from microblog.model.entry import Entry
 from microblog.model.fanout import Told
 from microblog.model.item import Audience, Item, Proof
 from microblog.model.jid import JID
@@ -14,9 +15,9 @@ from microblog.model.node import MICROBLOG
 from microblog.store import tables
 from microblog.store.peers import Peer
 from microblog.store.transaction import Transaction
-from microblog.usecases import forgetting, reporting
+from microblog.usecases import forgetting, publishing, reporting
 from microblog.usecases.reporting import State
-from microblog.wire import fanout, ns
+from microblog.wire import fanout, mention, ns
 from microblog.wire.fanout import Deliver
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
@@ -260,6 +261,54 @@ def test_a_node_that_was_restored_begins_another_log(verona: Verona) -> None:
     verona.posts("5")
     assert "5" in verona.copies()
     assert verona.origin().number == verona.receiver().received
+
+
+def test_who_does_not_follow_is_told_that_a_post_names_them(verona: Verona) -> None:
+    stranger, other = verona.capulet.talker("stranger"), verona.capulet.talker("other")
+    for somebody in (stranger, other):
+        somebody.says("stats")
+    verona.posts("first")
+    verona.romeo.says("I saw @stranger@capulet.example at the feast")
+    (entry,) = verona.wire.delivered[-1].entries
+    assert (entry.audience, entry.to) == (Told.PUBLIC, (stranger.jid,))
+    (line,) = stranger.hears()
+    assert line.startswith("romeo@montague.example: I saw")
+    assert other.hears() == []
+    assert [len(lines) for lines in verona.hear()] == [2, 2]
+    assert verona.wire.notifications == 0
+
+
+def test_what_is_direct_is_for_its_readers_and_is_taken_back(verona: Verona) -> None:
+    stranger = verona.capulet.talker("stranger")
+    stranger.says("stats")
+    verona.posts("first")
+    verona.hear()
+
+    def publish(tx: Transaction) -> None:
+        publishing.publish(
+            tx,
+            publishing.Publish(
+                service=ROMEO,
+                node=MICROBLOG,
+                actor=ROMEO.with_resource("phone"),
+                item_id="1",
+                payload=f"<entry xmlns='{ns.ATOM}'><title>a secret</title></entry>",
+                entry=Entry(title="a secret"),
+                audience=Audience.DIRECT,
+                readers=(stranger.jid,),
+                mention=mention.write_mention,
+            ),
+        )
+
+    verona.montague.database.run(publish)
+    verona.settle()
+    assert verona.wire.delivered[-1].entries[0].audience is Told.DIRECT
+    (line,) = stranger.hears()
+    assert "a secret" in line
+    assert verona.hear() == [[], []]
+    assert verona.copies() == ["1", "first"]
+    verona.retracts("1")
+    assert verona.copies() == ["first"]
 
 
 def test_a_follower_that_only_one_side_knows_is_found(verona: Verona) -> None:
