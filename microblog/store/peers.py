@@ -50,6 +50,7 @@ _RECEIVED = Prepared(
         behind=bindparam("behind_"),
     )
 )
+_NUMBERS = select(_PEERS.c.domain, _PEERS.c.number).where(_PEERS.c.number > 0)
 _OWED = select(_PEERS.c.domain).where(_PEERS.c.number > _PEERS.c.acknowledged).order_by(_PEERS.c.domain)
 _HEARD_BEFORE = (
     select(_PEERS.c.domain)
@@ -96,6 +97,10 @@ class Peers:
                 "behind_": peer.behind,
             },
         )
+
+    def numbers(self) -> dict[str, int]:
+        """How far the log of each domain has come."""
+        return {domain: number for domain, number in self._connection.execute(_NUMBERS)}
 
     def owed(self) -> list[str]:
         """The domains that have not acknowledged all that our logs for them have."""

@@ -108,12 +108,14 @@ class Accepted:
     """What became of a delivery. With ``gap`` or ``ask`` nothing did: what is behind that number is to be fetched
     before, or those sets are to be asked for.
 
-    ``behind``: feeds have to be fetched. ``missing``: came without what they say. ``configured``: feeds of which
-    others may be let in now. ``stale``: sets that are not ours, with the version that was agreed on last. ``demoted``:
-    who does not follow any more, as the author's node says; ``extra``: who it believes to follow and does not.
+    ``had``: what we had of that log before, if anything. ``behind``: feeds have to be fetched. ``missing``: came
+    without what they say. ``configured``: feeds of which others may be let in now. ``stale``: sets that are not ours,
+    with the version that was agreed on last. ``demoted``: who does not follow any more, as the author's node says;
+    ``extra``: who it believes to follow and does not.
     """
 
     upto: int
+    had: int | None = None
     gap: int | None = None
     ask: tuple[Feed, ...] = ()
     behind: bool = False
@@ -130,9 +132,9 @@ class Accepted:
 def accept(tx: Transaction, delivery: Delivery) -> Accepted:
     """Take a delivery in. Raises ResourceConstraint when nothing can be stored."""
     peer = tx.peers.get(delivery.domain)
-    received, behind = delivery.prev, peer.behind
+    received, had, behind = delivery.prev, None, peer.behind
     if peer.received_epoch == delivery.epoch:
-        received = peer.received
+        received = had = peer.received
         if delivery.prev > received:
             return Accepted(upto=received, gap=received)
     elif peer.received_epoch:
@@ -152,7 +154,7 @@ def accept(tx: Transaction, delivery: Delivery) -> Accepted:
         tx.peers.set(delivery.domain, received=0)
     heard = tx.now if level else peer.heard
     tx.peers.received(replace(peer, received=upto, received_epoch=delivery.epoch, heard=heard, behind=behind))
-    return taker.accepted(upto, level=level, behind=behind is not None)
+    return replace(taker.accepted(upto, level=level, behind=behind is not None), had=had)
 
 
 def complete(tx: Transaction, delivery: Delivery) -> None:

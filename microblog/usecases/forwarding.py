@@ -57,9 +57,13 @@ class Next:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """What a domain says of entries: all up to a number is stored there, but for what it refused, and why."""
+    """What a domain says of entries: all up to a number is stored there, but for what it refused, and why.
+
+    ``beyond``: before that it had more than it was ever given.
+    """
 
     upto: int
+    beyond: bool = False
     unwanted: tuple[JID, ...] = ()
     refused: Mapping[int, str] = field(default_factory=dict)
 
@@ -172,7 +176,7 @@ def acknowledged(tx: Transaction, domain: str, sent: Entries, taken: Taken) -> b
     there, so that it can say which of them do not follow any more.
     """
     peer = tx.peers.get(domain)
-    if taken.upto > peer.number:
+    if taken.beyond or taken.upto > peer.number:
         renew(tx, domain)
         return False
     held: dict[tuple[int, str], JID] = {}

@@ -21,7 +21,8 @@ FOLLOWERS_MAX: Final = 1000  # in one answer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A domain asks for at most so many entries behind a number."""
+    """A domain asks for at most so many entries behind a number. ``given``: the last that it can have been given, if
+    that is known."""
 
     domain: str
     epoch: str
@@ -29,6 +30,7 @@ class Asked:
     max: int
     trusted: bool
     named: Named
+    given: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,8 @@ def fetch(tx: Transaction, asked: Asked) -> Entries:
     peer, now = tx.peers.get(asked.domain), epoch(tx, asked.domain)
     if asked.epoch != now:
         raise AnotherEpoch(epoch=now)
-    if asked.after > peer.number:
+    given = peer.number if asked.given is None else max(asked.given, peer.acknowledged)
+    if asked.after > min(given, peer.number):
         return Entries(epoch=now, prev=asked.after, last=peer.number, beyond=True)
     if asked.after == peer.number:
         return Entries(epoch=now, prev=asked.after, last=peer.number)

@@ -91,7 +91,7 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """All up to a number is in the receiver's database.
+    """All up to a number is in the receiver's database; ``had``: what it had before, None if it knew no such log.
 
     ``stale``: authors whose followers there are not the set that was named, and the version last agreed on (0: none).
     ``refused``: entries that will never be taken, and the condition of RFC 6120 §8.3.3 that says why.
@@ -99,6 +99,7 @@ class Stored:
 
     epoch: str
     upto: int
+    had: int | None = None
     stale: Mapping[JID, int] = field(default_factory=dict)
     unwanted: tuple[JID, ...] = ()
     refused: Mapping[int, str] = field(default_factory=dict)
@@ -304,7 +305,8 @@ def _event(child: Element) -> Notice:
 
 def write_stored(stored: Stored) -> Element:
     """The answer to a delivery, once everything is committed."""
-    answer = Element(ns.FANOUT, "stored", {"epoch": stored.epoch, "upto": str(stored.upto)})
+    numbers = {"upto": str(stored.upto)} | ({} if stored.had is None else {"had": str(stored.had)})
+    answer = Element(ns.FANOUT, "stored", {"epoch": stored.epoch, **numbers})
     for author, have in stored.stale.items():
         attributes = {"author": str(author)} | ({"have": str(have)} if have else {})
         answer.append(Element(ns.FANOUT, "stale", attributes))
@@ -333,9 +335,11 @@ def read_stored(answer: Element) -> Stored:
                 unwanted.append(_address(child.get("author"), "author"))
             case "refused":
                 refused[_integer(child.get("seq"), "seq")] = _reason(child.get("reason"))
+    had = answer.get("had")
     return Stored(
         epoch=_epoch(answer.get("epoch")),
         upto=_integer(answer.get("upto"), "upto"),
+        had=None if had is None else _integer(had, "had"),
         stale=stale,
         unwanted=tuple(unwanted),
         refused=refused,

@@ -15,15 +15,19 @@ from microblog.wire import fanout, ns
 from microblog.wire.fanout import MAX_BYTES, FollowerSet
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
-from microblog.xep.forwarding import named, write_entries
+from microblog.xep.forwarding import Given, named, write_entries
 from microblog.xmpp.dispatch import At, Extension, Route
 
 
 class Fanout(Extension):
-    """``dialback_suffices``: domains that are sent what is not public without a certificate."""
+    """``dialback_suffices``: domains that are sent what is not public without a certificate. ``given``: how far each
+    can have come with its log."""
 
-    def __init__(self, database: Database, *, dialback_suffices: Callable[[str], bool] = lambda domain: False) -> None:
+    def __init__(
+        self, database: Database, given: Given, *, dialback_suffices: Callable[[str], bool] = lambda domain: False
+    ) -> None:
         self._database = database
+        self._given = given
         self._dialback_suffices = dialback_suffices
 
     def routes(self) -> Iterable[Route]:
@@ -35,13 +39,22 @@ class Fanout(Extension):
         """What the asking domain misses. Raises BadRequest, Forbidden, AnotherEpoch, BeyondHorizon."""
         domain, query = self._asker(request)
         epoch, after, max_ = fanout.read_fetch(query)
-        asked = Asked(domain=domain, epoch=epoch, after=after, max=max_, trusted=self._is_trusted(request), named=named)
+        asked = Asked(
+            domain=domain,
+            epoch=epoch,
+            after=after,
+            max=max_,
+            trusted=self._is_trusted(request),
+            named=named,
+            given=self._given.upto(domain),
+        )
         found = await self._database.read(refetching.fetch, asked)
         if found.beyond:
             raise AnotherEpoch(epoch=await self._database.write(_renewed, domain))
         if found.changed:
             await self._database.write(forwarding.write_down, domain, found.changed)
         written = write_entries(found.entries, MAX_BYTES)
+        self._given.gave(domain, found.prev + len(written.texts))
         return fanout.write_deliver(found.epoch, found.prev, written.texts, last=found.last)
 
     async def followers(self, request: Stanza) -> Element:

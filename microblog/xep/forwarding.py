@@ -5,7 +5,7 @@ numbers. An entry that the domain can never take, for its size or because it doe
 on, and its author's delivery report says why: no log stands still for ever because of one of its entries.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum, auto
 from typing import Final, NamedTuple, Protocol
@@ -75,8 +75,34 @@ class Written(NamedTuple):
     unsent: dict[int, str]
 
 
+class Given:
+    """How far each domain can have come with its log: what had been numbered when this server began, and what was sent
+    since.
+
+    Who has more knows another log under our numbers: we were restored from a backup. That more were numbered since says
+    nothing, as the same numbers may have been given before.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def begin(self, numbers: Mapping[str, int]) -> None:
+        """So many had been numbered."""
+        self._numbers = dict(numbers)
+
+    def upto(self, domain: str) -> int:
+        """The last number that a domain can have."""
+        return self._numbers.get(domain, 0)
+
+    def gave(self, domain: str, number: int) -> None:
+        """A domain may have a number from now on."""
+        if number > self.upto(domain):
+            self._numbers[domain] = number
+
+
 class Forwarder:
-    """Sends from the logs. ``room``: how large a stanza a domain takes on its stream now, if it says so."""
+    """Sends from the logs. ``room``: how large a stanza a domain takes on its stream now, if it says so; ``given``: how
+    far each can have come."""
 
     _log = Logger()
 
@@ -88,12 +114,14 @@ class Forwarder:
         clock: Clock,
         *,
         room: Callable[[str], int | None] = lambda domain: None,
+        given: Given | None = None,
     ) -> None:
         self._database = database
         self._request = request
         self._peers = peers
         self._clock = clock
         self._room = room
+        self._given = given or Given()
         self._host = JID("", database.domain)
         self._one_by_one: set[str] = set()  # domains that did not take a delivery as it was
         self._hopeless: dict[str, dict[int, str]] = {}
@@ -137,13 +165,16 @@ class Forwarder:
         sent = replace(entries, entries=entries.entries[: len(written.texts)])
         for number, reason in written.unsent.items():
             self._log.warn("Entry {number} is not for {domain}: {reason}", number=number, domain=domain, reason=reason)
+        given = max(sent.prev, self._given.upto(domain))
+        self._given.gave(domain, sent.prev + len(written.texts))
         answer = await self._answer(domain, sent, written.texts)
         if answer.type == "error":
             return await self._refused(domain, sent, answer)
         stored = _stored(answer, sent)
         crashpoint("K7")
         refused = {**stored.refused, **written.unsent}
-        taken = Taken(upto=stored.upto, unwanted=stored.unwanted, refused=refused)
+        beyond = stored.had is not None and stored.had > given
+        taken = Taken(upto=stored.upto, beyond=beyond, unwanted=stored.unwanted, refused=refused)
         if not await self._acknowledged(domain, sent, taken, failing):
             raise DeliveryFailed("it has more than it was told; its log begins anew, as after a backup was restored")
         if stored.upto <= sent.prev:

@@ -151,6 +151,7 @@ class Intake(Extension):
             Stored(
                 epoch=delivered.epoch,
                 upto=accepted.upto,
+                had=accepted.had,
                 stale={feed.author: have for feed, have in accepted.stale.items() if feed.node == MICROBLOG},
                 unwanted=accepted.unwanted,
                 refused=accepted.refused,

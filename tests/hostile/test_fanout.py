@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from microblog.model.errors import AnotherEpoch
 from microblog.model.fanout import Told, set_digest
 from microblog.model.item import Audience
 from microblog.model.jid import JID
@@ -404,6 +405,42 @@ def test_the_order_of_versions_is_that_of_their_numbers(world: Verona) -> None:
     world.delivers(post(1, "1", "first", author=str(JULIET), published=ahead), prev=0)
     world.delivers(post(2, "1", "second", author=str(JULIET), published=right))
     assert ">second<" in kept(world.house, JULIET)["1"]
+
+
+def test_numbers_that_were_given_before_a_backup_was_restored_stand_for_nothing(world: Verona) -> None:
+    """As many posts were written since as were lost: only what the receiver had before tells that they are others."""
+    for number in range(1, 4):
+        publishes(world.romeo, str(number), f"lost {number}")
+    (*_, before) = world.capulet.came
+
+    def restore(tx: Transaction) -> None:
+        tx.connection.execute(tables.delivery_log.delete().where(tables.delivery_log.c.number > 2))
+        tx.peers.set(CAPULET, number=2, acknowledged=2)
+
+    world.house.database.run(restore)
+    world.house.given.begin(world.house.database.run(lambda tx: tx.peers.numbers()))
+    world.capulet.stores = lambda came: world.capulet.stored(came, had=3 if came.epoch == before.epoch else None)
+    publishes(world.romeo, "new", "new")
+    world.house.wait(60)
+    *_, first, again = world.capulet.came
+    assert first.epoch == before.epoch != again.epoch
+    assert [entry.number for entry in again.entries] == [entry.number for entry in first.entries] == [3]
+    assert world.capulet.titles()[-1] == "new"
+    assert world.peer().acknowledged == 3
+    # It knows what it was told since.
+    world.capulet.stores = lambda came: world.capulet.stored(came, had=came.prev)
+    publishes(world.romeo, "5", "and more")
+    assert world.capulet.came[-1].epoch == again.epoch
+
+
+def test_who_asks_for_what_comes_after_what_was_never_given_gets_another_log(world: Verona) -> None:
+    publishes(world.romeo, "1", "one")
+    epoch = world.epoch(CAPULET)
+    world.house.given.begin({})
+    world.house.database.run(lambda tx: tx.peers.set(CAPULET, acknowledged=0))
+    world.capulet.asks(f"<fetch xmlns='{ns.FANOUT}' epoch='{epoch}' after='1'/>")
+    refusal = fanout.read_fetch_refusal(world.capulet.answer())
+    assert isinstance(refusal, AnotherEpoch) and refusal.epoch == world.epoch(CAPULET) != epoch
 
 
 # a hostile node harms nobody else

@@ -301,13 +301,14 @@ def test_what_is_stored() -> None:
     stored = Stored(
         epoch="f3a9",
         upto=44,
+        had=41,
         stale={ROMEO: 16, BENVOLIO: 0},
         unwanted=(BENVOLIO,),
         refused={43: "policy-violation"},
     )
     written = fanout.write_stored(stored)
     assert over_the_wire(written) == read_xml("""
-        <stored xmlns='urn:x-microblog:fanout:0' epoch='f3a9' upto='44'>
+        <stored xmlns='urn:x-microblog:fanout:0' epoch='f3a9' upto='44' had='41'>
         <stale author='romeo@montague.example' have='16'/>
         <stale author='benvolio@montague.example'/>
         <unwanted author='benvolio@montague.example'/>
@@ -321,6 +322,7 @@ def test_what_is_stored() -> None:
     [
         "<stored xmlns='urn:x-microblog:fanout:0' epoch='e'/>",
         "<stored xmlns='urn:x-microblog:fanout:0' upto='1'/>",
+        "<stored xmlns='urn:x-microblog:fanout:0' epoch='e' upto='1' had='-1'/>",
         "<stored xmlns='urn:example' epoch='e' upto='1'/>",
         "<deliver xmlns='urn:x-microblog:fanout:0' epoch='e' upto='1'/>",
         "<stored xmlns='urn:x-microblog:fanout:0' epoch='e' upto='1'><stale/></stored>",
