@@ -62,7 +62,7 @@ from microblog.xep.disco import Disco
 from microblog.xep.fanout import Fanout
 from microblog.xep.following import Following
 from microblog.xep.followlines import FollowLines
-from microblog.xep.forwarding import Forwarder
+from microblog.xep.forwarding import Forwarder, Given
 from microblog.xep.health import FollowHealth
 from microblog.xep.importing import FollowImporter
 from microblog.xep.intake import Intake
@@ -259,6 +259,8 @@ class Node(Service):
 
         admin_lines = AdminLines(database, tasks, router.send, lambda domain: self.outbox.wake(domain))
         epoch = database.run(identity.epoch)
+        self.given = Given()
+        self.given.begin(database.run(lambda tx: tx.peers.numbers()))
         self.peers = Peers(router, self.servers, database, clock, epoch=epoch, doubts=admin_lines.doubted)
 
         # pubsub
@@ -267,7 +269,9 @@ class Node(Service):
             self.servers,
             clock,
             tasks,
-            forwarder=Forwarder(database, router.request, self.peers, clock, room=self.servers.max_bytes),
+            forwarder=Forwarder(
+                database, router.request, self.peers, clock, room=self.servers.max_bytes, given=self.given
+            ),
             dialback_suffices=policy.dialback_suffices,
             refuses=policy.refuses,
         )
@@ -342,7 +346,7 @@ class Node(Service):
             disco,
             capabilities,
             self.peers,
-            Fanout(database, dialback_suffices=policy.dialback_suffices),
+            Fanout(database, self.given, dialback_suffices=policy.dialback_suffices),
             self.intake,
             Ping(),
             Version(),
