@@ -11,7 +11,6 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.logger import Logger
 
 from microblog.model.errors import (
@@ -28,14 +27,14 @@ from microblog.wire.errors import StreamError
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
 from microblog.xmpp.carrier import Carrier
-from microblog.xmpp.resolve import Address, Unreachable
-from microblog.xmpp.s2s_open import Outgoing, Refused
+from microblog.xmpp.dialling import Dialler
+from microblog.xmpp.resolve import Unreachable
+from microblog.xmpp.s2s_open import Outgoing
 from microblog.xmpp.stream import StreamClosed
 
 if TYPE_CHECKING:
     from microblog.xmpp.s2s_out import Servers
 
-ATTEMPT_GAP_SECONDS: Final = 5  # 1 where rates are off
 PAUSE_MAX_SECONDS: Final = 300
 SHORT_LIFE_SECONDS: Final = 30  # a stream that ends sooner counts as a failed attempt
 BARRIER_SECONDS: Final = 60
@@ -118,9 +117,8 @@ class Remote:
         self._for_established = _Waiting[Carrier]()
         self._failures = 0
         self._error: Unreachable | None = None
-        self._attempted: float | None = None
+        self._dialler = Dialler(servers, domain, self._secured)
         self._pause_until = 0.0
-        self._gap = ATTEMPT_GAP_SECONDS if servers.federation.limits.rates else 1
 
     @property
     def carrier(self) -> Carrier | None:
@@ -140,7 +138,7 @@ class Remote:
         """
         carrier = self.carrier
         if carrier is None:
-            if not self._dialling and self._clock.monotonic() < self._pause_until:
+            if not self._dialling and self._own is None and self._clock.monotonic() < self._pause_until:
                 self._servers.bounce(stanza, self._refusal())
             elif self._enqueue(stanza, minimum_proof):
                 self._dial()
@@ -322,7 +320,7 @@ class Remote:
 
     async def _live(self) -> None:
         try:
-            outgoing = await self._reach()
+            outgoing = await self._dialler.reach()
         except Unreachable as error:
             self._failed(error)
         except CancelledError:
@@ -332,58 +330,6 @@ class Remote:
             self._failed(Unreachable(f"internal error ({type(error).__name__})"))
         else:
             self._arrived(outgoing)
-
-    async def _reach(self) -> Outgoing:
-        if self._attempted is not None:
-            gap = self._attempted + self._gap - self._clock.monotonic()
-            if gap > 0:
-                await self._clock.sleep(gap)
-        await self._servers.connecting.acquire()
-        try:
-            self._attempted = self._clock.monotonic()
-            seconds = self._federation.limits.s2s_auth_seconds
-            return await self._clock.deadline(self._try_all(), seconds)
-        except TimeoutError as error:
-            raise Unreachable(f"no stream after {seconds} seconds") from error
-        finally:
-            self._servers.connecting.release()
-
-    async def _try_all(self) -> Outgoing:
-        failure: Unreachable | None = None
-        for target in await self._servers.resolver.targets(self.domain):
-            try:
-                for address in await self._servers.resolver.addresses(target):
-                    try:
-                        return await self._try(address)
-                    except Refused:
-                        raise
-                    except Unreachable as error:
-                        failure = error
-            except Refused:
-                raise
-            except Unreachable as error:
-                # A passing failure says more than a permanent one: the target may be there tomorrow.
-                failure = error if failure is None or failure.permanent else failure
-        assert failure is not None
-        raise failure
-
-    async def _try(self, address: Address) -> Outgoing:
-        outgoing = Outgoing(
-            self._federation,
-            self.domain,
-            address,
-            self._secured,
-            self._servers.reception,
-            self._servers.unconfirmed,
-        )
-        try:
-            await self._servers.connect(address, outgoing.stream)
-        except ConnectError as error:
-            raise Unreachable(f"{address}: {error}") from error
-        except ConnectingCancelledError as error:  # the server stops
-            raise CancelledError from error
-        await outgoing.negotiate()
-        return outgoing
 
     def _secured(self, outgoing: Outgoing) -> None:
         self._own = outgoing
@@ -422,7 +368,7 @@ class Remote:
             self._failed(Unreachable(f"the stream ended after {lived:.0f} seconds: {outgoing.ended}"))
             return
         self._failures = 0
-        self._attempted = None
+        self._dialler.attempted = None
         self._ended(outgoing)
         if self._for_secured:
             self._dial()
@@ -433,8 +379,9 @@ class Remote:
         self._own, self._established = None, False
         self._error = error
         self._failures += 1
-        longest = min(PAUSE_MAX_SECONDS, self._gap * 2 ** min(self._failures, 10))
-        self._pause_until = self._clock.monotonic() + _RANDOM.uniform(self._gap, longest)
+        gap = self._dialler.gap
+        longest = min(PAUSE_MAX_SECONDS, gap * 2 ** min(self._failures, 10))
+        self._pause_until = self._clock.monotonic() + _RANDOM.uniform(gap, longest)
         self._for_secured.fail(error)
         if self.carrier is not None:
             return
