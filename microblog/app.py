@@ -77,6 +77,7 @@ from microblog.xep.people import People
 from microblog.xep.pep import PersonalEventing
 from microblog.xep.ping import Ping
 from microblog.xep.policy import Policy
+from microblog.xep.policylists import PolicyLists
 from microblog.xep.public_lists import PublicLists
 from microblog.xep.pubsub import Pubsub
 from microblog.xep.rates import PersonalRates
@@ -85,6 +86,7 @@ from microblog.xep.readers import Readers
 from microblog.xep.registration import Enrolment, Registration
 from microblog.xep.time import Time
 from microblog.xep.timelines import Timelines
+from microblog.xep.upkeep import Upkeep
 from microblog.xep.vcard import RemoteProfiles, VCards
 from microblog.xep.version import Version
 from microblog.xmpp.c2s import Clients
@@ -392,6 +394,9 @@ class Node(Service):
         self.outside = Outside(database, self.clients, self.sessions, rosters, self._heard_outside, wake, clock, tasks)
         self.outside.retry, self.outside.dropped = self.outbox.retry, self.outbox.dropped
         self.outside.policy_changed = policy.changed
+        self.policy_lists = PolicyLists(router, database, policy.changed, clock, tasks)
+        policy.listeners.append(self.policy_lists.fetch_new)
+        self.upkeep = Upkeep(database, admin_lines, wake, clock, tasks)
 
     def _words(self, following: Following, rates: PersonalRates) -> Sequence[Words]:
         """What people can say to the node, for administrators more."""
@@ -444,6 +449,8 @@ class Node(Service):
         self.database.start(self._reactor)
         self.tasks.spawn(self.outbox.start(), "outbox")
         self.policy.start()
+        self.policy_lists.start()
+        self.upkeep.start()
         self.outside.start()
         self.lines.start()
         self.health.start()
@@ -534,6 +541,8 @@ class Node(Service):
         self._expiring.stop()
         self.lines.stop()
         self.health.stop()
+        self.policy_lists.stop()
+        self.upkeep.stop()
         self.intake.stop()
         self.outside.stop()
         self._close_ports()

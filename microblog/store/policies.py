@@ -115,7 +115,11 @@ class Policies:
 
     def own(self) -> list[Rule]:
         """The administrator's."""
-        return [_read(row) for row in self._connection.execute(_OF_SOURCE, {"source_": OWN})]
+        return self.of_source(OWN)
+
+    def of_source(self, source: str) -> list[Rule]:
+        """What the administrator, or a list, says."""
+        return [_read(row) for row in self._connection.execute(_OF_SOURCE, {"source_": source})]
 
     def set(self, rule: Rule) -> None:
         """Write a rule down in place of what its source said of the domain."""

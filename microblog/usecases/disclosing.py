@@ -32,8 +32,8 @@ def set_published(tx: Transaction, published: bool, *, outside: bool = False) ->
         noticing.policy_changed(tx)
 
 
-def disclose(tx: Transaction, write: Callable[[Rule], str]) -> tuple[str, ...]:
-    """Make the list say what the rules say; the domains that are owed news of it. ``write``: an item's payload."""
+def disclose(tx: Transaction, write: Callable[[Rule], str]) -> None:
+    """Make the list say what the rules say. ``write``: an item's payload."""
     host = JID("", tx.domain)
     node = tx.nodes.find(host, NODE)
     rules = {rule.domain: rule for rule in tx.policies.own() if rule.grade not in (None, Grade.ALLOWED)}
@@ -41,7 +41,7 @@ def disclose(tx: Transaction, write: Callable[[Rule], str]) -> tuple[str, ...]:
         rules = {}
     if node is None:
         if not rules:
-            return ()
+            return
         node = tx.nodes.create(host, NODE, _CONFIG)
     for item_id in tx.items.ids(node.key):
         if item_id not in rules:
@@ -50,4 +50,3 @@ def disclose(tx: Transaction, write: Callable[[Rule], str]) -> tuple[str, ...]:
         payload, known = write(rule), tx.items.get(node.key, domain)
         if known is None or known.payload != payload:
             publish(tx, Publish(service=host, node=NODE, actor=host, item_id=domain, payload=payload))
-    return tuple(sorted({domain for event in tx.emitted for domain in event.domains}))

@@ -20,9 +20,9 @@ from microblog.model.jid import JID
 from microblog.model.policy import FederationMode, Grade, Rule, Rules, covering
 from microblog.store import events, tables
 from microblog.store.nodes import NODE_COLUMNS, read_node
-from microblog.store.policies import OWN, PolicyList, Storage, at_domain
+from microblog.store.policies import OWN, PolicyList, Storage, at_domain, source
 from microblog.store.transaction import Transaction
-from microblog.usecases import noticing, queueing
+from microblog.usecases import identity, noticing, queueing
 from microblog.usecases.publishing import Retract, retract, retract_all_repeats
 from microblog.usecases.queueing import Queue
 
@@ -100,9 +100,8 @@ def reset(tx: Transaction, domain: str, *, outside: bool = False) -> None:
 
 def trust(tx: Transaction, domain: str, *, outside: bool = False) -> None:
     """A domain that seemed to be somebody else is the same. Raises ItemNotFound if there was no doubt."""
-    if tx.peers.get(domain).doubted is None:
+    if not identity.trust(tx, domain):
         raise ItemNotFound(f"there is no doubt about {domain}")
-    tx.peers.set(domain, doubted=None)
     if outside:
         noticing.retry(tx, domain)
 
@@ -166,10 +165,18 @@ def remove_list(tx: Transaction, service: JID, node: str, *, outside: bool = Fal
     _changed(tx, outside)
 
 
-def list_fetched(tx: Transaction, service: str, node: str, rules: Collection[Rule]) -> None:
-    """A list says this now. A list that is not followed any more, says nothing."""
-    if any((known.service, known.node) == (service, node) for known in tx.policies.lists()):
-        tx.policies.fetched(service, node, rules)
+def list_fetched(tx: Transaction, service: str, node: str, rules: Collection[Rule]) -> bool:
+    """A list says this now; is that something else than before? One that is not followed any more says nothing."""
+    if not any((known.service, known.node) == (service, node) for known in tx.policies.lists()):
+        return False
+    before = tx.policies.of_source(source(service, node))
+    tx.policies.fetched(service, node, rules)
+    return {rule.domain: rule for rule in before} != {rule.domain: rule for rule in rules}
+
+
+def list_not_fetched(tx: Transaction, service: str, node: str, problem: str) -> None:
+    """A list could not be had: what it said last goes on to count."""
+    tx.policies.not_fetched(service, node, problem[:REASON_MAX_CHARACTERS])
 
 
 # strangers

@@ -11,6 +11,8 @@ from microblog.model.errors import Refusal
 from microblog.wire import ns
 from microblog.wire.xml import Element
 
+ADDRESS_MAX_CHARACTERS: Final = 3100
+
 
 class StreamError(Exception):
     """RFC 6120 §4.9: what ends a stream; the condition is an element name such as ``policy-violation``.
@@ -140,3 +142,10 @@ def read_condition(stanza_element: Element) -> tuple[str, str]:
         if child.uri == ns.STANZAS and child.name != "text":
             return child.name, error.get("type") or "cancel"
     return "undefined-condition", error.get("type") or "cancel"
+
+
+def new_address(stanza_element: Element) -> str:
+    """RFC 6120 §8.3.3.5: where somebody who is gone can be had now, as the error says it; empty if it does not."""
+    error = stanza_element.find(stanza_element.uri, "error") or stanza_element.find(ns.SERVER, "error")
+    gone = None if error is None else error.find(ns.STANZAS, "gone")
+    return "" if gone is None else gone.text.strip()[:ADDRESS_MAX_CHARACTERS]

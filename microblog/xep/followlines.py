@@ -20,11 +20,13 @@ from microblog.model.node import MICROBLOG
 from microblog.model.subscription import SubscriptionState
 from microblog.runtime import Clock, Tasks
 from microblog.store.database import Database
-from microblog.usecases import reaching
+from microblog.usecases import bouncing, reaching
+from microblog.usecases.bouncing import Suspended
 from microblog.usecases.chatting import Delivery
 from microblog.usecases.following import Follow
 from microblog.usecases.reaching import Reach
 from microblog.wire import chat
+from microblog.wire.moved import read_gone
 from microblog.wire.stanza import Stanza
 from microblog.xep.rates import Rate
 
@@ -32,6 +34,8 @@ ASKED_PER_HOUR: Final = 20
 _HOUR: Final = 3600
 _DAY: Final = 86_400
 _DECISIONS: Final = {SubscriptionState.SUBSCRIBED: "chat.follow_allowed", SubscriptionState.NONE: "chat.follow_denied"}
+
+_ENDED: Final = {bouncing.Kind.GONE: "chat.follower_gone", bouncing.Kind.ABSENT: "chat.follower_absent"}
 
 
 class FollowLines:
@@ -54,11 +58,13 @@ class FollowLines:
         self._wake = wake
         self._asks = Rate(clock, 1, _DAY)
         self._asked = Rate(clock, ASKED_PER_HOUR, _HOUR)
+        self.refuses: Callable[[str], bool] = lambda domain: False
 
     def hear(self, event: Event) -> None:
         """Somebody asks, or an owner here has decided; or there is an account elsewhere no more."""
         if isinstance(event, NodeDeleted) and event.node.name == MICROBLOG:
-            self._each(event.subscribers, "chat.gone", event.node.service)
+            refused = self.refuses(event.node.service.domainpart)
+            self._each(event.subscribers, "chat.refused" if refused else "chat.gone", event.node.service)
         if not isinstance(event, SubscriptionChanged) or event.node.name != MICROBLOG:
             return
         owner, subscriber = event.node.service, event.subscriber.bare
@@ -72,6 +78,13 @@ class FollowLines:
         """An owner elsewhere has decided."""
         if follow.node == MICROBLOG and follow.state in _DECISIONS:
             self._tell(follow.account.bare, _DECISIONS[follow.state], follow.service)
+
+    def suspended(self, ended: Suspended) -> None:
+        """Somebody elsewhere follows no more, as what was sent to them came back."""
+        if ended.node.name == MICROBLOG:
+            why = _ENDED.get(bouncing.kind_of(ended.reason, "cancel"), "chat.follower_unwilling")
+            new = read_gone(ended.moved_to)
+            self._each((ended.node.service,), why if new is None else "chat.follower_moved", ended.jid, new)
 
     def moved(self, followers: Iterable[JID], old: JID, new: JID) -> None:
         """Somebody whom they follow has another address now."""

@@ -30,11 +30,12 @@ from microblog.model.jid import JID
 from microblog.runtime import Clock, Tasks
 from microblog.store.crashpoint import crashpoint
 from microblog.store.database import Database, Transaction
-from microblog.usecases import answering, delivering
+from microblog.usecases import answering, bouncing, delivering
 from microblog.usecases.answering import NotTaken
+from microblog.usecases.bouncing import Bounce, Suspended
 from microblog.usecases.delivering import Batch, Delivery, Progress
 from microblog.wire import elsewhere, mention, notification
-from microblog.wire.errors import read_condition
+from microblog.wire.errors import new_address, read_condition
 from microblog.wire.stanza import Stanza
 from microblog.xep.forwarding import Forwarder, Sent, Way, named
 from microblog.xmpp.remote import DeliveryFailed
@@ -89,6 +90,8 @@ class Outbox:
         self._held: dict[str, IDelayedCall] = {}
         self._progress: dict[str, Progress] = {}
         self._stopped = False
+        # They hear whose subscription ended because notifications came back.
+        self.suspended: list[Callable[[Suspended], None]] = []
 
     async def start(self) -> None:
         """Take up what was left when the server stopped."""
@@ -277,8 +280,16 @@ class Outbox:
         """An error came back to an account: if it answers a notification, its author is to know."""
         seq = notification.sequence_number(message.id)
         if seq is not None and message.from_.domainpart != self._database.domain and message.to.localpart:
-            reason, _ = read_condition(message.element)
-            self._tasks.spawn(self._refused(message.to.bare, message.from_, seq, reason), "refused")
+            condition, type_ = read_condition(message.element)
+            bounce = Bounce(
+                service=message.to.bare,
+                by=message.from_,
+                seq=seq,
+                condition=condition,
+                type=type_,
+                moved_to=new_address(message.element),
+            )
+            self._tasks.spawn(self._bounced(bounce), "notification that came back")
 
     def answered(self, answer: Stanza) -> None:
         """Something was answered to a request of the outbox: if it is that a copy was not taken, somebody is told."""
@@ -292,9 +303,12 @@ class Outbox:
             if await self._database.write(answering.not_taken, wanted):
                 self.wake(service.domainpart)
 
-    async def _refused(self, service: JID, by: JID, seq: int, reason: str) -> None:
+    async def _bounced(self, bounce: Bounce) -> None:
         with suppress(Refusal):
-            await self._database.write(delivering.refused, service, by, seq, reason)
+            found = await self._database.write(bouncing.bounced, bounce)
+            if found is not None:
+                for listener in self.suspended:
+                    listener(found)
 
     async def _failed(self, domain: str, reason: str, permanent: bool = False) -> None:
         try:

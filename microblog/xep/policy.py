@@ -7,7 +7,7 @@ domains - queues, followers, follows, copies - is removed piece by piece.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from twisted.logger import Logger
 
@@ -16,12 +16,14 @@ from microblog.model.jid import JID
 from microblog.model.policy import FederationMode, Grade, Rules
 from microblog.runtime import Clock, Tasks
 from microblog.store.database import Database, Transaction
-from microblog.usecases import policing
+from microblog.usecases import disclosing, policing
 from microblog.wire.media import without_media
 from microblog.wire.notification import Notice, NoticedItem
+from microblog.wire.policy import write_rule
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
 
+T = TypeVar("T")
 BUSY_SECONDS: Final = 5
 
 
@@ -103,6 +105,7 @@ class Policy:
                 self.rules = await self._database.read(self._read)
                 for listener in self.listeners:
                     listener()
+                await self._write(disclosing.disclose, write_rule)
                 await self._sever()
         finally:
             self._changing = False
@@ -121,7 +124,7 @@ class Policy:
             for listener in self.severed:
                 listener(domain)
 
-    async def _write(self, function: Callable[..., bool], *arguments: object) -> bool:
+    async def _write(self, function: Callable[..., T], *arguments: object) -> T:
         while True:
             try:
                 return await self._database.write(function, *arguments)

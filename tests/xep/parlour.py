@@ -152,7 +152,10 @@ class Parlour(Square):
         self.messages.node = self.chat.take
         self.presence.listeners.append(self.lines)
         follow_lines = FollowLines(database, clock, self.tasks, self.router.send, self.outbox.wake)
+        self.follow_lines = follow_lines
         self.following.follows.decided = follow_lines.decided
+        self.outbox.suspended.append(follow_lines.suspended)
+        self.messages.error_listeners.insert(0, self.outbox.bounced)
         reaction_lines = ReactionLines(self.sessions, database, clock, self.tasks, self.outbox.wake)
         database.listeners += [self.lines.hear, follow_lines.hear, reaction_lines.hear]
         self.settle("romeo", "benvolio", "mercutio")

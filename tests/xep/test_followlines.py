@@ -6,9 +6,10 @@ from microblog.model.access import AccessModel
 from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
+from microblog.model.subscription import SubscriptionState
 from microblog.runtime import Clock
 from microblog.store.database import Database
-from microblog.usecases import linking, owning, subscribing
+from microblog.usecases import following, linking, owning, policing, subscribing
 from microblog.wire import notification, ns
 from tests.im.town import Client
 from tests.xep.parlour import NODE, Parlour, lines
@@ -140,3 +141,43 @@ def test_a_decision_elsewhere_is_told(parlour: Parlour, romeo: Client) -> None:
     assert texts(romeo) == []
     parlour.inject(says_state("message", "", JULIET, "none"))
     assert texts(romeo) == [f"You do not follow {JULIET}: they do not allow it."]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("<gone xmlns='{0}'/>", "juliet@capulet.example is gone, says their server, and does not follow you any more."),
+        (
+            "<gone xmlns='{0}'>xmpp:juliet@mantua.example</gone>",
+            "juliet@capulet.example is gone, says their server, and is juliet@mantua.example now; they do not follow "
+            "you there unless they ask.",
+        ),
+    ],
+)
+def test_the_owner_hears_that_a_follower_is_gone(parlour: Parlour, benvolio: Client, error: str, said: str) -> None:
+    asks_from_elsewhere(parlour, JULIET_JID)
+    decides(parlour, JULIET_JID, True)
+    parlour.publishes("benvolio", "Good morrow", audience=Audience.PUBLIC)
+    (message,) = [one for one in parlour.world.hears() if (one.get("id") or "").startswith("event-")]
+    texts(benvolio)
+    condition = error.format(ns.STANZAS)
+    parlour.inject(
+        f"""<message type='error' id='{message.get("id")}' from='{JULIET}' to='benvolio@{NODE}'>
+        <error type='cancel'>{condition}</error></message>"""
+    )
+    assert texts(benvolio) == [said]
+    node = parlour.database.run(lambda tx: tx.nodes.find(BENVOLIO, MICROBLOG))
+    assert node is not None
+    assert parlour.database.run(lambda tx: tx.subscriptions.find(node, JULIET_JID)) is None
+
+
+def test_followers_hear_that_this_server_has_nothing_to_do_with_a_domain_any_more(
+    parlour: Parlour, romeo: Client
+) -> None:
+    wanted = following.Follow(account=ROMEO, service=JULIET_JID, node=MICROBLOG, state=SubscriptionState.SUBSCRIBED)
+    parlour.database.run(following.record_subscribe, wanted)
+    parlour.follow_lines.refuses = lambda domain: domain == "capulet.example"
+    parlour.database.run(policing.sever, "capulet.example")
+    assert texts(romeo) == [
+        "This server has nothing to do with that of juliet@capulet.example any more; you do not follow it now."
+    ]
