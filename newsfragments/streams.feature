@@ -1,0 +1,1 @@
+Servers that can do so use one stream for both directions (XEP-0288), so that a node which only connects outwards hears from them; they acknowledge what they have taken (XEP-0198), and a message that nobody acknowledged comes back to its sender. Routes may lead to TLS from the first byte (`xmpps://`, XEP-0368).
