@@ -54,7 +54,7 @@ class HeldMessages(Extension):
             return False
         if held and self._session(account) is not None:
             # They came while it was being written down.
-            self._hand_over(account)
+            self.hand_over(account)
         return held
 
     # presence
@@ -67,7 +67,7 @@ class HeldMessages(Extension):
             self._negative.add(session.jid)
         elif initial or session.jid in self._negative:
             self._negative.discard(session.jid)
-            self._hand_over(session.jid.bare)
+            self.hand_over(session.jid.bare)
 
     def contact_presence(self, account: JID, contact: object, stanza: Stanza) -> None:
         """Nothing to do."""
@@ -75,7 +75,8 @@ class HeldMessages(Extension):
     def contact_changed(self, account: JID, before: object, after: object) -> None:
         """Nothing to do."""
 
-    def _hand_over(self, account: JID) -> None:
+    def hand_over(self, account: JID) -> None:
+        """Write what is kept for somebody to a session of theirs, if there is one."""
         if account in self._under_way:
             self._under_way[account] = True
             return

@@ -43,9 +43,12 @@ class HeldMessages:
         count, characters = self._connection.execute(_SIZE, {"account": account}).one()
         return int(count), int(characters)
 
-    def add(self, account: int, stanza: str) -> None:
-        """Keep one more."""
-        self._connection.execute(_INSERT, {"account_id": account, "stanza": stanza, "created": self._now})
+    def add(self, account: int, stanza: str) -> int:
+        """Keep one more; its key."""
+        values = {"account_id": account, "stanza": stanza, "created": self._now}
+        key = self._connection.execute(_INSERT, values).inserted_primary_key
+        assert key is not None
+        return int(key[0])
 
     def of(self, account: int, limit: int) -> list[HeldMessage]:
         """The oldest of them."""

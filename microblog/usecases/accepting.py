@@ -15,7 +15,7 @@ A retracted item does not come back. Which version of an item is the newest is s
 an entry tells the item as it was when it was sent, and later ones are sent later.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ from microblog.model.subscription import Subscription, SubscriptionState
 from microblog.model.uri import item_uri
 from microblog.store import events
 from microblog.store.transaction import Transaction
-from microblog.usecases import agreeing, depending
+from microblog.usecases import agreeing, depending, holding
 from microblog.usecases.addressing import is_shown
 from microblog.usecases.agreeing import Feed
 from microblog.usecases.copying import ReceivedItem, received_audience, take_version
@@ -51,6 +51,9 @@ _AUDIENCES = {
     Told.FOLLOWERS: Audience.FOLLOWERS,
     Told.DIRECT: Audience.DIRECT,
 }
+# Makes the message in which somebody's words are written to a reader, and the one that takes it back.
+Write = Callable[[JID, Node, Item], str]
+Unsay = Callable[[JID, JID, int], str]
 FORBIDDEN = "forbidden"
 BAD_REQUEST = "bad-request"
 UNPROVEN = "not-authorized"
@@ -80,6 +83,17 @@ class Arrival:
     problem: str = ""
 
 
+class Letter(NamedTuple):
+    """A message that is kept for somebody who is named, until it is known that they were told in another way.
+
+    ``direct``: who asks for feeds is told by an event.
+    """
+
+    account: JID
+    key: int
+    direct: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """Entries behind ``prev`` of a domain's log. ``sets``: whom its node said that it knows as followers, as far as it
@@ -96,6 +110,8 @@ class Delivery:
     entries: tuple[Arrival, ...]
     last: int | None = None
     sets: Mapping[Feed, frozenset[JID] | None] = field(default_factory=dict)
+    write: Write | None = None
+    unsay: Unsay | None = None
 
     @property
     def upto(self) -> int:
@@ -127,6 +143,7 @@ class Accepted:
     refused: Mapping[int, str] = field(default_factory=dict)
     demoted: bool = False
     extra: tuple[tuple[Feed, JID], ...] = ()
+    letters: tuple[Letter, ...] = ()
 
 
 def accept(tx: Transaction, delivery: Delivery) -> Accepted:
@@ -174,12 +191,16 @@ def adopt(tx: Transaction, domain: str, epoch: str, number: int) -> None:
 
 
 class _Readers(NamedTuple):
-    """Who of ours reads an item: all who follow, if ``all``, and those who are named; ``refused``: why nobody does."""
+    """Who of ours reads an item: all who follow, if ``all``, and those who are named; ``refused``: why nobody does.
+
+    ``written``: to whom it is also a message, as whoever knows nothing of feeds would get it.
+    """
 
     all: bool = False
     named: tuple[JID, ...] = ()
     keeps: bool = False
     refused: str = ""
+    written: tuple[JID, ...] = ()
 
     @property
     def anybody(self) -> bool:
@@ -206,6 +227,7 @@ class _Taker:
         self._unknown: set[Feed] = set()
         self._demoted = False
         self._extra: list[tuple[Feed, JID]] = []
+        self._letters: list[Letter] = []
 
     def accepted(self, upto: int, *, level: bool, behind: bool) -> Accepted:
         """What became of it."""
@@ -222,6 +244,7 @@ class _Taker:
             refused=self._refused,
             demoted=self._demoted,
             extra=tuple(self._extra),
+            letters=tuple(self._letters),
         )
 
     # sets of followers
@@ -376,6 +399,14 @@ class _Taker:
             self._again(node, old, audience, readers)
             return
         self._tell(node, version.item, readers)
+        if self._delivery.write is not None:
+            for jid in readers.written:
+                self._keep_letter(jid, self._delivery.write(jid, node, version.item), direct=direct)
+
+    def _keep_letter(self, account: JID, stanza: str, *, direct: bool) -> None:
+        key = holding.add(self._tx, account, stanza)
+        if key is not None:
+            self._letters.append(Letter(account, key, direct))
 
     def _tell(self, node: Node, item: Item, readers: _Readers) -> None:
         seq = item.position
@@ -408,17 +439,18 @@ class _Taker:
             return _Readers(all=old is not None and self._is_followed(feed), keeps=old is not None)
         known, strangers = self._named(entry, feed)
         if entry.audience is Told.DIRECT:
-            return self._direct(known, strangers)
-        followed = self._is_followed(feed)
-        readers = _Readers(all=followed, named=tuple(known), keeps=old is not None)
-        if readers.anybody or entry.audience is not Told.PUBLIC:
+            readers = self._direct(known, strangers)
+            return readers if old is not None else readers._replace(written=readers.named)
+        readers = _Readers(all=self._is_followed(feed), named=tuple(known), keeps=old is not None)
+        if old is not None or entry.audience is not Told.PUBLIC:
             return readers
         mentioned = entry.published.entry.mentions if entry.published and entry.published.entry else ()
-        named = {jid.bare for jid in mentioned}.intersection(strangers)
+        named = tuple(jid for jid in strangers if jid in {jid.bare for jid in mentioned})
         if not named:
             return readers
-        let_in = self._tx.policies.take_stranger(self._delivery.domain, len(named))
-        return _Readers(keeps=True) if let_in else _Readers(refused=POLICY)
+        if self._tx.policies.take_stranger(self._delivery.domain, len(named)):
+            return readers._replace(keeps=True, written=named)
+        return readers if readers.anybody else _Readers(refused=POLICY)
 
     def _direct(self, known: list[JID], strangers: list[JID]) -> _Readers:
         if strangers and self._tx.policies.take_stranger(self._delivery.domain, len(strangers)):
@@ -471,7 +503,9 @@ class _Taker:
                 tx.items.retract(node.key, item_id)
             return
         item = found.item
-        readers = [jid for jid, reads in tx.items.mentioned(item.key).items() if reads]
+        mentioned = tx.items.mentioned(item.key)
+        readers = [jid for jid, reads in mentioned.items() if reads]
+        first = tx.events.first_of(node.key, item_id) or item.position
         seq = tx.events.record(node.key, events.RETRACTED, item_id=item_id, audience=item.audience)
         tx.items.retract(node.key, item_id)
         retract_repeats(tx, item_uri(node.service, node.name, item_id))
@@ -483,6 +517,11 @@ class _Taker:
         else:
             recipients = self._everybody(node, entry, feed, seq)
         tx.emit(ItemRetracted(seq=seq, node=node, item_id=item_id, recipients=recipients))
+        words = f"uri='{item_uri(node.service, node.name, item_id)}'"
+        for jid in mentioned:
+            unread = holding.take_back(tx, jid, item.publisher, words)
+            if not unread and jid in readers and self._delivery.unsay is not None:
+                self._keep_letter(jid, self._delivery.unsay(item.publisher, jid, first), direct=True)
 
     def _purge(self, node: Node, entry: Arrival, feed: Feed) -> None:
         tx = self._tx

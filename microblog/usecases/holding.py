@@ -63,6 +63,30 @@ def _may_know(tx: Transaction, account: Account, sender: JID) -> bool:
     return followed is not None and tx.subscriptions.find(followed, address) is not None
 
 
+def add(tx: Transaction, account: JID, stanza: str) -> int | None:
+    """Keep a message that is known to be wanted; its key, None if there is nobody or no room."""
+    known = tx.accounts.get(account.localpart) if account.domainpart == tx.domain else None
+    if known is None or known.disabled:
+        return None
+    count, characters = tx.held.size(known.key)
+    if count >= MESSAGES_MAX or characters + len(stanza) > CHARACTERS_MAX:
+        return None
+    return tx.held.add(known.key, stanza)
+
+
+def take_back(tx: Transaction, account: JID, sender: JID, words: str) -> bool:
+    """Remove messages of a sender's that nobody has read and that have these words in them; were there any?"""
+    known = tx.accounts.get(account.localpart) if account.domainpart == tx.domain else None
+    if known is None:
+        return False
+    by = f"from='{sender}'"
+    held = tx.held.of(known.key, MESSAGES_MAX)
+    keys = [one.key for one in held if words in one.stanza and by in one.stanza.partition(">")[0]]
+    if keys:
+        tx.held.remove(known.key, keys)
+    return bool(keys)
+
+
 def waiting(tx: Transaction, account: JID) -> tuple[HeldMessage, ...]:
     """What there is for somebody who has come, the oldest first."""
     known = tx.accounts.get(account.localpart)

@@ -111,6 +111,10 @@ class ChatLines:
             self._here[account] = replace(known, sender=sender)
         self.changed(account)
 
+    def listens(self, account: JID) -> bool:
+        """Does somebody get lines now, here or elsewhere?"""
+        return account in self._here or account in self._away
+
     async def set_delivery(self, person: Person, on: bool) -> None:
         """Somebody wants lines, or none. Raises ResourceConstraint."""
         await self._database.write(chatting.set_delivery, person.account.key, on)

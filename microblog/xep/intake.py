@@ -11,7 +11,7 @@ else in a while. Who is believed to follow and does not is unsubscribed, unless 
 
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -33,21 +33,21 @@ from microblog.model.errors import (
     UnexpectedRequest,
 )
 from microblog.model.fanout import set_digest
-from microblog.model.item import Proof
+from microblog.model.item import Item, Proof
 from microblog.model.jid import JID
-from microblog.model.node import MICROBLOG
+from microblog.model.node import MICROBLOG, Node
 from microblog.runtime import Clock, Repetition, Tasks
 from microblog.store.crashpoint import crashpoint
 from microblog.store.database import Database, Transaction
 from microblog.store.peers import Peer
 from microblog.usecases import accepting, agreeing
-from microblog.usecases.accepting import Accepted, Arrival, Delivery
+from microblog.usecases.accepting import Accepted, Arrival, Delivery, Letter
 from microblog.usecases.agreeing import Feed, ToldSet
-from microblog.wire import asking, fanout, ns, pubsub
+from microblog.wire import asking, fanout, mention, ns, pubsub
 from microblog.wire.fanout import Deliver, Entry, Stored
 from microblog.wire.notification import Notice
 from microblog.wire.stanza import Stanza, iq
-from microblog.wire.xml import Element
+from microblog.wire.xml import Element, serialize, stamp
 from microblog.xep.follows import Follows, received_item
 from microblog.xep.readers import Backlog
 from microblog.xep.refills import Refills
@@ -69,6 +69,7 @@ REMEMBERED_MAX: Final = 10_000
 AGAIN_SECONDS: Final = 600
 GRACE_SECONDS: Final = 30
 ENDING_MAX: Final = 1000
+_END: Final = "</message>"
 T = TypeVar("T", str, Feed)
 _NOT_NOW: Final = (RemoteServerNotFound, RemoteServerTimeout, ResourceConstraint)
 
@@ -76,7 +77,9 @@ _NOT_NOW: Final = (RemoteServerNotFound, RemoteServerTimeout, ResourceConstraint
 class Intake(Extension):
     """``dialback_suffices``: domains of which more than what is public is taken without a certificate; ``taken``: how
     what a domain says is taken in (``Policy``). ``recognise``: see whether a domain is still the one that it was
-    (``Peers``). ``suspect``: somebody's subscription is to be looked after."""
+    (``Peers``). ``suspect``: somebody's subscription is to be looked after. ``letters`` hears of messages that are kept
+    for people who are named.
+    """
 
     _log = Logger()
 
@@ -106,6 +109,7 @@ class Intake(Extension):
         self._taken = taken
         self._recognise = recognise
         self._suspect = suspect
+        self.letters: Callable[[Sequence[Letter]], None] = lambda letters: None
         self._refills = Refills(router, database, follows, clock)
         self._turns: dict[str, DeferredLock] = {}
         self._polling = DeferredSemaphore(AT_ONCE)
@@ -200,6 +204,8 @@ class Intake(Extension):
             entries=tuple(self._arrival(domain, entry) for entry in delivered.entries),
             last=delivered.last,
             sets=sets,
+            write=self._write,
+            unsay=mention.write_unsaid,
         )
         for author in dict.fromkeys(entry.author for entry in delivery.entries if entry.author is not None):
             await self._backlog.room(author)
@@ -224,12 +230,20 @@ class Intake(Extension):
             configured=notice.configured,
         )
 
+    def _write(self, to: JID, node: Node, item: Item) -> str:
+        """The words of a post as a message; when it came is said, as it may be read much later."""
+        delay = Element(ns.DELAY, "delay", {"from": self._router.domain, "stamp": stamp(self._clock.now())})
+        message = mention.write_mention(to, node, item)
+        return message.removesuffix(_END) + serialize(delay, ns.CLIENT) + _END
+
     def _after(self, domain: str, accepted: Accepted) -> None:
         """What is to be done in the background, now that it is stored."""
         if accepted.level:
             self._looked_at(domain)
         if accepted.behind and self._is_due(self._refilled, domain, AGAIN_SECONDS):
             self._start_refill(domain)
+        if accepted.letters:
+            self.letters(accepted.letters)
         if accepted.missing:
             self._tasks.spawn(self._fetch_missing(domain, accepted.missing), f"items of {domain}")
         if accepted.demoted:

@@ -22,6 +22,7 @@ from microblog.wire.xml import Element, Raw, to_text
 from microblog.xep import intake, refills
 from microblog.xep.health import FollowHealth
 from microblog.xep.intake import Intake
+from microblog.xep.letters import Letters
 from tests.conftest import Time
 from tests.im.town import Client
 from tests.xep.parlour import Parlour, lines, says
@@ -198,6 +199,7 @@ class Receiver(Parlour):
             suspect=self.health.look,
         )
         self.install(self.intake)
+        self.intake.letters = Letters(self.sessions, database, self.held, self.lines, self.tasks).hand_over
         self.taken: list[Notice] = []
 
     def settle(self, *names: str) -> None:
@@ -364,6 +366,46 @@ def test_somebody_who_is_named_by_a_stranger_hears_of_it(receiver: Receiver, ori
     origin.says(post("1", "@mercutio come", inside=inside), to=(MERCUTIO,))
     origin.delivers(1)
     assert len(lines(mercutio)) == 1
+
+
+def words(client: Client) -> list[str | None]:
+    """Of messages from Juliet herself."""
+    found = [element for element in client.hears() if element.name == "message" and element.get("type") == "chat"]
+    return [one.child_text(ns.CLIENT, "body") for one in found if one.get("from") == str(JULIET)]
+
+
+def test_who_never_spoke_to_the_node_gets_what_names_them_as_a_message(receiver: Receiver, origin: Origin) -> None:
+    mercutio = receiver.online("mercutio", "phone")
+    origin.says(post("1", "for you"), Told.DIRECT, to=(MERCUTIO, BENVOLIO))
+    inside = f"<link rel='mentioned' href='xmpp:{MERCUTIO}'/><link rel='mentioned' href='xmpp:{BENVOLIO}'/>"
+    origin.says(post("2", "come", inside=inside), to=(MERCUTIO,))
+    for _ in range(2):
+        origin.delivers(1, 2)
+    direct, mention = words(mercutio)
+    assert direct == "for you" and mention is not None and mention.startswith("come\nxmpp:juliet@")
+    mercutio.leaves()
+    assert words(receiver.online("mercutio", "tablet")) == []
+    # Benvolio follows, and was not there: of the post that was meant for him he gets the words.
+    benvolio = receiver.login("benvolio", "phone")
+    benvolio.sends("<presence/>")
+    heard = benvolio.hears()
+    assert [item_id for *_, item_id in told(heard)] == ["1", "2"]
+    (message,) = [element for element in heard if element.get("type") == "chat"]
+    assert message.child_text(ns.CLIENT, "body") == "for you" and message.find(ns.DELAY, "delay") is not None
+
+
+def test_what_was_direct_is_not_read_when_it_was_taken_back(receiver: Receiver, origin: Origin) -> None:
+    benvolio = receiver.online("benvolio", "phone")
+    origin.says(post("1", "for you"), Told.DIRECT, to=(MERCUTIO, BENVOLIO))
+    origin.delivers(1)
+    assert words(benvolio) == ["for you"]
+    origin.says("<retract id='1'/>", Told.HOLDERS)
+    origin.delivers(2)
+    (unsaid,) = [element for element in benvolio.hears() if element.get("type") == "chat"]
+    assert unsaid.find(ns.RETRACT, "retract") is not None
+    mercutio = receiver.login("mercutio", "phone")
+    mercutio.sends("<presence/>")
+    assert words(mercutio) == []
 
 
 def test_who_else_delivers_is_refused(receiver: Receiver, origin: Origin) -> None:
