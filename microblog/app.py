@@ -67,6 +67,7 @@ from microblog.xep.health import FollowHealth
 from microblog.xep.importing import FollowImporter
 from microblog.xep.intake import Intake
 from microblog.xep.last import Last
+from microblog.xep.letters import Letters
 from microblog.xep.microblog import Microblog, Prepared, prepare
 from microblog.xep.moved import Moved
 from microblog.xep.notifications import Notifications
@@ -323,6 +324,7 @@ class Node(Service):
         chat = Chat(router, database, clock, tasks, people, words, help_, self.lines.began)
         forms = Table((AdministrationForms(database, administration),))
         held = HeldMessages(router, database, clock, tasks)
+        self.intake.letters = Letters(self.sessions, database, held, self.lines, tasks).hand_over
         avatars = Avatars(database, presence, self.sessions, tasks)
 
         messages.node, messages.keep, presence.stamp = chat.take, held.keep, avatars.stamp
