@@ -2,7 +2,8 @@
 
 A mark says that of a feed's items those are still to be told to a domain that stand behind ``after`` and up to
 ``upto``; what is not public, and may have to wait for a certificate while the rest goes on, behind ``narrow_after``.
-Where an item stands moves when it is edited: what was edited since has a row of its own in the outbox.
+Where an item stands moves when it is edited: what was edited since has a row of its own in the outbox. A mark of a
+domain that cannot be reached is ``OPEN``: it stands for all that comes as well, until the domain has taken something.
 """
 
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from microblog.store.crashpoint import crashpoint
 from microblog.store.events import PUBLISHED
 from microblog.store.items import ITEM_COLUMNS, read_item
 from microblog.store.nodes import NODE_COLUMNS, read_node
-from microblog.store.outbox import Step
+from microblog.store.outbox import OPEN, Step
 from microblog.store.upsert import insert
 
 if TYPE_CHECKING:
@@ -105,17 +106,21 @@ _ADVANCE = (
 )
 _FINISH = delete(_MARKS).where(
     *_MARK,
-    _MARKS.c.after >= _MARKS.c.upto,
-    or_(
-        _MARKS.c.narrow_after >= _MARKS.c.upto,
+    *(
         ~exists().where(
             _ITEMS.c.node_id == _MARKS.c.node_id,
-            _ITEMS.c.position > _MARKS.c.narrow_after,
+            _ITEMS.c.position > after,
             _ITEMS.c.position <= _MARKS.c.upto,
-            _ITEMS.c.audience == Audience.FOLLOWERS.value,
-        ),
+            _ITEMS.c.audience == audience.value,
+        )
+        for after, audience in ((_MARKS.c.after, Audience.PUBLIC), (_MARKS.c.narrow_after, Audience.FOLLOWERS))
     ),
 )
+_TO_OPEN = update(_MARKS).where(_MARKS.c.domain == bindparam("of_domain")).values(upto=OPEN)
+# Events are forgotten before items are.
+_NEWEST = select(func.coalesce(func.max(_ITEMS.c.position), 0)).where(_ITEMS.c.node_id == bindparam("node_id"))
+_ARE_OPEN = select(_MARKS.c.node_id).where(_MARKS.c.domain == bindparam("domain"), _MARKS.c.upto == OPEN)
+_CLOSE = update(_MARKS).where(*_MARK).values(upto=bindparam("end"))
 _WIDEN = update(_MARKS).where(_MARKS.c.node_id == bindparam("of_node")).values(after=_MARKS.c.narrow_after)
 _REMOVE = delete(_OUTBOX).where(_OUTBOX.c.id.in_(bindparam("ids", expanding=True)))
 
@@ -177,6 +182,24 @@ class BacklogMarks:
                 for node_key, (after, upto) in marks.items()
             ],
         )
+
+    def open(self, domain: str) -> None:
+        """A domain's marks stand for all that comes, too."""
+        self._connection.execute(_TO_OPEN, {"of_domain": domain})
+
+    def close(self, domain: str) -> None:
+        """What comes from now on has rows again."""
+        for node_key in self._connection.execute(_ARE_OPEN, {"domain": domain}).scalars().all():
+            mark = {"of_domain": domain, "of_node": node_key, "end": self._last(node_key)}
+            self._connection.execute(_CLOSE, mark)
+
+    def end(self, mark: Mark) -> int:
+        """The last event for which a mark stands until now: what is published from now on is behind it."""
+        return mark.upto if mark.upto < OPEN else self._last(mark.node.key)
+
+    def _last(self, node_key: int) -> int:
+        newest = self._connection.execute(_NEWEST, {"node_id": node_key}).scalar_one()
+        return max(int(newest), self._transaction.events.last())
 
     def long(self, rows: int, before: "datetime") -> list[str]:
         """The domains with more rows than that, or that have waited or failed since then, and have posts among them."""

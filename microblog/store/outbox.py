@@ -34,6 +34,9 @@ _LOG = tables.delivery_log
 _PEERS = tables.peers
 _MARKS = tables.backlog_marks
 
+# Where the mark of a domain ends that is told nothing for now: later than every event.
+OPEN = 1 << 62
+
 # Most feeds are read by nobody elsewhere: to know that costs SQLite a quarter of what the owing costs.
 _ELSEWHERE = Prepared(
     text(
@@ -75,7 +78,8 @@ SELECT owed.domain, :seq, :now FROM (
   UNION
   SELECT domain FROM interested WHERE domain IS NOT NULL
 ) owed
-WHERE owed.domain <> :local
+WHERE owed.domain <> :local AND NOT EXISTS (
+  SELECT 1 FROM backlog_marks m WHERE m.domain = owed.domain AND m.node_id = :node_id AND m.upto = :open)
 RETURNING domain
 """
     )
@@ -86,8 +90,12 @@ RETURNING domain
         bindparam("seq", type_=_OUTBOX.c.event_seq.type),
         bindparam("now", type_=_OUTBOX.c.created.type),
         bindparam("local", type_=_OUTBOX.c.domain.type),
+        bindparam("open", type_=_MARKS.c.upto.type),
     )
     .columns(_OUTBOX.c.domain)
+)
+_OPEN_MARKS = Prepared(
+    select(_MARKS.c.domain).where(_MARKS.c.node_id == bindparam("node_id"), _MARKS.c.upto == bindparam("open"))
 )
 _DOMAINS = text(
     """
@@ -239,10 +247,11 @@ class Outbox:
         self._transaction = transaction
         self._connection = transaction.connection
 
-    def fan_out(self, node: Node, seq: int, audience: Audience) -> tuple[str, ...]:
+    def fan_out(self, node: Node, seq: int, audience: Audience, *, published: bool = False) -> tuple[str, ...]:
         """Owe an event to every remote domain that has a follower of the node; those domains.
 
-        What is for this domain only is owed to nobody, and what is for named readers not to all followers.
+        What is for this domain only is owed to nobody, and what is for named readers not to all followers. What is
+        ``published`` needs no row where an open mark stands for all that comes.
         """
         local = self._transaction.domain
         if audience is Audience.DIRECT or not may_leave(audience, "", local_domain=local):
@@ -250,7 +259,10 @@ class Outbox:
         readers = {"node_id": node.key, "service": str(node.service), "node": node.name, "local": local}
         if self._connection.dialect.name == "sqlite" and not _ELSEWHERE.scalar(self._connection, readers):
             return ()
-        rows = _FAN_OUT.rows(self._connection, {**readers, "seq": seq, "now": self._transaction.now})
+        values = {**readers, "seq": seq, "now": self._transaction.now, "open": OPEN if published else -1}
+        rows = _FAN_OUT.rows(self._connection, values)
+        if published:
+            rows = [*rows, *_OPEN_MARKS.rows(self._connection, {"node_id": node.key, "open": OPEN})]
         return tuple(sorted(row[0] for row in rows))
 
     def add_stanza(self, domain: str, stanza: str, audience: Audience = Audience.PUBLIC) -> None:

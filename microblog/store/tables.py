@@ -460,8 +460,14 @@ backlog_marks = Table(
     Column("node_id", Key, ForeignKey("nodes.id", ondelete="CASCADE"), primary_key=True),
     Column("after", BigInteger, nullable=False, comment="the last event of the feed that the domain was told of"),
     Column("narrow_after", BigInteger, nullable=False, comment="likewise, of what is not public and may have to wait"),
-    Column("upto", BigInteger, nullable=False, comment="the last event that has no row of its own in the outbox"),
+    Column(
+        "upto",
+        BigInteger,
+        nullable=False,
+        comment="the last event that has no row of its own in the outbox; 2^62: all that come",
+    ),
     Column("created", Instant, nullable=False),
+    Index(None, "node_id", "upto"),
     comment="what stands for the rows of the outbox when they are too many: told anew from the items themselves",
 )
 

@@ -3,7 +3,8 @@
 A row for each post and domain would grow with every post for as long as a domain is gone. Its items are all still
 there: so it is enough to know how far the domain came with each feed. When it is there again it is told from the
 items themselves, in their order, as they are then and to those who may read them then, as it would be told from rows;
-of each feed at most the newest (``Limits.backlog_items_per_feed``).
+of each feed at most the newest (``Limits.backlog_items_per_feed``). Until then a post costs no row for a domain that
+has been failing for so long: its marks are open.
 
 Rows that say that something is gone, or that are ready stanzas, stay rows, and go first. What happens at the feed
 after a collapse has rows again, which go behind its mark, until they are collapsed into it. Collapsing is one
@@ -37,15 +38,23 @@ def long(tx: Transaction) -> tuple[str, ...]:
 
 def collapse(tx: Transaction, domain: str) -> bool:
     """Collapse a domain's backlog, the oldest rows first and not all at once; is there more?"""
-    return tx.marks.collapse(domain, ROWS_MAX) == ROWS_MAX
+    if tx.marks.collapse(domain, ROWS_MAX) == ROWS_MAX:
+        return True
+    if _is_gone(tx, tx.domains.get(domain)):
+        tx.marks.open(domain)
+    return False
 
 
 def failed(tx: Transaction, state: DomainState) -> None:
     """A domain took nothing again: it may be time to collapse."""
-    since = state.failing_since
-    long_ago = since is not None and tx.now - since >= timedelta(seconds=tx.limits.backlog_max_seconds)
-    if long_ago or tx.outbox.count(state.domain) > tx.limits.backlog_max_rows:
+    if _is_gone(tx, state) or tx.outbox.count(state.domain) > tx.limits.backlog_max_rows:
         collapse(tx, state.domain)
+
+
+def _is_gone(tx: Transaction, state: DomainState) -> bool:
+    """Has a domain been failing for so long that nothing is kept for it but marks?"""
+    since = state.failing_since
+    return since is not None and tx.now - since >= timedelta(seconds=tx.limits.backlog_max_seconds)
 
 
 def owed(
@@ -92,8 +101,10 @@ def _of_marks(tx: Transaction, domain: str, audiences: frozenset[Audience], plac
 def _of_mark(
     tx: Transaction, domain: str, mark: Mark, audiences: frozenset[Audience], behind: int, limit: int
 ) -> list[Owed]:
-    if behind >= mark.upto:
+    end = tx.marks.end(mark)
+    if behind >= end:
         return []
+    mark = mark._replace(upto=end)
     narrow = Audience.FOLLOWERS in audiences
     hung = depending.dependent(tx, mark.node)
     ceiling = audience_of(mark.node.config if hung is None else hung.node.config)
@@ -103,10 +114,12 @@ def _of_mark(
         items = tx.marks.items(mark, behind=behind, narrow=narrow, newest=newest, limit=limit)
     elif ceiling is not Audience.LOCAL:
         return []  # it waits for a certificate
+    if not items and not narrow and mark.after >= end:
+        return []
     told: list[tuple[int, Item | None]] = [(item.position, item) for item in items]
     if len(items) < limit:
         # Behind the last of them the mark is done.
-        told[-1:] = [(mark.upto, items[-1] if items else None)]
+        told[-1:] = [(end, items[-1] if items else None)]
     return [_one(domain, mark, narrow, position, item) for position, item in told]
 
 

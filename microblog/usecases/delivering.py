@@ -377,6 +377,7 @@ def is_hopeless(tx: Transaction, state: DomainState) -> bool:
 def succeeded(tx: Transaction, domain: str) -> None:
     """A domain took what we sent: whatever failed is forgotten."""
     tx.domains.succeeded(domain)
+    tx.marks.close(domain)
 
 
 def domains_due(tx: Transaction) -> tuple[DomainState, ...]:

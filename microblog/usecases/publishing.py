@@ -244,10 +244,11 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
     if keep is not None and old is None:
         tx.items.trim(node.key, keep)
     crashpoint("K2")
-    domains = tx.outbox.fan_out(node, seq, audience) if node.config.deliver_notifications else ()
-    if old is not None and node.config.deliver_notifications and audience in (Audience.PUBLIC, Audience.DIRECT):
+    told = node.config.deliver_notifications
+    domains = tx.outbox.fan_out(node, seq, audience, published=True) if told else ()
+    if old is not None and told and audience in (Audience.PUBLIC, Audience.DIRECT):
         # Who has the old version is to have the new one, whoever follows by now.
-        domains += tx.holders.owe(node.key, item_id, seq)
+        domains += tx.holders.owe(node.key, item_id, seq, published=audience is Audience.PUBLIC)
     thread = depending.thread_of(tx, node, item)
     # Nothing is sent from here in the name of somebody elsewhere.
     ours = item.publisher.domainpart == tx.domain

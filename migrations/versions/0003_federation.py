@@ -43,13 +43,17 @@ def upgrade() -> None:
             comment="likewise, of what is not public and may have to wait",
         ),
         sa.Column(
-            "upto", sa.BigInteger(), nullable=False, comment="the last event that has no row of its own in the outbox"
+            "upto",
+            sa.BigInteger(),
+            nullable=False,
+            comment="the last event that has no row of its own in the outbox; 2^62: all that come",
         ),
         sa.Column("created", INSTANT, nullable=False),
         sa.ForeignKeyConstraint(["node_id"], ["nodes.id"], name=op.f("fk_backlog_marks_node_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("domain", "node_id", name=op.f("pk_backlog_marks")),
         comment="what stands for the rows of the outbox when they are too many: told anew from the items themselves",
     )
+    op.create_index(op.f("ix_backlog_marks_node_id"), "backlog_marks", ["node_id", "upto"])
     op.create_table(
         "delivery_log",
         sa.Column("domain", sa.Text(), nullable=False),
