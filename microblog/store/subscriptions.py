@@ -34,6 +34,7 @@ from microblog.store import tables
 from microblog.store.affiliations import ACCOUNT, FACT_COLUMNS, account_of, read_facts
 from microblog.store.items import ITEM_COLUMNS, read_item
 from microblog.store.nodes import NODE_COLUMNS, LookUp, read_node
+from microblog.store.policies import at_domain
 from microblog.store.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -527,6 +528,16 @@ class Subscriptions:
         """How it is with a subscription of ours at a remote node."""
         values = {"key": node.key, "jid": str(jid), "checked_": checked, "problem_": problem}
         self._connection.execute(_SET_HEALTH, values)
+
+    def set_health_at(self, domain: str, checked: datetime, problem: str) -> None:
+        """The same of all of ours at the services of a domain. Reads all feeds: not for every day."""
+        at = select(_NODES.c.id).where(at_domain(_NODES.c.service, domain))
+        ours = update(_SUBSCRIPTIONS).where(
+            _SUBSCRIPTIONS.c.domain == self._transaction.domain,
+            _SUBSCRIPTIONS.c.checked.is_not(None),
+            _SUBSCRIPTIONS.c.node_id.in_(at),
+        )
+        self._connection.execute(ours.values(checked=checked, problem=problem))
 
     def add(
         self,

@@ -12,11 +12,14 @@ do not change one after the other without being noticed.
 
 import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from microblog.store.transaction import Transaction
 
+CHANGED: Final = "identity-changed"  # the problem of those who follow somebody there
 _EPOCH: Final = "epoch"
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def epoch(tx: Transaction) -> str:
@@ -54,6 +57,7 @@ def trust(tx: Transaction, domain: str) -> bool:
     if trusts(tx, domain):
         return False
     tx.peers.set(domain, doubted=None)
+    tx.subscriptions.set_health_at(domain, _LONG_AGO, CHANGED)  # until it was asked, soon
     return True
 
 
@@ -101,6 +105,7 @@ def learn(tx: Transaction, request: Learned) -> bool:
         columns["epoch"] = answer.epoch
     if doubted and known.doubted is None:
         columns["doubted"] = tx.now
+        tx.subscriptions.set_health_at(request.domain, tx.now, CHANGED)
     if columns:
         tx.peers.set(request.domain, **columns)
     return doubted and known.doubted is None

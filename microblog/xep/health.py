@@ -18,7 +18,7 @@ from microblog.model.node import MICROBLOG
 from microblog.model.subscription import SubscriptionState
 from microblog.runtime import Clock, Repetition, Tasks
 from microblog.store.database import Database
-from microblog.usecases import tending
+from microblog.usecases import identity, tending
 from microblog.usecases.tending import Due, Told
 from microblog.wire import asking, pubsub
 from microblog.wire.errors import condition
@@ -94,6 +94,9 @@ class FollowHealth:
         """Ask one service about one account."""
         if due.service.domainpart in away:
             await self._database.write(tending.trouble, due, tending.UNREACHABLE)
+            return
+        if not await self._database.read(identity.trusts, due.service.domainpart):
+            await self._database.write(tending.trouble, due, identity.CHANGED)
             return
         try:
             states = await self._ask(due)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from microblog.model.jid import JID
-from microblog.usecases import following
+from microblog.usecases import following, identity
 from microblog.usecases.following import Followed
 from microblog.wire import ns
 from microblog.xep.health import SWEEP_SECONDS, FollowHealth
@@ -219,3 +219,22 @@ def test_a_silent_service_ends_nothing(square: Square, juliet: Service, health: 
     passes(time, DAY + 10 * SWEEP_SECONDS)
     assert health_of(square).problem == "remote-server-not-found"
     assert JID.parse(JULIET) == health_of(square).node.service
+
+
+def test_who_may_be_somebody_else_is_not_asked_and_nobody_is_subscribed_there(
+    square: Square, juliet: Service, health: FollowHealth, time: Time
+) -> None:
+    """K185: whoever has the domain now does not learn who follows by our asking for it."""
+    follow(square, juliet)
+    juliet.subscribers.clear()
+    juliet.asked.clear()
+    before, now = (identity.Answer(fanout=True, max_bytes=100_000, max_entries=50, epoch=epoch) for epoch in "ab")
+    for key, answer in (("k1", before), ("k2", now)):
+        learned = identity.Learned(domain="capulet.example", key=key, answer=answer)
+        square.database.run(identity.learn, learned)
+    assert health_of(square).problem == identity.CHANGED
+    passes(time, DAY + HOUR, juliet)
+    assert juliet.asked == [] and health_of(square).problem == identity.CHANGED
+    square.database.run(identity.trust, "capulet.example")
+    passes(time, HOUR, juliet)
+    assert juliet.subscribers == {str(ROMEO): "subscribed"} and health_of(square).problem == ""
