@@ -427,8 +427,10 @@ class _Taker:
             self._tx.items.put(node.key, item, replaces=True)
         if item.audience is Audience.DIRECT or not readers.all:
             return
-        # Who began to follow after it was written is not told of it.
-        late = self._tx.subscriptions.untold_of(node, item.position, item.updated)
+        # What is delivered is news. Of what is fetched those are not told who began to follow after it was written; but
+        # when that was is the author's to say.
+        since = self._tx.now if self._live else item.updated
+        late = self._tx.subscriptions.untold_of(node, item.position, since)
         if late:
             self._tx.subscriptions.told_some(node, late, item.position)
             self._tx.emit(ItemPublished(seq=item.position, node=node, item=item, recipients=tuple(late)))
