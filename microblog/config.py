@@ -255,9 +255,11 @@ class Limits(Section):
     posts_per_3_hours: Positive = 300
     posts_burst_per_minute: Positive = 10
     follows_per_day: Positive = 400
+    s2s_requests_per_second: Positive = 50  # of one domain; those beyond wait
 
     # What belongs to the rates above.
     read_burst_seconds: Positive = 2
+    s2s_requests_burst: Positive = 500
     login_failure_window_seconds: Positive = 900
     login_refusal_seconds: Positive = 3600
 

@@ -15,6 +15,7 @@ from microblog.model.jid import JID
 from microblog.wire.errors import StreamError, error_element
 from microblog.wire.stanza import ID_MAX_CHARACTERS, Stanza, build
 from microblog.wire.xml import Element
+from microblog.xmpp.pacing import Pacing
 from microblog.xmpp.s2s import Federation
 from microblog.xmpp.stream import Stream
 
@@ -42,6 +43,7 @@ class Reception:
         self.from_server = from_server
         self.followed = followed
         self._federation = federation
+        self._pacing = Pacing(federation.clock, federation.limits)
         self._settled = settled
         self._send = send
 
@@ -62,6 +64,7 @@ class Reception:
         if to is None:
             self._answer_malformed(element, from_)
             return
+        await self._pacing.turn(from_domain, element)
         try:
             await self.from_server(element, from_, to, proof)
         except StreamError:
