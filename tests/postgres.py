@@ -18,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ADDRESS = "127.0.53.1"
+# Two runs of the tests at once keep apart.
+ADDRESS = f"127.54.{os.getpid() % 256}.1"
 
 PACKAGE = "PostgreSQL's programs are not here: apt-get install --no-install-recommends postgresql"
 
