@@ -24,7 +24,8 @@ from tests.interop.servers import MicroblogNode
 
 pytestmark = pytest.mark.interop
 
-# What the author may have seen when the origin died there. K6 and K7 come after the answer.
+# What the author may have seen when the origin died there. K6 and K7 come after the answer. The origin tells the other
+# node by its delivery log: K12 is between the number and the delivery.
 ORIGIN = {
     "K1": "nothing",
     "K2": "nothing",
@@ -33,6 +34,7 @@ ORIGIN = {
     "K5": "either",
     "K6": "confirmed",
     "K7": "confirmed",
+    "K12": "either",
 }
 RECEIVER = ("K8", "K9", "K10")
 
