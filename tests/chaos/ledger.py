@@ -121,7 +121,7 @@ def was_present(person: Person, op: Op) -> bool:
 
 
 def story(ops: list[Op]) -> str:
-    return ", ".join(f"{op.kind} {op.number} {op.answer or '?'} at {op.sent % 1000:.1f}" for op in ops)
+    return ", ".join(f"{op.kind} {op.number} {op.answer or '?'} at {op.sent:.1f}" for op in ops)
 
 
 def follow_story(ledger: Ledger, reader: str, author: str) -> str:

@@ -21,6 +21,20 @@ from tests.interop.client import CLIENT, Client
 from tests.interop.microblogging import ATOM, EVENT, MICROBLOG, PUBSUB
 from tests.interop.servers import Server
 
+_zero = time.monotonic()
+
+
+def begin_time() -> None:
+    """A run begins now."""
+    global _zero
+    _zero = time.monotonic()
+
+
+def now() -> float:
+    """Seconds since the run began, whatever any clock says."""
+    return time.monotonic() - _zero
+
+
 OPTIONS = f"<field var='FORM_TYPE' type='hidden'><value>{PUBSUB}#publish-options</value></field>"
 STOCK = (
     "<field var='pubsub#persist_items'><value>true</value></field>"
@@ -33,7 +47,7 @@ class Witness(Client):
     """A client that remembers when it heard what."""
 
     def _answer(self, stanza: ET.Element) -> bool:
-        self.__dict__.setdefault("record", []).append((time.monotonic(), stanza))
+        self.__dict__.setdefault("record", []).append((now(), stanza))
         return super()._answer(stanza)
 
     @property
@@ -135,7 +149,7 @@ class Person:
         except (OSError, AssertionError):
             return False
         before = self.sessions[-1] if self.sessions else None
-        self.sessions.append(Session(client, time.monotonic()))
+        self.sessions.append(Session(client, now()))
         if before is not None:
             _resolve(before)
             for op in before.said.values():
@@ -152,8 +166,8 @@ class Person:
         """The server has died: read what it had written."""
         if self.sessions:
             client = self.sessions[-1].client
-            deadline = time.monotonic() + 3
-            while not client.closed and time.monotonic() < deadline:
+            deadline = now() + 3
+            while not client.closed and now() < deadline:
                 time.sleep(0.02)
             client.kill()
 
@@ -165,10 +179,11 @@ class Person:
         self._count += 1
         ident = f"c{len(self.sessions)}-{self._count}"
         to = f" to={quoteattr(op.target)}" if op.target else ""
+        op.payload = op.payload or self._payload(op)  # said again, it is the same
         session.said[ident] = op
-        op.sent = time.monotonic()
+        op.sent = now()
         try:
-            session.client.send(f"<iq type='set' id='{ident}'{to}>{self._payload(op)}</iq>")
+            session.client.send(f"<iq type='set' id='{ident}'{to}>{op.payload}</iq>")
         except (OSError, ValueError):
             return
 
@@ -181,7 +196,7 @@ class Person:
                 f"<pubsub xmlns='{PUBSUB}'><retract node='{MICROBLOG}' notify='true'><item id='{op.item}'/></retract>"
                 "</pubsub>"
             )
-        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         fields = OPTIONS
         if self.stock:
             fields += STOCK + (MANY if self.server.domain == PROSODY else "")
@@ -193,7 +208,7 @@ class Person:
         return (
             f"<pubsub xmlns='{PUBSUB}'><publish node='{MICROBLOG}'><item id='{op.item}'>"
             f"<entry xmlns='http://www.w3.org/2005/Atom'><title type='text'>{escape(title(op))}</title>"
-            f"<id>tag:{self.server.domain},2026:{op.item}</id><published>{now}</published><updated>{now}</updated>"
+            f"<id>tag:{self.server.domain},2026:{op.item}</id><published>{stamp}</published><updated>{stamp}</updated>"
             f"<author><name>{self.name}</name><uri>xmpp:{self.jid}</uri></author></entry></item></publish>"
             f"<publish-options><x xmlns='jabber:x:data' type='submit'>{fields}</x></publish-options></pubsub>"
         )

@@ -38,6 +38,7 @@ class Op:
     readers: tuple[str, ...] = ()
     target: str = ""
     token: str = ""
+    payload: str = ""
     sent: float = 0.0
     answered: float = 0.0
     answer: str = ""  # result, or the error's condition; empty: nobody knows

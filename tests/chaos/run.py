@@ -21,7 +21,7 @@ from typing import TextIO
 
 from tests.chaos import people
 from tests.chaos.databases import Database
-from tests.chaos.people import Person
+from tests.chaos.people import Person, now
 from tests.chaos.plan import Op, Plan, Step
 from tests.chaos.town import OurNode, Town
 from tests.interop.client import register
@@ -77,13 +77,13 @@ class Run:
     def __init__(self, plan: Plan, folder: Path, say: TextIO | None = None, *, next_day: bool = True) -> None:
         self.plan, self.folder, self.next_day = plan, folder, next_day
         self._output = say
-        self._began = time.monotonic()
+        people.begin_time()
         self._over = threading.Event()
 
     def say(self, text: str) -> None:
         """A line of progress."""
         if self._output is not None:
-            print(f"{time.monotonic() - self._began:6.1f} s  {text}", file=self._output, flush=True)
+            print(f"{now():6.1f} s  {text}", file=self._output, flush=True)
 
     @contextlib.contextmanager
     def lived(self, settings: dict[str, dict[str, object]] | None = None) -> Iterator[Outcome]:
@@ -103,12 +103,12 @@ class Run:
                     actor.stop()
 
     def _stage(self, outcome: Outcome, name: str, since: float) -> None:
-        outcome.seconds[name] = time.monotonic() - since
+        outcome.seconds[name] = now() - since
 
     # 1
 
     def _begin(self, outcome: Outcome, actors: dict[str, "Actor"]) -> None:
-        since = time.monotonic()
+        since = now()
         town = outcome.town
         for node in town.ours.values():
             node.set_clock(self.plan.skew.get(node.domain, 0.0))
@@ -144,8 +144,8 @@ class Run:
         self._stage(outcome, "beginning", since)
 
     def _answered(self, outcome: Outcome, ops: list[Op]) -> None:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
+        deadline = now() + 30
+        while now() < deadline:
             for person in outcome.persons.values():
                 person.resolve()
             if all(op.answer for op in ops):
@@ -155,7 +155,7 @@ class Run:
     # 2
 
     def _chaos(self, outcome: Outcome, actors: dict[str, "Actor"]) -> None:
-        began = time.monotonic()
+        began = now()
         self.say(f"chaos for {self.plan.seconds:.0f} s: {len(self.plan.ops)} deeds, {len(self.plan.steps)} steps")
         threading.Thread(target=self._sample, args=(outcome,), daemon=True).start()
         for actor in actors.values():
@@ -174,25 +174,25 @@ class Run:
         outcome.town.proxies.heal()
         for actor in actors.values():
             actor.wait()
-        outcome.chaos = began, time.monotonic()
+        outcome.chaos = began, now()
         self._stage(outcome, "chaos", began)
 
     def _sample(self, outcome: Outcome) -> None:
         while not self._over.is_set():
-            before = time.monotonic()
+            before = now()
             time.sleep(0.05)
-            outcome.lag = max(outcome.lag, time.monotonic() - before - 0.05)
+            outcome.lag = max(outcome.lag, now() - before - 0.05)
             for domain, node in outcome.town.ours.items():
                 megabytes, files = node.sample()
                 if megabytes:
                     found = outcome.samples.setdefault(domain, [])
-                    found.append(Sample(before - self._began, megabytes, files))
+                    found.append(Sample(before, megabytes, files))
             self._over.wait(SAMPLE_SECONDS)
 
     # 3, 4
 
     def _quiet(self, outcome: Outcome, actors: dict[str, "Actor"]) -> None:
-        since = time.monotonic()
+        since = now()
         self.say("quiet: links healed, everybody there, clocks right")
         for node in outcome.town.ours.values():
             node.set_clock(0.0)
@@ -201,7 +201,7 @@ class Run:
         outcome.quiet = self.read(outcome)
         self._stage(outcome, "level", since)
         if self.next_day:
-            since = time.monotonic()
+            since = now()
             self.say("the next day: nodes restarted, follows looked after")
             for node in outcome.town.ours.values():
                 node.set_clock(DAY_SECONDS)
@@ -218,6 +218,20 @@ class Run:
                     outcome.homes[person.jid] = people.home(person)
         for person in outcome.persons.values():
             person.resolve()
+        self._write_down(outcome)
+
+    def _write_down(self, outcome: Outcome) -> None:
+        """For whoever looks for what went wrong: what was asked, and what each session was told, with their seconds."""
+        with open(self.folder / "ledger.txt", "w") as file:
+            for op in outcome.ops:
+                what = f"{op.kind} {op.item or op.target} {op.audience} {' '.join(op.readers)}"
+                print(f"{op.sent:7.2f} {op.answered:7.2f} {op.number:5} {op.person} {what}: {op.answer}", file=file)
+        with open(self.folder / "sessions.txt", "w") as file:
+            for person in outcome.persons.values():
+                for number, session in enumerate(person.sessions):
+                    print(f"{session.began:7.2f} {person.jid} session {number}", file=file)
+                    for one in session.seen():
+                        print(f"{one.at:7.2f}   {one.feed} {one.item} {one.number or 'gone'} {one.node}", file=file)
 
     def read(self, outcome: Outcome) -> dict[str, Database]:
         """All databases of our nodes."""
@@ -225,20 +239,20 @@ class Run:
 
     def level(self, outcome: Outcome) -> None:
         """Wait until nobody owes anybody anything and nothing changes; what is not so in time is written down."""
-        deadline = time.monotonic() + LEVEL_SECONDS
-        still_since, before = time.monotonic(), None
+        deadline = now() + LEVEL_SECONDS
+        still_since, before = now(), None
         while True:
             found = self.read(outcome)
             heard = sum(len(p.session.client.record) for p in outcome.persons.values() if p.session is not None)
-            now = ({d: (x.owed, x.marks, x.behind, x.rows, len(x.follows)) for d, x in found.items()}, heard)
+            state = ({d: (x.owed, x.marks, x.behind, x.rows, len(x.follows)) for d, x in found.items()}, heard)
             owing = _owing(outcome, found)
-            if now != before or owing:
-                before, still_since = now, time.monotonic() if now != before else still_since
-            if not owing and time.monotonic() - still_since >= STILL_SECONDS:
+            if state != before:
+                before, still_since = state, now()
+            if not owing and now() - still_since >= STILL_SECONDS:
                 items = (f"{domain} {database.rows['items']} items" for domain, database in found.items())
                 self.say(f"level: {', '.join(items)}")
                 return
-            if time.monotonic() > deadline:
+            if now() > deadline:
                 outcome.unlevel = owing or ["something still changes"]
                 self.say(f"not level after {LEVEL_SECONDS:.0f} s: {'; '.join(outcome.unlevel)}")
                 return
@@ -246,8 +260,8 @@ class Run:
 
     def _looked_after(self, outcome: Outcome) -> None:
         """Wait until each follow elsewhere was asked about since the day began."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
+        deadline = now() + 60
+        while now() < deadline:
             time.sleep(1)
             if not any(_unchecked(node) for node in outcome.town.ours.values()):
                 return
@@ -345,9 +359,9 @@ class Actor:
     def _all_come(self) -> None:
         for person in self.people:
             person.wanted = True
-            deadline = time.monotonic() + 30
+            deadline = now() + 30
             while not person.come():
-                if time.monotonic() > deadline:
+                if now() > deadline:
                     raise RuntimeError(f"{person.jid} cannot log in\n{self.server.tail(20)}")
                 time.sleep(0.3)
 
@@ -372,7 +386,7 @@ class Actor:
                 for person in self.people:
                     if person.wanted and person.session is None:
                         person.come()
-            left = until - time.monotonic()
+            left = until - now()
             if left <= 0:
                 return
             time.sleep(min(left, 0.5))
@@ -397,23 +411,23 @@ class Actor:
             case "start":
                 if node.process is None:
                     node.start()
-                    self.outcome.downs[self.domain][-1] = (self.outcome.downs[self.domain][-1][0], time.monotonic())
+                    self.outcome.downs[self.domain][-1] = (self.outcome.downs[self.domain][-1][0], now())
             case "clock":
                 assert isinstance(node, OurNode)
                 node.set_clock(step.number)
             case "backup":
                 assert isinstance(node, OurNode)
-                self.outcome.backup[self.domain] = time.monotonic()
+                self.outcome.backup[self.domain] = now()
                 node.backup()
             case "restore":
                 assert isinstance(node, OurNode)
                 node.restore()
-                self.outcome.restored[self.domain] = time.monotonic()
+                self.outcome.restored[self.domain] = now()
 
     def _down(self, *, by_force: bool = False) -> None:
         if self.server.process is None:
             return
-        self.outcome.downs.setdefault(self.domain, []).append((time.monotonic(), 0.0))
+        self.outcome.downs.setdefault(self.domain, []).append((now(), 0.0))
         if by_force:
             self.server.kill9()
         else:
@@ -445,6 +459,6 @@ def together(works: list[Callable[[], None]], actors: dict[str, Actor]) -> None:
 
 def wait_until(moment: float) -> None:
     """Sleep until a moment of the monotonic clock."""
-    left = moment - time.monotonic()
+    left = moment - now()
     if left > 0:
         time.sleep(left)
