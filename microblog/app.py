@@ -18,7 +18,6 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.names.cache import CacheResolver
 from twisted.names.client import Resolver as DNSResolver
 from twisted.names.hosts import Resolver as HostsResolver
 from twisted.names.resolve import ResolverChain
@@ -26,6 +25,7 @@ from twisted.names.resolve import ResolverChain
 from microblog.commands.administration import AdministrationForms, AdministrationWords
 from microblog.commands.command import Table, Words
 from microblog.commands.conversing import ConversationWords
+from microblog.commands.federation import FederationWords
 from microblog.commands.following import FollowingWords
 from microblog.commands.help import Help
 from microblog.commands.known import Known
@@ -93,6 +93,7 @@ from microblog.xep.version import Version
 from microblog.xmpp.c2s import Clients
 from microblog.xmpp.dialback import Keys
 from microblog.xmpp.dispatch import Dispatch, Extension
+from microblog.xmpp.names import Remembering
 from microblog.xmpp.resolve import Address, Resolver
 from microblog.xmpp.router import Router
 from microblog.xmpp.s2s import Federation
@@ -319,7 +320,9 @@ class Node(Service):
         registration = Registration(database, login.derive, self.sessions, presence, clock)
         administration = Administration(database, login.derive, self.sessions, registration.cancel, clock)
         help_ = Help(self.lines.set_delivery)
-        words = Table((*self._words(following, rates), AdministrationWords(database, administration), help_))
+        federation_words = FederationWords(database, config.s2s.federation, policy.changed, self.outbox.retry)
+        administration_words = AdministrationWords(database, administration)
+        words = Table((*self._words(following, rates), administration_words, federation_words, help_))
         help_.table = words
         chat = Chat(router, database, clock, tasks, people, words, help_, self.lines.began)
         forms = Table((AdministrationForms(database, administration),))
@@ -432,10 +435,10 @@ class Node(Service):
             listener(event)
 
     def _names(self) -> Any:
-        """What looks names up: the hosts file, what was found before, and the servers of the system."""
+        """What looks names up: the hosts file, and the name servers of the system, whose answers are remembered."""
         reactor = self._reactor
         system = DNSResolver("/etc/resolv.conf", reactor=reactor)
-        return ResolverChain([HostsResolver("/etc/hosts"), CacheResolver(reactor=reactor), system])
+        return ResolverChain([HostsResolver("/etc/hosts"), Remembering(system, self.clock)])
 
     def _listen(self, endpoint: Endpoint, factory: Factory) -> None:
         self._ports.append(self._reactor.listenTCP(endpoint.port, factory, interface=endpoint.host, backlog=1024))

@@ -108,7 +108,7 @@ class Administering:
             return answer
 
         async def more(call: Call) -> Answer:
-            _administrator(call)
+            administrator(call)
             return await self._registered(call, names[-1], var=var, disabled=disabled)
 
         return replace(answer, more=more)
@@ -262,8 +262,8 @@ class AdministrationWords(Administering):
         return await self._announce(call, call.get("text"))
 
 
-def _administrator(call: Call) -> None:
-    """Raises Forbidden."""
+def administrator(call: Call) -> None:
+    """Is it somebody who may, and from their account here? Raises Forbidden."""
     person = call.person
     if person.linked or not person.account.admin or person.account.disabled:
         raise Forbidden(_text(call, "not_for_you"))
@@ -271,7 +271,7 @@ def _administrator(call: Call) -> None:
 
 def _for_administrators(function: Function) -> Function:
     async def run(call: Call) -> Answer:
-        _administrator(call)
+        administrator(call)
         return await function(call)
 
     return run
