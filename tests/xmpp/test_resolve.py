@@ -1,5 +1,6 @@
 """RFC 6120 §3.2, XEP-0368, RFC 2782: targets and addresses, from a zone in memory and from a real name server."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
@@ -9,11 +10,14 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock as ReactorClock
 from twisted.names import authority, client, dns, error, server
+from twisted.names.common import ResolverBase
 from twisted.names.dns import Record_A, Record_AAAA, Record_CNAME, Record_SRV
 from twisted.trial.unittest import TestCase
 
 from microblog.config import Endpoint, Limits
 from microblog.runtime import Clock
+from microblog.xmpp import names
+from microblog.xmpp.names import Remembering
 from microblog.xmpp.resolve import TARGETS_MAX, Address, Resolver, Target, Unreachable
 
 SRV = "_xmpp-server._tcp.capulet.example"
@@ -61,6 +65,12 @@ def now(coroutine: Coroutine[Any, Any, Any]) -> Any:
     Deferred.fromCoroutine(coroutine).addBoth(outcome.append)
     if hasattr(outcome[0], "raiseException"):
         outcome[0].raiseException()
+    return outcome[0]
+
+
+def answer_of(deferred: Deferred[Any]) -> Any:
+    outcome: list[Any] = []
+    deferred.addBoth(outcome.append)
     return outcome[0]
 
 
@@ -284,20 +294,138 @@ def test_a_name_server_that_says_nothing_is_waited_for_a_bounded_time() -> None:
     assert reactor_clock.getDelayedCalls() == []
 
 
-def test_g124_nothing_is_kept_longer_than_it_is_true() -> None:
-    """Each call asks anew, at most every few seconds (``remote``): what failed, or was true, may be otherwise now."""
-    zone = Zone({"host.example": [error.DNSServerError()]})
-    found = resolver({}, zone=zone)
-    target = Target("host.example", 5269)
-    with pytest.raises(Unreachable):
-        now(found.addresses(target))
-    for address in ("1.1.1.1", "9.9.9.9"):
-        zone.records["host.example"] = [Record_A(address)]
-        assert now(found.addresses(target)) == [Address(address, 5269)]
-    del zone.records["host.example"]
+class NameServer(ResolverBase):
+    """What a name server says, and for what it was asked (for IPv4). An exception is that failure."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.says: dict[bytes, Any] = {}
+        self.asked: list[bytes] = []
+
+    def _lookup(self, name: bytes, cls: int, type: int, timeout: object) -> Deferred[Any]:
+        said = self.says[name]
+        if type == dns.A:
+            self.asked.append(name)
+        if isinstance(said, Exception):
+            return fail(said)
+        records = [record for record in said[0] if record.type in (type, dns.CNAME)]
+        return succeed((records, *said[1:]))
+
+
+def rr(name: bytes, record: Any, ttl: int) -> dns.RRHeader:
+    return dns.RRHeader(name, record.TYPE, dns.IN, ttl, record)
+
+
+def soa(ttl: int, minimum: int) -> dns.RRHeader:
+    """How long something is not there."""
+    zone = dns.Record_SOA(mname=b"ns.example", rname=b"root.example", serial=1, minimum=minimum)
+    return rr(b"example", zone, ttl)
+
+
+def no_such_name(*authority: dns.RRHeader) -> Exception:
+    message = dns.Message(rCode=dns.ENAME)
+    message.authority = list(authority)
+    return error.DNSNameError(message)
+
+
+class Remembered:
+    def __init__(self) -> None:
+        self.time = ReactorClock()
+        self.server = NameServer()
+        self.names = Remembering(self.server, Clock(self.time))
+        self.resolver = Resolver(self.names, Clock(self.time), Limits(), routes={})
+
+    def address(self, host: str = "host.example") -> str:
+        return now(self.resolver.addresses(Target(host, 5269)))[0].host
+
+    def asks(self) -> int:
+        """How often it asks for an address."""
+        before = len(self.server.asked)
+        with contextlib.suppress(Unreachable):
+            self.address()
+        return len(self.server.asked) - before
+
+
+HOST = b"host.example"
+
+
+def test_answers_are_remembered_as_long_as_they_are_true() -> None:
+    it = Remembered()
+    it.server.says[HOST] = ([rr(HOST, Record_A("1.1.1.1"), 60), rr(HOST, Record_AAAA("2606:4700::1"), 90)], [], [])
+    assert (it.asks(), it.asks()) == (1, 0)
+    it.server.says[HOST] = ([rr(HOST, Record_A("9.9.9.9"), 0)], [], [])
+    it.time.advance(59.9)
+    assert (it.address(), it.address("HOST.example")) == ("1.1.1.1", "1.1.1.1")
+    it.time.advance(0.2)
+    # What is true for no time at all is asked for each time.
+    assert (it.address(), it.asks(), it.asks()) == ("9.9.9.9", 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        (no_such_name(soa(3600, 60)), 60),
+        (no_such_name(soa(30, 3600)), 30),
+        (no_such_name(soa(86_400, 86_400)), 300),
+        (no_such_name(), 0),
+        (error.DNSNameError(), 0),
+        (([], [soa(3600, 86_400)], []), 300),
+        (([], [], []), 0),
+        # An alias of something that has no address.
+        (([rr(HOST, Record_CNAME(b"host.example"), 3600)], [soa(3600, 45)], []), 45),
+    ],
+)
+def test_g124_that_nothing_is_there_is_remembered_for_five_minutes_at_most(said: Any, seconds: int) -> None:
+    """RFC 2308 §5"""
+    it = Remembered()
+    it.server.says[HOST] = said
     with pytest.raises(Unreachable) as caught:
-        now(found.addresses(target))
+        it.address()
     assert caught.value.permanent
+    if seconds:
+        it.time.advance(seconds - 0.1)
+        assert it.asks() == 0
+        with pytest.raises(Unreachable) as caught:
+            it.address()
+        assert caught.value.permanent
+        it.time.advance(0.2)
+    it.server.says[HOST] = ([rr(HOST, Record_A("1.1.1.1"), 60)], [], [])
+    assert it.address() == "1.1.1.1"
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [error.DNSServerError(), error.DNSQueryTimeoutError(1), error.DNSQueryRefusedError(), error.DNSFormatError()],
+)
+def test_g124_a_name_server_that_fails_is_asked_again(failure: Exception) -> None:
+    it = Remembered()
+    it.server.says[HOST] = failure
+    with pytest.raises(Unreachable) as caught:
+        it.address()
+    assert not caught.value.permanent
+    it.server.says[HOST] = ([rr(HOST, Record_A("1.1.1.1"), 60)], [], [])
+    assert it.address() == "1.1.1.1"
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    it = Remembered()
+    for number in range(names.REMEMBERED_MAX + 100):
+        name = f"host-{number}.example"
+        it.server.says[name.encode()] = ([rr(name.encode(), Record_A("1.1.1.1"), 3600)], [], [])
+        assert answer_of(it.names.lookupAddress(name.encode()))[0]
+    assert len(it.names) == names.REMEMBERED_MAX
+    it.server.asked.clear()
+    for number in (0, 101, names.REMEMBERED_MAX + 99):
+        answer_of(it.names.lookupAddress(f"host-{number}.example".encode()))
+    assert it.server.asked == [b"host-0.example"]
+    # Very many records of one name are answered and not kept.
+    it.server.says[HOST] = ([rr(HOST, Record_A(f"1.1.1.{n}"), 60) for n in range(100)], [], [])
+    assert (it.asks(), it.asks()) == (1, 1)
+    # Nothing is true for longer than a day.
+    it.server.says[HOST] = ([rr(HOST, Record_A("1.1.1.1"), 2**31 - 1)], [], [])
+    assert (it.asks(), it.asks()) == (1, 0)
+    it.time.advance(86_401)
+    assert it.asks() == 1
 
 
 class OverTheWire(TestCase):
@@ -314,8 +442,8 @@ class OverTheWire(TestCase):
         zone.records = {
             b"example": [soa],
             SRV.encode(): [srv(0, 0, 5269, b"alias.example")],
-            b"alias.example": [Record_CNAME(b"host.example")],
-            b"host.example": [Record_A("127.77.0.1")],
+            b"alias.example": [Record_CNAME(b"host.example", ttl=60)],
+            b"host.example": [Record_A("127.77.0.1", ttl=60)],
             b"_xmpp-server._tcp.many.example": many,
         }
         factory = server.DNSServerFactory(authorities=[zone])
@@ -325,7 +453,8 @@ class OverTheWire(TestCase):
         tcp = reactor.listenTCP(udp.getHost().port, factory, interface="127.77.0.53")
         self.addCleanup(tcp.stopListening)
         stub = client.Resolver(servers=[("127.77.0.53", udp.getHost().port)])
-        found = Resolver(stub, Clock(reactor), Limits(dns_seconds=2), routes={}, own=[Endpoint("127.77.0.2", 1)])
+        remembered = Remembering(stub, Clock(reactor))
+        found = Resolver(remembered, Clock(reactor), Limits(dns_seconds=2), routes={}, own=[Endpoint("127.77.0.2", 1)])
 
         [target] = await found.targets("capulet.example")
         assert target == Target("alias.example", 5269)
@@ -336,3 +465,8 @@ class OverTheWire(TestCase):
         with pytest.raises(Unreachable) as caught:
             await found.addresses(target)
         assert caught.value.permanent
+        # What was said is remembered when nobody is there to be asked any more.
+        udp.stopListening()
+        await tcp.stopListening()
+        records, _, _ = await remembered.lookupAddress(b"alias.example", (1,))
+        assert [record.payload.dottedQuad() for record in records if record.type == dns.A] == ["127.77.0.1"]
