@@ -148,6 +148,12 @@ _BURY_ALL = insert(_TOMBSTONES).from_select(
         bindparam("now", type_=_TOMBSTONES.c.retracted.type),
     ).where(_NODE),
 )
+_TOMBSTONES_OF = select(func.count()).select_from(
+    select(_TOMBSTONES.c.node_id)
+    .where(_TOMBSTONES.c.node_id == bindparam("node_id"))
+    .limit(bindparam("limit"))
+    .subquery()
+)
 _UNBURY = Prepared(
     delete(_TOMBSTONES).where(
         _TOMBSTONES.c.node_id == bindparam("node_id"), _TOMBSTONES.c.item_id == bindparam("item_id")
@@ -322,6 +328,10 @@ class Items:
     def trim(self, node_key: int, keep: int) -> None:
         """Remove all but the newest."""
         _TRIM.run(self._connection, {"node_id": node_key, "keep": keep})
+
+    def count_tombstones(self, node_key: int, most: int) -> int:
+        """How many retracted items of a node are remembered, up to a number."""
+        return int(self._connection.execute(_TOMBSTONES_OF, {"node_id": node_key, "limit": most}).scalar_one())
 
     def retract(self, node_key: int, item_id: str) -> None:
         """Remove an item and leave a tombstone."""

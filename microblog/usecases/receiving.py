@@ -36,6 +36,7 @@ from microblog.usecases.publishing import (
     retract_repeats,
 )
 
+UNKNOWN_MAX = 1000  # of a feed's retractions, those of what is not known here
 UNDELIVERED_MAX = 100
 UNDELIVERED_MAX_BYTES = 500_000  # a stream takes no more at once from one who only begins to read
 
@@ -267,6 +268,9 @@ class _Reader:
                 return
             seq = known
         else:
+            if is_feed(node.name) and tx.items.count_tombstones(node.key, UNKNOWN_MAX) < UNKNOWN_MAX:
+                # It may have come before its post: that is not to be shown then.
+                tx.items.retract(node.key, item_id)
             return
         if self._told(seq):
             self.new.append(item_id)

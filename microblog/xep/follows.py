@@ -46,6 +46,7 @@ from microblog.xep.readers import Readers
 from microblog.xmpp.router import Router
 
 BACKFILL_ITEMS: Final = 20
+GAP_ITEMS: Final = 100  # looked at where some of those should have come before
 FILLS_MAX: Final = 1000
 LIST_PAGE: Final = 100
 LIST_PAGES_MAX: Final = 10
@@ -227,13 +228,19 @@ class Follows:
             self._filling.add(feed)
             self._tasks.spawn(self._fill(account, feed), f"what {service} posted before")
 
-    async def refresh(self, account: JID, service: JID, node: str) -> int:
-        """The same, waited for; how many posts were new. Raises the other service's refusal."""
+    async def refresh(self, account: JID, service: JID, node: str, *, gap: bool = False) -> int:
+        """The same, waited for; how many posts were new. Raises the other service's refusal.
+
+        ``gap``: posts should have been coming, so where some are new more may be missing.
+        """
         feed = _Feed(service, node)
         await self._filling_at_once.acquire()
         try:
             await self._describe(account, feed)
-            return await self._backfill(account, feed)
+            new = await self._backfill(account, feed, BACKFILL_ITEMS)
+            if gap and new:
+                new += await self._backfill(account, feed, GAP_ITEMS)
+            return new
         finally:
             self._filling_at_once.release()
 
@@ -267,12 +274,12 @@ class Follows:
         except Refusal:
             return None
 
-    async def _backfill(self, account: JID, feed: _Feed) -> int:
-        answer = await self._ask(account, feed.service, asking.newest_request(feed.node, BACKFILL_ITEMS), type_="get")
+    async def _backfill(self, account: JID, feed: _Feed, number: int) -> int:
+        answer = await self._ask(account, feed.service, asking.newest_request(feed.node, number), type_="get")
         notice = Notice(node=feed.node, items=pubsub.read_answered_items(answer.payload))
         taken = self.taken(feed.service.domainpart, notice).items
         items = [received_item(item) for item in taken if item.payload is not None]
-        newest = sorted(items, key=_date)[-BACKFILL_ITEMS:]
+        newest = sorted(items, key=_date)[-number:]
         found = Backfill(service=feed.service, node=feed.node, proof=answer.proof, items=tuple(newest))
         return await self._database.write(copying.backfill, found)
 

@@ -130,7 +130,7 @@ class FollowHealth:
     async def _refresh(self, due: Due) -> None:
         """Fetch what should have come; if anything did not, it is known that this service is silent."""
         try:
-            missed = await self._follows.refresh(due.account, due.service, MICROBLOG)
+            missed = await self._follows.refresh(due.account, due.service, MICROBLOG, gap=True)
         except ResourceConstraint:
             raise
         except Refusal:

@@ -2,22 +2,26 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
 
+from microblog.model.entry import Entry
 from microblog.model.errors import ResourceConstraint
 from microblog.model.event import ItemPublished, ItemRetracted, NodeDeleted, NodePurged
 from microblog.model.item import Item, Proof
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.model.subscription import SubscriptionState
+from microblog.store.database import Database
 from microblog.store.transaction import Transaction
-from microblog.usecases import following, receiving
+from microblog.usecases import following, reading, receiving
 from microblog.usecases.copying import ReceivedItem
 from microblog.usecases.following import Follow
+from microblog.usecases.reading import Reading
 from microblog.usecases.receiving import Receipt, Received, delivered, undelivered
-from tests.usecases.pubsub import BENVOLIO, JULIET, MOOD, NURSE, PHONE, ROMEO, a_contact, an_account, an_entry
+from tests.usecases.pubsub import BENVOLIO, JULIET, MOOD, NOON, NURSE, PHONE, ROMEO, a_contact, an_account, an_entry
 
 CAPULET = "capulet.example"
 
@@ -179,9 +183,69 @@ def test_a_retracted_item_does_not_come_back(tx: Transaction) -> None:
     assert retractions == [(ROMEO,), (BENVOLIO,)]
 
 
-def test_a_retraction_of_something_unknown_is_nothing(tx: Transaction) -> None:
-    assert receive(tx, retracted=("1",)) == Receipt()
-    assert arrives(tx, item("1")).new == ("1",)
+def test_a_retraction_that_comes_before_its_post(tx: Transaction, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "UNKNOWN_MAX", 2)
+    for name in ("1", "2", "3"):
+        assert receive(tx, retracted=(name,)) == Receipt()
+    assert [arrives(tx, item(name)).new for name in ("1", "2", "3", "4")] == [(), (), ("3",), ("4",)]
+
+
+def test_a_retraction_at_a_node_that_is_no_feed_stands_for_itself(tx: Transaction) -> None:
+    follow(tx, ROMEO, node=MOOD)
+    receive(tx, node=MOOD, retracted=("current",))
+    assert receive(tx, node=MOOD, published=(ReceivedItem(id="current", payload="<x/>"),)).new == ("current",)
+
+
+# What is said again, and in another order
+
+
+def _post(item_id: str, hour: int, text: str = "", edited: int = 0) -> ReceivedItem:
+    published, updated = NOON - timedelta(hours=30 - hour), NOON - timedelta(hours=30 - hour, minutes=-edited)
+    words = text or item_id
+    payload = f"<entry xmlns='http://www.w3.org/2005/Atom'><title>{words}</title><updated>{updated}</updated></entry>"
+    return ReceivedItem(id=item_id, payload=payload, entry=Entry(title=words, published=published, updated=updated))
+
+
+YESTERDAY: list[dict[str, Any]] = [
+    {"published": (_post("1", 1),)},
+    {"published": (_post("2", 2),)},
+    {"published": (_post("1", 1, "better", 10),)},
+    {"retracted": ("2",)},
+    {"published": (_post("3", 3),)},
+]
+
+
+def _is_as_it_should_be(tx: Transaction) -> None:
+    found = {one.id: one for one in stored(tx)}
+    assert sorted(found) == ["1", "3"]
+    assert "better" in found["1"].payload
+
+
+def test_k176_what_is_replayed_is_known_and_what_was_deleted_stays_so(tx: Transaction) -> None:
+    for what in YESTERDAY:
+        for reader in (ROMEO, BENVOLIO):
+            receive(tx, reader, **what)
+    _is_as_it_should_be(tx)
+    before = [(one.id, one.position) for one in stored(tx)]
+    tx.emitted.clear()
+    for again in (YESTERDAY, YESTERDAY[::-1], [YESTERDAY[1]] * 3):
+        for what in again:
+            for reader in (ROMEO, BENVOLIO):
+                assert receive(tx, reader, **what).new == ()
+    assert tx.emitted == []
+    assert [(one.id, one.position) for one in stored(tx)] == before
+
+
+def test_k177_in_whatever_order_it_comes_it_ends_the_same(database: Database) -> None:
+    """And people read it in the order in which it was said."""
+    for order in permutations(YESTERDAY):
+        with database.trial() as tx:
+            an_account(tx, ROMEO)
+            follow(tx, ROMEO)
+            for what in (*order, order[0]):
+                receive(tx, **what)
+            _is_as_it_should_be(tx)
+            assert [one.item.id for one in reading.home(tx, Reading(actor=ROMEO)).posts] == ["3", "1"]
 
 
 def test_nobody_retracts_at_somebody_elses_feed(tx: Transaction) -> None:

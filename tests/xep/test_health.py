@@ -176,6 +176,30 @@ def test_a_service_that_sends_nothing_is_found_out(
     assert health_of(square).problem == ""
 
 
+def test_k175_what_a_service_swallowed_for_a_day_is_found_by_its_ids(
+    square: Square, juliet: Service, health: FollowHealth, time: Time
+) -> None:
+    """It took what was given to it, confirmed, and showed it to nobody: two of it come, and very much does not."""
+    juliet.items = [post(f"old{n}", f"2026-01-01T11:{n:02}:00Z") for n in range(5)]
+    follow(square, juliet)
+    juliet.serves()
+    assert len(copies(square)) == 5
+    juliet.items += [post(f"new{n}", f"2026-01-01T12:{n:02}:00Z") for n in range(50)]
+    for lucky in (7, 49):
+        square.inject(
+            f"<message from='{JULIET}' to='{ROMEO}' type='headline'><event xmlns='{ns.PUBSUB_EVENT}'>"
+            f"<items node='{FEED}'>{juliet.items[5 + lucky]}</items></event></message>"
+        )
+    assert len(copies(square)) == 7
+    passes(time, DAY + HOUR, juliet)
+    # The newest twenty say that more may be missing, though the last is known.
+    assert len(copies(square)) == 55
+    juliet.items += [post(f"last{n}", f"2026-01-02T12:{n:02}:00Z") for n in range(60)]
+    passes(time, HOUR + 120, juliet)
+    assert {item.id for item in copies(square)} >= {f"last{n}" for n in range(60)}
+    assert health_of(square).problem == "silent"
+
+
 def test_a_feed_that_many_follow_is_fetched_for_one_of_them(
     square: Square, juliet: Service, health: FollowHealth, time: Time
 ) -> None:
