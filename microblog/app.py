@@ -70,6 +70,7 @@ from microblog.xep.last import Last
 from microblog.xep.letters import Letters
 from microblog.xep.microblog import Microblog, Prepared, prepare
 from microblog.xep.moved import Moved
+from microblog.xep.multicast import Multicast
 from microblog.xep.notifications import Notifications
 from microblog.xep.outbox import Outbox
 from microblog.xep.outside import Outside
@@ -93,6 +94,7 @@ from microblog.xep.version import Version
 from microblog.xmpp.c2s import Clients
 from microblog.xmpp.dialback import Keys
 from microblog.xmpp.dispatch import Dispatch, Extension
+from microblog.xmpp.keeping import Keeping
 from microblog.xmpp.names import Remembering
 from microblog.xmpp.resolve import Address, Resolver
 from microblog.xmpp.router import Router
@@ -105,6 +107,7 @@ from microblog.xmpp.tls import Certificates
 
 CERTIFICATE_LOOK_SECONDS = 60
 FOLLOWED_LOOK_SECONDS = 300
+KEPT_LOOK_SECONDS = 60  # on a node that hears only from those to whom it keeps a stream
 FORGET_SECONDS = 3600
 EXPIRE_SECONDS = 30
 WATERMARK_SECONDS = 1
@@ -253,6 +256,7 @@ class Node(Service):
         self.servers = Servers(federation, resolver, self._connect)
         self.servers.request, self.servers.bounce = router.request, router.bounce
         router.servers = self.servers
+        self.keeping = Keeping(self.servers)
         self.server_streams = ServerStreams(
             federation,
             self.servers,
@@ -273,6 +277,7 @@ class Node(Service):
             self.servers,
             clock,
             tasks,
+            multicast=Multicast(domain, router.request, clock, config.s2s.multicast),
             forwarder=Forwarder(
                 database, router.request, self.peers, clock, room=self.servers.max_bytes, given=self.given
             ),
@@ -461,7 +466,8 @@ class Node(Service):
         self.health.start()
         self.intake.start()
         self._ask_followed()
-        self._followed_look = self.clock.every(FOLLOWED_LOOK_SECONDS, self._ask_followed)
+        seconds = KEPT_LOOK_SECONDS if self._only_dials else FOLLOWED_LOOK_SECONDS
+        self._followed_look = self.clock.every(seconds, self._ask_followed)
         self._start_forgetting()
         self._forgetting = self.clock.every(FORGET_SECONDS, self._start_forgetting)
         self._expiring = self.clock.every(EXPIRE_SECONDS, lambda: self.tasks.spawn(self._expire(), "expiring"))
@@ -482,6 +488,13 @@ class Node(Service):
 
     async def _read_followed(self) -> None:
         self._followed = await self.database.read(following.followed_domains)
+        if self._only_dials:
+            self.keeping.keep(self._followed)
+
+    @property
+    def _only_dials(self) -> bool:
+        """True if no server can call this node."""
+        return not self.config.s2s.listen and not self.config.s2s.direct_tls
 
     def _start_forgetting(self) -> None:
         self.tasks.spawn(self._forget(), "forgetting")
@@ -551,6 +564,7 @@ class Node(Service):
         self.intake.stop()
         self.outside.stop()
         self._close_ports()
+        self.keeping.stop()
         self.outbox.stop()
         self.clients.stop()
         self.server_streams.stop()

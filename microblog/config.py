@@ -184,6 +184,7 @@ class S2SConfig(Section):
     federation: FederationMode = "open"
     dialback: Literal["never", "public", "always"] = "public"
     private_addresses: bool = False
+    multicast: Annotated[tuple[Domain, ...], BeforeValidator(_frozen_list)] = ()
 
 
 class TLSConfig(Section):

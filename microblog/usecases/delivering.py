@@ -327,6 +327,18 @@ def still_there(tx: Transaction, event: ItemPublished, witness: JID) -> bool:
     return False
 
 
+def again(tx: Transaction, domain: str, service: JID, seq: int) -> bool:
+    """A notification for many came back from a domain: owe it the event once more; False if that is nothing."""
+    found = tx.events.item_of(seq)
+    node = None if found is None else tx.nodes.get(found[0])
+    if found is None or node is None or node.service != service:
+        return False
+    # It was sent there: nobody gets it owed by saying so.
+    if tx.holders.witness(node.key, found[1], domain) is None:
+        return False
+    return bool(tx.outbox.owe((domain,), seq))
+
+
 def refused(tx: Transaction, service: JID, by: JID, seq: int, reason: str) -> None:
     """Somebody elsewhere answered the notification of an event with an error.
 

@@ -38,6 +38,7 @@ DATA: Final = "jabber:x:data"
 DELAY: Final = "urn:xmpp:delay"
 STANZA_ID: Final = "urn:xmpp:sid:0"
 RSM: Final = "http://jabber.org/protocol/rsm"
+ADDRESS: Final = "http://jabber.org/protocol/address"
 
 PUBSUB: Final = "http://jabber.org/protocol/pubsub"
 PUBSUB_OWNER: Final = "http://jabber.org/protocol/pubsub#owner"

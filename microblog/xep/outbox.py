@@ -37,7 +37,9 @@ from microblog.usecases.delivering import Batch, Delivery, Progress
 from microblog.wire import elsewhere, mention, notification
 from microblog.wire.errors import new_address, read_condition
 from microblog.wire.stanza import Stanza
+from microblog.xep import multicast
 from microblog.xep.forwarding import Forwarder, Sent, Way, named
+from microblog.xep.multicast import Multicast
 from microblog.xmpp.remote import DeliveryFailed
 from microblog.xmpp.s2s_out import StanzaTooLarge
 
@@ -62,7 +64,8 @@ class Outbox:
     """One worker, or one timer, for each domain that is owed something.
 
     ``dialback_suffices``: to which domains the administrator sends what is not public though they have no valid
-    certificate. ``refuses``: to which nothing goes at all. ``forwarder``: sends to nodes that keep a delivery log.
+    certificate. ``refuses``: to which nothing goes at all. ``forwarder``: sends to nodes that keep a delivery log,
+    ``multicast`` knows who takes one notification for many.
     """
 
     _log = Logger()
@@ -75,6 +78,7 @@ class Outbox:
         tasks: Tasks,
         *,
         forwarder: Forwarder | None = None,
+        multicast: Multicast | None = None,
         dialback_suffices: Callable[[str], bool] = lambda domain: False,
         refuses: Callable[[str], bool] = lambda domain: False,
     ) -> None:
@@ -83,6 +87,7 @@ class Outbox:
         self._clock = clock
         self._tasks = tasks
         self._forwarder = forwarder
+        self._multicast = multicast
         self._dialback_suffices = dialback_suffices
         self._refuses = refuses
         self._running: dict[str, bool] = {}  # True: woken meanwhile, look again
@@ -231,7 +236,8 @@ class Outbox:
     async def _send(self, domain: str, batch: Batch, minimum: Proof) -> list[Delivery]:
         """Send a batch; what was sent of it, and what can never be sent."""
         deliveries = list(batch.deliveries)
-        rendered = [self._render(delivery) for delivery in deliveries]
+        at_once = await self._multicast.limit(domain) if self._multicast is not None else 0
+        rendered = [self._render(domain, delivery, at_once) for delivery in deliveries]
         while True:
             stanzas = [stanza for some in rendered for stanza in some]
             try:
@@ -247,7 +253,7 @@ class Outbox:
                 continue
             return deliveries
 
-    def _render(self, delivery: Delivery) -> list[bytes]:
+    def _render(self, domain: str, delivery: Delivery, at_once: int) -> list[bytes]:
         if delivery.stanza is not None:
             return [delivery.stanza.encode()]
         event = delivery.event
@@ -261,7 +267,11 @@ class Outbox:
         except Exception:
             self._log.failure("An event of {node} cannot be told", node=event and event.node.name)
             return []
-        return [*messages, *(() if splice is None else map(splice.to, delivery.recipients))]
+        if splice is None or event is None:
+            return messages
+        if min(at_once, len(delivery.recipients)) > 1 and multicast.is_for_all(event):
+            return [*messages, *multicast.write(splice, domain, delivery.recipients, at_once)]
+        return [*messages, *map(splice.to, delivery.recipients)]
 
     def _leave_out(self, domain: str, rendered: list[list[bytes]], failure: StanzaTooLarge) -> int:
         """Forget a stanza of a batch; to which delivery it belonged."""
@@ -280,6 +290,10 @@ class Outbox:
         """An error came back to an account: if it answers a notification, its author is to know."""
         seq = notification.sequence_number(message.id)
         if seq is not None and message.from_.domainpart != self._database.domain and message.to.localpart:
+            if message.from_.is_domain and self._multicast is not None:
+                if self._multicast.failed(message.from_.domainpart):
+                    self._tasks.spawn(self._again(message.from_.domainpart, message.to.bare, seq), "one by one")
+                return
             condition, type_ = read_condition(message.element)
             bounce = Bounce(
                 service=message.to.bare,
@@ -296,6 +310,11 @@ class Outbox:
         seq = elsewhere.copied(answer.id or "")
         if seq is not None and answer.type == "error" and answer.from_.domainpart != self._database.domain:
             self._tasks.spawn(self._not_taken(answer.to, answer.from_, seq), "copy that was not taken")
+
+    async def _again(self, domain: str, service: JID, seq: int) -> None:
+        with suppress(Refusal):
+            if await self._database.write(delivering.again, domain, service, seq):
+                self.wake(domain)
 
     async def _not_taken(self, author: JID, service: JID, seq: int) -> None:
         wanted = NotTaken(author=author, service=service, seq=seq, mention=mention.write_mention)
