@@ -83,6 +83,13 @@ class Carrier:
         self.used = self._clock.monotonic()
         self.acks.write(data, stanza)
 
+    async def ending(self) -> None:
+        """Return when the stream has ended."""
+        if self.ended is None:
+            waiting: Deferred[None] = Deferred(lambda it: None)
+            self.on_end.append(lambda _: None if waiting.called else waiting.callback(None))
+            await waiting
+
     def _closed(self, reason: str) -> None:
         self.ended = reason
         for barrier in list(self.barriers):

@@ -207,7 +207,11 @@ class Remote:
                 await carrier.acks.confirm()
             except StreamClosed as error:
                 raise DeliveryFailed("the stream ended before the batch was confirmed") from error
-            return
+        else:
+            await self._pinged(carrier)
+
+    async def _pinged(self, carrier: Carrier) -> None:
+        """Return when the peer has answered a ping on that stream. Raises DeliveryFailed."""
         outcome: Deferred[Stanza] = Deferred()
         carrier.barriers.add(outcome)
         try:
@@ -230,9 +234,14 @@ class Remote:
         """Let the next stanza try, whatever the pause was."""
         self._pause_until = 0.0
 
+    @property
+    def pause(self) -> float:
+        """For how many seconds it is left alone, because it failed."""
+        return max(0.0, self._pause_until - self._clock.monotonic())
+
     def status(self) -> RemoteStatus:
         """For people."""
-        pause = max(0.0, self._pause_until - self._clock.monotonic())
+        pause = self.pause
         carrier = self.carrier
         state = "open" if carrier else "connecting" if self._dialling else "pausing" if pause else "idle"
         return RemoteStatus(
@@ -400,12 +409,24 @@ class Remote:
     def _keep_up(self, outgoing: Outgoing, since: float) -> None:
         """RFC 6120 §4.6: a space keeps the connection known to be alive; an unused or old stream is closed."""
         now = self._clock.monotonic()
-        idle = now - max(outgoing.used, outgoing.heard) >= self._federation.limits.s2s_idle_seconds
+        silent = now - max(outgoing.used, outgoing.heard)
+        patience = self._federation.limits.s2s_idle_seconds
+        kept = outgoing.is_two_way and self._carrier is outgoing and self._servers.keeps(self.domain)
+        idle = silent >= patience and not kept
         busy = outgoing.barriers or outgoing.acks.sent != outgoing.acks.confirmed
         if idle or now - since >= (2 * AGE_MAX_SECONDS if busy else AGE_MAX_SECONDS):
             self.retire()
-        else:
-            outgoing.stream.write(b" ")
+            return
+        outgoing.stream.write(b" ")
+        if kept and silent >= patience / 2 and not busy:
+            # Something is said, so that the peer keeps it as well; and so it is known that it is not dead.
+            self._federation.tasks.spawn(self._ask_for_life(outgoing), f"sign of life from {self.domain}")
+
+    async def _ask_for_life(self, outgoing: Outgoing) -> None:
+        try:
+            await self._pinged(outgoing)
+        except DeliveryFailed as error:
+            outgoing.stream.fail(StreamError("connection-timeout", error.reason))
 
     async def _ping(self, outcome: Deferred[Stanza]) -> None:
         ours, theirs = JID("", self._federation.domain), JID("", self.domain)

@@ -82,6 +82,11 @@ class Outgoing(Carrier):
         """The address, for people."""
         return str(self.address)
 
+    @property
+    def is_two_way(self) -> bool:
+        """True if the peer may send on it."""
+        return self._two_way
+
     async def negotiate(self) -> None:
         """Come to the point where stanzas may be sent. Raises Unreachable; the stream is then closed."""
         try:

@@ -23,7 +23,7 @@ from typing import Final
 
 from twisted.internet.defer import DeferredSemaphore
 
-from microblog.model.errors import NotAllowed, Refusal, RemoteServerTimeout, ResourceConstraint
+from microblog.model.errors import PolicyViolation, Refusal, RemoteServerTimeout, ResourceConstraint
 from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.wire.stanza import Stanza
@@ -59,7 +59,8 @@ class Servers:
 
     ``request`` sends an IQ of this node and waits for its answer (``Router.request``); ``bounce`` returns a stanza
     to its sender (``Router.bounce``). Both are set once by the composition root. ``reception`` takes what comes on our
-    streams from the other side; it is that of ``ServerStreams``, and without one our streams go one way.
+    streams from the other side; it is that of ``ServerStreams``, and without one our streams go one way. ``keeps`` says
+    to which domains a stream stays when nothing is said on it (``keeping``).
     """
 
     request: Request
@@ -71,6 +72,7 @@ class Servers:
         self.connect = connect
         self.on_contact: list[Callable[[str], None]] = []
         self.reception: Reception | None = None
+        self.keeps: Callable[[str], bool] = lambda domain: False
         self._stopped = False
         self.connecting = DeferredSemaphore(CONNECTING_MAX)
         self.queued = 0
@@ -83,7 +85,7 @@ class Servers:
         To a domain that has proved less than ``minimum_proof`` it is not sent.
         """
         if self.federation.refuses(stanza.to.domainpart):
-            self.bounce(stanza, NotAllowed(f"this node does not speak with {stanza.to.domainpart}"))
+            self.bounce(stanza, PolicyViolation(f"this node does not speak with {stanza.to.domainpart}"))
             return
         try:
             remote = self._remote(stanza.to.domainpart)
@@ -122,6 +124,15 @@ class Servers:
             await carrier.acks.room()
         except StreamClosed as error:
             raise DeliveryFailed("the stream ended before the batch was confirmed") from error
+
+    async def open(self, domain: str) -> Carrier:
+        """The stream to a domain, opened if need be. Raises Unreachable, ResourceConstraint."""
+        return await self._remote(domain).established()
+
+    def pause(self, domain: str) -> float:
+        """For how many seconds a domain that failed is left alone."""
+        remote = self._remotes.get(domain)
+        return 0.0 if remote is None else remote.pause
 
     async def verify(self, domain: str, stream_id: str, key: str) -> Proof | None:
         """Ask a domain whether a key for a stream to us is its own; None if it says no.
