@@ -45,6 +45,7 @@ from microblog.xmpp.s2s_out import StanzaTooLarge
 
 OVERLOAD_SECONDS: Final = 5
 HELD_SECONDS: Final = 3600
+TRYING_MAX: Final = 50  # domains that did not answer the last time; those that do are to find room (CONNECTING_MAX)
 _RANDOM: Final = SystemRandom()
 
 
@@ -92,6 +93,8 @@ class Outbox:
         self._refuses = refuses
         self._running: dict[str, bool] = {}  # True: woken meanwhile, look again
         self._failing: dict[str, IDelayedCall | None] = {}  # the timer; None while dormant
+        self._due: dict[str, None] = {}  # of the failing those whose time has come, in order
+        self._trying: set[str] = set()
         self._held: dict[str, IDelayedCall] = {}
         self._progress: dict[str, Progress] = {}
         self._stopped = False
@@ -105,8 +108,10 @@ class Outbox:
                 self.wake(state.domain)
             elif state.next_attempt is None:
                 self._failing[state.domain] = None
+            elif state.next_attempt <= self._clock.now():
+                self._is_due(state.domain)
             else:
-                self._wait(state.domain, max(0.0, (state.next_attempt - self._clock.now()).total_seconds()))
+                self._wait(state.domain, (state.next_attempt - self._clock.now()).total_seconds())
 
     def stop(self) -> None:
         """Start nothing any more."""
@@ -142,7 +147,28 @@ class Outbox:
 
     def _wait(self, domain: str, seconds: float) -> None:
         if not self._stopped:
-            self._failing[domain] = self._clock.later(seconds, self.contact, domain)
+            self._failing[domain] = self._clock.later(seconds, self._is_due, domain)
+
+    def _is_due(self, domain: str) -> None:
+        """It is time to try a domain again, when not too many others are being tried."""
+        self._failing[domain] = None
+        self._due[domain] = None
+        self._try()
+
+    def _try(self) -> None:
+        while self._due and len(self._trying) < TRYING_MAX and not self._stopped:
+            domain = next(iter(self._due))
+            self._cancel(domain)
+            self._trying.add(domain)
+            self.wake(domain)
+            if domain not in self._running:
+                self._trying.discard(domain)
+
+    def _tried(self, domain: str) -> None:
+        """It has answered, or not: another one's turn."""
+        if domain in self._trying:
+            self._trying.discard(domain)
+            self._clock.later(0, self._try)
 
     def _hold(self, domain: str, rows: int) -> None:
         """Something waits for a certificate, which is no failure: what is public goes on as it comes."""
@@ -155,6 +181,7 @@ class Outbox:
             self._held[domain] = self._clock.later(HELD_SECONDS, self.contact, domain)
 
     def _cancel(self, domain: str) -> None:
+        self._due.pop(domain, None)
         for timer in (self._failing.pop(domain, None), self._held.pop(domain, None)):
             if timer is not None and timer.active():
                 timer.cancel()
@@ -178,6 +205,7 @@ class Outbox:
             await self._failed(domain, f"internal error ({type(error).__name__})")
         finally:
             del self._running[domain]
+            self._tried(domain)
 
     async def _drain(self, domain: str) -> None:
         """Send until nothing is owed. Raises DeliveryFailed."""
@@ -188,6 +216,7 @@ class Outbox:
                 if not await self._database.read(_owes, domain):
                     return
                 await self._servers.deliver(domain, ())
+                self._tried(domain)
                 way = None
             if way is None:
                 way = await self._way(domain)
