@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from twisted.internet.defer import Deferred
+
 from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.runtime import Clock, Tasks
@@ -34,6 +36,7 @@ class World:
         self.proofs: dict[str, Proof] = {}
         self.streams: set[str] = set()
         self.down: set[str] = set()
+        self.silent: dict[str, Deferred[None]] = {}  # those that take the call and say nothing
         self.taken: list[tuple[str, bytes]] = []
         self.attempts: list[str] = []
 
@@ -42,6 +45,8 @@ class World:
 
     async def deliver(self, domain: str, stanzas: Sequence[bytes], minimum_proof: Proof = Proof.DIALBACK) -> None:
         self.attempts.append(domain)
+        if domain in self.silent:
+            await self.silent[domain]
         if domain in self.down:
             self.streams.discard(domain)
             raise DeliveryFailed("it is down")

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from twisted.internet.defer import fail
+from twisted.internet.defer import Deferred, fail
 
 from microblog.model.errors import ResourceConstraint
 from microblog.model.item import Proof
@@ -13,7 +13,7 @@ from microblog.usecases.reporting import State, Where
 from microblog.usecases.subscribing import Subscribe
 from microblog.wire import ns
 from microblog.wire.xml import Element
-from microblog.xep.outbox import Outbox
+from microblog.xep.outbox import TRYING_MAX, Outbox
 from microblog.xmpp.remote import DeliveryFailed
 from microblog.xmpp.s2s_out import StanzaTooLarge
 from tests.conftest import Time
@@ -67,6 +67,38 @@ def test_a_domain_that_is_down_gets_it_when_it_is_up(square: Square, time: Time)
     time.advance(40)
     assert ids(square.world.hears()) == ["1", "2"]
     assert backlog(square) == {}
+
+
+def test_those_that_do_not_answer_leave_room_for_others(square: Square, time: Time) -> None:
+    """Very many are due at once, as after a night in which this node was off, and say nothing for a long time."""
+    dead = [f"d{number}.example" for number in range(TRYING_MAX + 5)]
+    followed_by(square, "juliet@capulet.example", *(f"paris@{domain}" for domain in dead))
+    square.world.down.update(dead)
+    publishes(square.online("romeo", "orchard"), "1")
+    square.world.hears()
+    square.world.silent = {domain: Deferred() for domain in dead}
+    square.world.attempts.clear()
+    time.advance(40)
+    trying = list(square.world.attempts)
+    assert len(trying) == TRYING_MAX == len(set(trying))
+    # Who lives is told meanwhile; who shows itself is not kept waiting, and whoever gives up makes room.
+    (shown,) = [domain for domain in dead if domain not in trying][-1:]
+    publishes(square.online("romeo", "house"), "2")
+    assert ids(square.world.hears()) == ["2"]
+    square.world.down.discard(shown)
+    square.world.silent.pop(shown).callback(None)
+    square.outbox.contact(shown)
+    assert ids(square.world.hears(shown)) == ["1", "2"]
+    for domain in trying[:2]:
+        square.world.silent.pop(domain).callback(None)
+    time.advance(0)
+    assert len(set(square.world.attempts) - set(trying) - {shown, CAPULET}) == 2
+    # One that answers does not count any more, however much it has to be told.
+    square.world.down.discard(trying[2])
+    square.world.silent.pop(trying[2]).callback(None)
+    time.advance(0)
+    assert len(set(square.world.attempts) - set(trying) - {shown, CAPULET}) == 3
+    square.outbox.stop()
 
 
 def test_it_is_left_alone_for_longer_and_longer(square: Square, time: Time) -> None:
