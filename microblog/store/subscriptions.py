@@ -7,7 +7,7 @@ For the latter a row also says what came for its subscriber (``received``) and w
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any
 
@@ -175,6 +175,8 @@ _OURS = (
 )
 _FOLLOWED = Prepared(select(_SUBSCRIPTIONS.c.id).where(*_OURS).limit(1))
 _FOLLOWERS = Prepared(select(_SUBSCRIPTIONS.c.bare).where(*_OURS))
+# Not now: this clock may have gone back since somebody began to follow.
+_WHENEVER = datetime.max.replace(tzinfo=UTC)
 _UNTOLD_OF = Prepared(
     select(_SUBSCRIPTIONS.c.bare).where(
         *_OURS, _SUBSCRIPTIONS.c.received < bindparam("seq"), _SUBSCRIPTIONS.c.created <= bindparam("since")
@@ -638,8 +640,9 @@ class Subscriptions:
         for some in _batched((str(jid.bare) for jid in jids), AT_ONCE):
             self._connection.execute(_TOLD_SOME, {"key": node.key, "jids": some, "seq": seq})
 
-    def untold_of(self, node: Node, seq: int, since: datetime) -> list[JID]:
-        """Those of ours who followed at a time already and for whom nothing came of a node from an event on."""
+    def untold_of(self, node: Node, seq: int, since: datetime | None) -> list[JID]:
+        """Those of ours for whom nothing came of a node from an event on; if there is a time, who followed by then."""
+        since = since or _WHENEVER
         values = {"of_node": node.key, "ours": self._transaction.domain, "seq": seq, "since": since}
         return [JID.parse(bare) for (bare,) in _UNTOLD_OF.rows(self._connection, values)]
 

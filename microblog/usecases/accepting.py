@@ -429,8 +429,7 @@ class _Taker:
             return
         # What is delivered is news. Of what is fetched those are not told who began to follow after it was written; but
         # when that was is the author's to say.
-        since = self._tx.now if self._live else item.updated
-        late = self._tx.subscriptions.untold_of(node, item.position, since)
+        late = self._tx.subscriptions.untold_of(node, item.position, None if self._live else item.updated)
         if late:
             self._tx.subscriptions.told_some(node, late, item.position)
             self._tx.emit(ItemPublished(seq=item.position, node=node, item=item, recipients=tuple(late)))

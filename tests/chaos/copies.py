@@ -28,7 +28,8 @@ def i6_edits_converge(outcome: Outcome, ledger: Ledger) -> Iterator[str]:
         origin = outcome.quiet[home].items.get((author, item))
         if origin is None:
             continue
-        for domain, database in outcome.quiet.items():
+        for domain in outcome.quiet:
+            database = (outcome.later if domain in outcome.restored else outcome.quiet)[domain]
             copy = database.items.get((author, item))
             if copy is not None and copy.number != origin.number:
                 followed = any(one.feed == author for one in database.follows)

@@ -1,5 +1,6 @@
 """I1 to I5: what was confirmed is there, and everybody it is for is told of it, once and in order."""
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -62,7 +63,23 @@ def i3_nothing_is_silently_absent(outcome: Outcome, ledger: Ledger) -> Iterator[
                 yield f"{author} {item} ({ops[0].audience}) is not at {domain}, where {reader} follows: {story(ops)}"
             elif domain not in outcome.restored and not was_told(outcome.persons[reader], author, item, there.number):
                 yield f"{author} {item} version {there.number} was never told to {reader}: {story(ops)}"
+    yield from _mornings(outcome)
     yield from _stock_feeds(outcome, ledger)
+
+
+def _mornings(outcome: Outcome) -> Iterator[str]:
+    """The day after, when nothing is wrong any more, everything arrives."""
+    for op in outcome.mornings:
+        if op.answer != "result":
+            yield f"{op.person} {op.item}: {op.answer or 'no answer'}"
+        listed = [
+            one for one in outcome.later[op.domain].follows if one.feed == op.person and one.state == "subscribed"
+        ]
+        for one in listed:
+            if domain_of(one.reader) != op.domain and not was_told(
+                outcome.persons[one.reader], op.person, op.item, op.number
+            ):
+                yield f"{op.person} {op.item} of the day after was never told to {one.reader}"
 
 
 def _stock_feeds(outcome: Outcome, ledger: Ledger) -> Iterator[str]:
@@ -110,7 +127,11 @@ def i5_the_author_s_order(outcome: Outcome, ledger: Ledger) -> Iterator[str]:
                 if domain_of(feed) == domain_of(person.jid) and person.stock:
                     continue
                 new = _first_seen(seens) if person.stock else seens
+                # What a restored node tells begins before what it has told.
+                restored = outcome.restored.get(domain_of(feed), math.inf)
                 for one, two in pairwise(new):
+                    if one.at < restored <= two.at:
+                        continue
                     if one.number > two.number and not _said_again(ledger, two):
                         yield (
                             f"{person.jid}, session {number}: {feed} {two.item} version {two.number} came after"

@@ -31,7 +31,7 @@ def i11_bounded(outcome: Outcome, ledger: Ledger) -> Iterator[str]:
 
 
 def i12_others_do_not_suffer(outcome: Outcome, ledger: Ledger) -> Iterator[str]:
-    """I12: whatever goes on between servers, people's own posts are answered at once, but for the machine's own lag."""
+    """I12: whatever goes on between servers, people's own posts are answered at once, as fast as the machine is."""
     answered = [
         op
         for op in outcome.plan.ops
@@ -43,13 +43,13 @@ def i12_others_do_not_suffer(outcome: Outcome, ledger: Ledger) -> Iterator[str]:
         yield "nobody was answered"
         return
     p99 = times[min(len(times) - 1, math.ceil(0.99 * len(times)) - 1)]
-    if p99 > ANSWER_SECONDS + 3 * outcome.lag:
+    if p99 > ANSWER_SECONDS * outcome.crowd:
         worst = ", ".join(f"{op.person} {story([op])}: {op.answered - op.sent:.2f} s" for op in answered[-5:])
-        yield f"p99 of answers to posts was {p99:.2f} s, this machine's lag {outcome.lag:.2f} s at most; {worst}"
+        yield f"p99 of answers to posts was {p99:.2f} s, with {outcome.crowd:.1f} processes on each processor; {worst}"
 
 
 def _near_death(outcome: Outcome, op: Op) -> bool:
-    return any(down - 1 <= op.answered and op.sent <= up + 3 for down, up in outcome.downs.get(op.domain, []))
+    return any(down - 1 <= op.answered and op.sent <= up + 5 for down, up in outcome.downs.get(op.domain, []))
 
 
 def i13_restarts_without_hand_repair(outcome: Outcome, ledger: Ledger) -> Iterator[str]:

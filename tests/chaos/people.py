@@ -7,6 +7,7 @@ What stock servers cannot do is not asked of them: people at Prosody and ejabber
 headline for somebody who is not there is dropped there; nobody kills those servers.
 """
 
+import contextlib
 import datetime
 import socket
 import time
@@ -160,13 +161,15 @@ class Person:
     def leave(self) -> None:
         """Politely: what the server has written is read."""
         if self.session is not None:
-            self.session.client.close()
+            with contextlib.suppress(OSError):
+                self.session.client.send("</stream:stream>")
+            self.lost()
 
     def lost(self) -> None:
-        """The server has died: read what it had written."""
+        """The server closes the stream, or has died: read what it had written."""
         if self.sessions:
             client = self.sessions[-1].client
-            deadline = now() + 3
+            deadline = now() + 15
             while not client.closed and now() < deadline:
                 time.sleep(0.02)
             client.kill()

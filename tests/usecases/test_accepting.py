@@ -6,6 +6,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from microblog.model.entry import Entry
 from microblog.model.errors import ResourceConstraint
@@ -253,6 +254,13 @@ def test_a_page_of_the_feed_that_came_first_takes_no_news_from_anybody(tx: Trans
         ("2", {BENVOLIO, ROMEO}),
     ]
     assert waiting(tx, ROMEO) == ["1", "2"]
+
+
+def test_news_are_news_whatever_the_clock_said_when_they_followed(tx: Transaction) -> None:
+    tx.connection.execute(text("UPDATE subscriptions SET created = created + 3600000000"))  # it went back since
+    copying.backfill(tx, Backfill(service=JULIET, node=MICROBLOG, proof=Proof.CERTIFICATE, items=(item("1"),)))
+    deliver(tx, says(1, item("1")))
+    assert [(item_id, set(readers or ())) for item_id, readers in told(tx)] == [("1", {BENVOLIO, ROMEO})]
 
 
 def test_a_notification_that_came_before_is_not_told_again(tx: Transaction) -> None:
