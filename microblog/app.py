@@ -336,7 +336,7 @@ class Node(Service):
         avatars = Avatars(database, presence, self.sessions, tasks)
 
         messages.node, messages.keep, presence.stamp = chat.take, held.keep, avatars.stamp
-        messages.admit = policy.admit
+        messages.admit, self.lines.silences = policy.admit, policy.silences
         following.taken = following.follows.taken = policy.taken
         messages.error_listeners += (self.outbox.bounced, eventing.bounced)
         router.answer_listeners.append(self.outbox.answered)

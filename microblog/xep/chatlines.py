@@ -82,6 +82,7 @@ class ChatLines:
         self._events: deque[ItemPublished | ItemRetracted] = deque()
         self._telling = False
         self._taken_back: deque[int] = deque(maxlen=TAKEN_BACK_MAX)
+        self.silences: Callable[[str], bool] = lambda domain: False
         # By node, the last event: of a feed elsewhere one event comes for each of its followers here.
         self._last: OrderedDict[int, int] = OrderedDict()
 
@@ -275,6 +276,9 @@ class ChatLines:
             named.add(answered.service)
         if node.name != MICROBLOG:
             named.add(node.service)
+        if self.silences(author.domainpart):
+            # Nobody hears of it who does not follow; a guest was let in by whom the node belongs to.
+            named &= followers | {node.service}
         named &= listening if first else followers
         asked = (followers | named) - {author}
         if node.service.domainpart == self._database.domain and asked:

@@ -57,6 +57,10 @@ class Policy:
         """Nothing goes there, and nothing comes."""
         return domain != self._database.domain and self.rules.refuses(domain)
 
+    def silences(self, domain: str) -> bool:
+        """What comes from there is for those who follow."""
+        return domain != self._database.domain and self.grade(domain) is Grade.SILENCED
+
     def dialback_suffices(self, domain: str) -> bool:
         """May what is not public go there without a certificate?"""
         return self._dialback or self.rules.dialback_suffices(domain)

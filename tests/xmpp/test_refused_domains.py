@@ -5,7 +5,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 
-from microblog.model.errors import NotAllowed
+from microblog.model.errors import PolicyViolation
 from microblog.model.item import Proof
 from microblog.xmpp import dialback
 from microblog.xmpp.dialback import Dialback
@@ -28,7 +28,7 @@ class Refused(FederationTestCase):
         bounced: Deferred[tuple[str, str]] = Deferred()
         montague.servers.bounce = lambda stanza, refusal: bounced.callback((str(stanza.to), type(refusal)))
         montague.servers.send(montague.message(JULIET))
-        assert await bounced == (JULIET, NotAllowed)
+        assert await bounced == (JULIET, PolicyViolation)
         with pytest.raises(DeliveryFailed, match="does not speak") as caught:
             await montague.servers.deliver("capulet.example", [montague.message(JULIET).to_bytes()])
         assert caught.value.permanent
