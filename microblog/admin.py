@@ -123,6 +123,31 @@ def account_passwd(configuration: Config, options: Options) -> int:
     return 0
 
 
+def account_move(configuration: Config, options: Options) -> int:
+    """`account move NAME ADDRESS`."""
+    from microblog.model.jid import JID
+    from microblog.usecases import moving, registering
+    from microblog.wire import moved, ns
+
+    to = JID.parse(options["address"])
+    with database(configuration) as opened:
+        account = opened.run(registering.get_account, options["name"])
+        wanted = moving.Move(
+            account=account.jid(configuration.node.domain),
+            to=to,
+            node=ns.MOVED,
+            item_id=moved.ITEM,
+            statement=moved.write_statement(to),
+            notice=moved.write_notice,
+            outside=True,
+        )
+        announced = opened.run(moving.move, wanted)
+    address = address_of(configuration, account)
+    said = f"{address} is {to} now. Followers at {len(announced.domains)} other servers are told."
+    show(options, {"address": address, "moved": str(to), "domains": len(announced.domains)}, lambda: print(said))
+    return 0
+
+
 def account_remove(configuration: Config, options: Options) -> int:
     """`account remove NAME`."""
     from microblog.usecases import registering

@@ -249,6 +249,18 @@ class AccountPasswd(Report):
     does = "account_passwd"
 
 
+class AccountMove(Report):
+    """`account move`."""
+
+    about = (
+        "Tell the followers of an account that its owner has another address now, as the word move does. Those of "
+        "other servers are told; those here see it in the list of whom they follow."
+    )
+    example = "twistd microblog account move romeo romeo@mantua.example"
+    arguments = ("NAME", "ADDRESS")
+    does = "account_move"
+
+
 class AccountRemove(Report):
     """`account remove`."""
 
@@ -266,6 +278,7 @@ class Account(Group):
     subCommands = (
         ("add", None, AccountAdd, "Make an account"),
         ("list", None, AccountList, "Show the accounts"),
+        ("move", None, AccountMove, "Say where an account's owner is now"),
         ("passwd", None, AccountPasswd, "Change a password"),
         ("remove", None, AccountRemove, "Remove an account and its posts"),
     )

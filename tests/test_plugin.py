@@ -172,6 +172,9 @@ def test_an_account_from_beginning_to_end(folder):
     assert conflict.returncode == 1
     assert conflict.stdout == ""
     assert len(conflict.stderr.splitlines()) == 1
+    moved = say(folder, "account", "move", "romeo", "romeo@mantua.example")
+    assert moved.returncode == 0 and "romeo@mantua.example now" in moved.stdout
+    assert say(folder, "account", "move", "romeo", "romeo@mantua.example").returncode == 1
     assert say(folder, "account", "remove", "romeo").returncode == 0
     assert json.loads(say(folder, "account", "list", "--json").stdout) == []
     assert say(folder, "account", "remove", "romeo").returncode == 1

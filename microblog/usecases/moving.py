@@ -17,7 +17,7 @@ from microblog.model.errors import Conflict, NotAcceptable, ResourceConstraint
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.store.transaction import Transaction
-from microblog.usecases import publishing
+from microblog.usecases import noticing, publishing
 from microblog.usecases.publishing import Publish, Retract
 
 AGAIN: Final = timedelta(minutes=10)  # so often one's followers can be told
@@ -26,7 +26,10 @@ TOLD_AGAIN: Final = timedelta(days=1)  # so often people here are told of one ac
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """An account of ours moves. ``statement``: the payload that says so, ``notice``: tells a follower elsewhere."""
+    """An account of ours moves. ``statement``: the payload that says so, ``notice``: tells a follower elsewhere.
+
+    ``outside``: beside the running server.
+    """
 
     account: JID
     to: JID
@@ -34,6 +37,7 @@ class Move:
     item_id: str
     statement: str
     notice: Callable[[JID, JID, JID], str]
+    outside: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +79,10 @@ def move(tx: Transaction, request: Move) -> Announced:
         service=account, node=request.node, actor=account, item_id=request.item_id, payload=request.statement
     )
     publishing.publish(tx, wanted)
-    return announce(tx, Announce(account=account, to=to, notice=request.notice))
+    announced = announce(tx, Announce(account=account, to=to, notice=request.notice))
+    for domain in announced.domains if request.outside else ():
+        noticing.owed(tx, domain)
+    return announced
 
 
 def announce(tx: Transaction, request: Announce) -> Announced:
