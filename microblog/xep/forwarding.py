@@ -54,9 +54,12 @@ class Peers(Protocol):
 
 
 class Sent(Enum):
-    """What became of a delivery from a log. ``AGAIN``: it is to go in another form."""
+    """What became of a delivery from a log. ``LEVEL``: with it all that is owed was taken; ``AGAIN``: it is to go in
+    another form.
+    """
 
     TAKEN = auto()
+    LEVEL = auto()
     AGAIN = auto()
     NO_LOG = auto()
 
@@ -175,13 +178,14 @@ class Forwarder:
         refused = {**stored.refused, **written.unsent}
         beyond = stored.had is not None and stored.had > given
         taken = Taken(upto=stored.upto, beyond=beyond, unwanted=stored.unwanted, refused=refused)
-        if not await self._acknowledged(domain, sent, taken, failing):
+        level = await self._acknowledged(domain, sent, taken, failing)
+        if level is None:
             raise DeliveryFailed("it has more than it was told; its log begins anew, as after a backup was restored")
         if stored.upto <= sent.prev:
             raise DeliveryFailed("it stored nothing")
         self._one_by_one.discard(domain)
         self._hopeless.pop(domain, None)
-        return Sent.TAKEN
+        return Sent.LEVEL if level else Sent.TAKEN
 
     async def _answer(self, domain: str, sent: Entries, texts: Sequence[Raw]) -> Stanza:
         payload = fanout.write_deliver(sent.epoch, sent.prev, texts)
@@ -215,7 +219,7 @@ class Forwarder:
             self._hopeless[domain] = {entry.number: condition}
         return Sent.AGAIN
 
-    async def _acknowledged(self, domain: str, sent: Entries, taken: Taken, failing: bool) -> bool:
+    async def _acknowledged(self, domain: str, sent: Entries, taken: Taken, failing: bool) -> bool | None:
         while True:
             try:
                 return await self._database.write(_acknowledged, domain, sent, taken, failing)
@@ -278,8 +282,10 @@ def _stored(answer: Stanza, sent: Entries) -> Stored:
     return stored
 
 
-def _acknowledged(tx: Transaction, domain: str, sent: Entries, taken: Taken, failing: bool) -> bool:
-    known = forwarding.acknowledged(tx, domain, sent, taken)
-    if failing and known:
+def _acknowledged(tx: Transaction, domain: str, sent: Entries, taken: Taken, failing: bool) -> bool | None:
+    """Is nothing owed any more? None: it has more than it was told."""
+    if not forwarding.acknowledged(tx, domain, sent, taken):
+        return None
+    if failing:
         delivering.succeeded(tx, domain)
-    return known
+    return tx.outbox.count(domain) == 0

@@ -224,6 +224,8 @@ class Outbox:
             if self._servers.proof(domain) is None:
                 # Opening another stream takes a while, and then others may be entitled.
                 continue
+            if batch is Sent.LEVEL:
+                return
             if isinstance(batch, Sent):
                 failing = failing and batch is not Sent.TAKEN
                 way = None if batch is Sent.NO_LOG else way
