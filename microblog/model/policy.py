@@ -90,6 +90,11 @@ class Rules:
             strictest = max(strictest, self.listed.get(name, Grade.ALLOWED), key=STRICTNESS.__getitem__)
         return strictest if self.mode == "open" else Grade.REFUSED
 
+    @property
+    def refuses_any(self) -> bool:
+        """Is there any domain that is refused?"""
+        return self.mode != "open" or Grade.REFUSED in self.own.values() or Grade.REFUSED in self.listed.values()
+
     def refuses(self, domain: str) -> bool:
         """Nothing goes there, and nothing comes."""
         return self.grade(domain) is Grade.REFUSED

@@ -116,6 +116,8 @@ class Policy:
 
     async def _sever(self) -> None:
         """Remove what there is of the domains that are refused."""
+        if not self.rules.refuses_any:
+            return  # what there is need not be read
         for domain in await self._database.read(policing.present):
             if not self.refuses(domain):
                 continue

@@ -65,6 +65,13 @@ def test_where_only_some_are_allowed_lists_let_nobody_in() -> None:
     assert said.grade("mantua.example") is Grade.REFUSED
 
 
+def test_whether_any_domain_is_refused() -> None:
+    assert not rules(("capulet.example", Grade.SILENCED, "")).refuses_any
+    assert rules(("capulet.example", Grade.REFUSED, "")).refuses_any
+    assert rules(("capulet.example", Grade.REFUSED, "a list")).refuses_any
+    assert rules(mode="allowlist").refuses_any
+
+
 def test_a_permission_for_dialback_says_nothing_else() -> None:
     said = Rules.of(
         "open",
