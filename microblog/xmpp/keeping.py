@@ -40,7 +40,9 @@ class Keeping:
 
     def keep(self, domains: Collection[str]) -> None:
         """Keep streams to these from now on, and to no others; of too many, those that are kept already come first."""
-        wanted = sorted(domains, key=lambda domain: (domain not in self._wanted, domain))
+        refuses = self._servers.federation.refuses
+        wanted = [domain for domain in domains if not refuses(domain)]
+        wanted.sort(key=lambda domain: (domain not in self._wanted, domain))
         left_out = len(wanted) - KEPT_MAX
         if left_out > 0 and left_out != self._left_out:
             self._log.warn(
@@ -51,9 +53,8 @@ class Keeping:
         self._left_out = left_out
         self._wanted = frozenset(wanted[:KEPT_MAX])
         for domain in self._wanted - self._running:
-            if self.keeps(domain):
-                self._running.add(domain)
-                self._servers.federation.tasks.spawn(self._keep(domain), f"a stream to {domain} that is kept")
+            self._running.add(domain)
+            self._servers.federation.tasks.spawn(self._keep(domain), f"a stream to {domain} that is kept")
 
     def stop(self) -> None:
         """Open no more; those that are there end as others do."""

@@ -6,6 +6,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
 
 from microblog.model.item import Proof
 from microblog.model.jid import JID
@@ -13,8 +14,9 @@ from microblog.wire import ns
 from microblog.wire.errors import read_condition
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
-from microblog.xmpp import acknowledging, remote
+from microblog.xmpp import acknowledging, keeping, remote
 from microblog.xmpp.carrier import Carrier
+from microblog.xmpp.keeping import Keeping
 from microblog.xmpp.remote import DeliveryFailed
 from microblog.xmpp.s2s_out import StanzaTooLarge
 from tests.federation.nodes import FAST, FederationTestCase, Node, Peer, text
@@ -95,6 +97,129 @@ class BehindNAT(FederationTestCase):
         await capulet.servers.deliver("montague.example", ())
         montague.servers.send(montague.message(JULIET, "again"))
         assert text(await capulet.arrival()) == "again"
+
+    async def _streams(self, number: int) -> None:
+        """Capulet has opened so many streams."""
+        while len(self.capulet.contacts) < number:
+            await self.capulet.clock.sleep(0.01)
+
+    async def test_a_stream_that_is_kept_is_opened_again_whatever_ends_it(self) -> None:
+        self.patch(keeping, "AGAIN_SECONDS", 0.2)
+        self.patch(remote, "SHORT_LIFE_SECONDS", 0)
+        montague, capulet = self.montague, self.capulet
+        kept = Keeping(capulet.servers)
+        kept.keep({"montague.example"})
+        await self._streams(1)
+        for number, end in enumerate(
+            (
+                lambda: capulet.servers._remote("montague.example").retire(),
+                lambda: montague.streams._by_domain["capulet.example"][0].stream.close(),
+                lambda: montague.streams._by_domain["capulet.example"][0].stream.abort("the cable"),
+            )
+        ):
+            kept.keep({"montague.example"})  # said again, as it is every minute
+            end()
+            await self._streams(number + 2)
+            montague.servers.send(montague.message(JULIET, str(number)))
+            assert text(await capulet.arrival()) == str(number)
+        # Each time both have shown themselves.
+        assert capulet.contacts == ["montague.example"] * 4
+        assert montague.contacts == ["capulet.example"] * 4
+        kept.keep(())
+        capulet.servers._remote("montague.example").retire()
+        await montague.clock.sleep(0.5)
+        assert (capulet.connects, capulet.servers.proof("montague.example")) == (4, None)
+
+    async def test_a_domain_that_fails_is_paused_before_the_stream_to_it_is_opened_again(self) -> None:
+        self.patch(keeping, "AGAIN_SECONDS", 0.1)
+        montague = self.montague
+        # With rates the first pause is five seconds at least.
+        limits = FAST.model_copy(update={"rates": False})
+        capulet = self.capulet = self.node("capulet.example", listening=False, limits=limits)
+        await montague.stop_listening()
+        kept = Keeping(capulet.servers)
+        kept.keep({"montague.example"})
+        while not capulet.servers.pause("montague.example"):
+            await capulet.clock.sleep(0.01)
+        assert capulet.servers.pause("montague.example") > 0.9
+        assert capulet.connects == 1
+        await capulet.clock.sleep(0.5)
+        assert capulet.connects == 1
+        montague.start()
+        await self._streams(1)
+        assert capulet.connects == 2
+
+    async def test_a_stream_that_is_kept_is_not_closed_for_silence(self) -> None:
+        limits = FAST.model_copy(update={"idle_ping_seconds": 0.2, "s2s_idle_seconds": 1})
+        there, here = self.node("mantua.example", limits=limits), self.node("verona.example", limits=limits)
+        kept = Keeping(here.servers)
+        kept.keep({"mantua.example"})
+        while not there.contacts:
+            await there.clock.sleep(0.01)
+        for _ in range(10):
+            await there.clock.sleep(0.3)
+            there.streams._close_idle()
+        assert here.connects == 1
+        there.servers.send(there.message("romeo@verona.example"))
+        assert text(await here.arrival()) == "hello"
+        # Nobody is kept any more.
+        kept.stop()
+        while here.servers.proof("mantua.example"):
+            await there.clock.sleep(0.05)
+
+    async def test_a_stream_that_is_kept_and_dead_is_noticed(self) -> None:
+        self.patch(keeping, "AGAIN_SECONDS", 0.1)
+        self.patch(remote, "BARRIER_SECONDS", 0.5)
+        self.patch(remote, "SHORT_LIFE_SECONDS", 0)
+        limits = FAST.model_copy(update={"idle_ping_seconds": 0.2, "s2s_idle_seconds": 1})
+        here = self.node("verona.example", limits=limits)
+        asked: Deferred[Element] = Deferred()
+        ending: Deferred[str] = Deferred()
+
+        async def script(peer: Peer) -> None:
+            bidi = f"<bidi xmlns='{ns.BIDI_FEATURE}'/>"
+            mechanisms = f"<mechanisms xmlns='{ns.SASL}'><mechanism>EXTERNAL</mechanism></mechanisms>"
+            peer.write(f"<stream:features>{mechanisms}{bidi}</stream:features>")
+            assert (await peer.read()).is_(ns.BIDI, "bidi")
+            await peer.read()
+            peer.write(f"<success xmlns='{ns.SASL}'/>")
+            peer.stream.restart()
+            header = await peer.stream.read_header()
+            peer.stream.send_header(to=header.from_, from_=peer.domain)
+            peer.write("<stream:features/>")
+            peer.stream.authenticated()
+            if not asked.called:
+                asked.callback(await peer.read())
+                ending.callback(await peer.ending())
+
+        listener = self.script("mantua.example", script)
+        kept = Keeping(here.servers)
+        kept.keep({"mantua.example"})
+        assert (await asked).find(ns.PING, "ping") is not None
+        assert await ending == "connection-timeout"
+        while listener.connections < 2:
+            await here.clock.sleep(0.05)
+        kept.stop()
+
+    async def test_how_many_streams_are_kept_is_bounded(self) -> None:
+        self.patch(keeping, "KEPT_MAX", 2)
+        domains = [f"{name}.example" for name in ("padua", "mantua", "verona", "venice")]
+        here = self.node("belmont.example", refuses=lambda domain: domain == "padua.example")
+        for domain in domains:
+            self.zone.records[f"_xmpp-server._tcp.{domain}"] = None
+        kept = Keeping(here.servers)
+        kept.keep(domains[2:3])
+        with capturedLogs() as logged:
+            kept.keep(domains)
+            kept.keep(domains)
+        # Who is kept stays; who is new comes by name.
+        assert [domain for domain in domains if kept.keeps(domain)] == ["mantua.example", "verona.example"]
+        [warning] = [event for event in logged if event["log_namespace"] == "microblog.xmpp.keeping.Keeping"]
+        assert warning["more"] == 1
+        assert sorted(one.domain for one in here.servers.status()) == ["mantua.example", "verona.example"]
+        kept.keep(domains[:2])
+        assert [domain for domain in domains if kept.keeps(domain)] == ["mantua.example"]
+        assert sorted(one.domain for one in here.servers.status()) == ["mantua.example", "verona.example"]
 
     async def test_of_two_streams_the_other_goes_on(self) -> None:
         montague = self.montague
