@@ -33,6 +33,7 @@ _OUTBOX = tables.outbox
 _EVENTS = tables.events
 _ITEMS = tables.items
 _NODES = tables.nodes
+_LOG = tables.delivery_log
 _DOMAINS = tables.remote_domains
 _POST = (_EVENTS.c.kind == PUBLISHED) & _EVENTS.c.audience.in_(COLLAPSED)
 
@@ -43,6 +44,18 @@ _POSTS = (
     .where(_OUTBOX.c.domain == bindparam("domain"), _POST)
     .order_by(_OUTBOX.c.id)
     .limit(bindparam("limit"))
+)
+_FORGOTTEN = (
+    select(_LOG.c.node_id, func.min(_LOG.c.event_seq), func.max(_LOG.c.event_seq))
+    .where(
+        _LOG.c.domain == bindparam("domain"),
+        _LOG.c.number > bindparam("after"),
+        _LOG.c.node_id.is_not(None),
+        _LOG.c.kind == PUBLISHED,
+        _LOG.c.audience.in_(COLLAPSED),
+        ~exists().where(_EVENTS.c.seq == _LOG.c.event_seq),
+    )
+    .group_by(_LOG.c.node_id)
 )
 _PER_DOMAIN = (
     select(_OUTBOX.c.domain, func.count().label("number"), func.min(_OUTBOX.c.id).label("first"))
@@ -154,6 +167,12 @@ class BacklogMarks:
         crashpoint("K18")
         self._connection.execute(_REMOVE, {"ids": [row[0] for row in rows]})
         return len(rows)
+
+    def give_back(self, domain: str, after: int) -> None:
+        """Put marks in the place of what a delivery log has behind a number and the log of events has no more."""
+        rows = self._connection.execute(_FORGOTTEN, {"domain": domain, "after": after}).all()
+        if rows:
+            self._put(domain, {node_key: (first - 1, last) for node_key, first, last in rows})
 
     def _put(self, domain: str, marks: dict[int, tuple[int, int]]) -> None:
         statement: Any = insert(self._connection, _MARKS)

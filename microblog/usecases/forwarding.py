@@ -216,6 +216,8 @@ def back_to_outbox(tx: Transaction, domain: str) -> None:
     """
     peer = tx.peers.get(domain)
     if peer.number > peer.acknowledged:
+        # Of what was told from marks the events may be forgotten.
+        tx.marks.give_back(domain, peer.acknowledged)
         tx.logs.give_back(domain, peer.acknowledged)
         tx.peers.set(domain, acknowledged=peer.number)
 

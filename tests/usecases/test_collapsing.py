@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import event, text
 
 from microblog.config import Limits
+from microblog.model.access import audiences_allowed
 from microblog.model.event import ItemPublished, ItemRetracted, NodePurged
 from microblog.model.item import Audience
 from microblog.model.jid import JID
@@ -19,7 +20,7 @@ from microblog.model.node import MICROBLOG
 from microblog.store import crashpoint, migrate
 from microblog.store.database import Database, open_database
 from microblog.store.transaction import Transaction
-from microblog.usecases import collapsing, delivering, forgetting, owning, subscribing
+from microblog.usecases import collapsing, delivering, forgetting, forwarding, owning, subscribing
 from microblog.usecases.delivering import next_batch
 from tests.conftest import DOMAIN, START, Time
 from tests.usecases.pubsub import (
@@ -500,6 +501,23 @@ def test_an_edit_of_what_is_held_elsewhere_needs_no_row_either(database: Databas
     database.run(lambda tx: post(tx, "0", "better", minutes=1))
     assert database.run(rows) == 0
     assert database.run(told) == ["1", "0"]
+
+
+def test_what_a_log_gives_back_of_what_is_long_ago_is_not_lost(database: Database, time: Time) -> None:
+    """It was numbered from a mark, its event is forgotten, and the domain keeps no log any more."""
+    die(database, time, 3)
+    time.advance(100 * 24 * HOUR)
+    while database.run(forgetting.forget).more:
+        pass
+
+    def number(tx: Transaction) -> None:
+        numbered = collapsing.owed(tx, CAPULET, audiences_allowed(CAPULET, local_domain=DOMAIN), limit=2)
+        tx.peers.set(CAPULET, number=tx.logs.append(CAPULET, 0, numbered))
+        collapsing.settle(tx, numbered)
+
+    database.run(number)
+    database.run(forwarding.back_to_outbox, CAPULET)
+    assert database.run(told) == ["0", "1", "2"]
 
 
 # K18
