@@ -156,7 +156,9 @@ def accept(tx: Transaction, delivery: Delivery) -> Accepted:
             return Accepted(upto=received, gap=received)
     elif peer.received_epoch:
         behind = tx.now
-    taker = _Taker(tx, delivery, doubted=peer.doubted is not None)
+    # A log that begins anew tells from its beginning on what it told before.
+    again = behind is not None and delivery.last is not None
+    taker = _Taker(tx, delivery, news=not again, doubted=peer.doubted is not None)
     fresh = [entry for entry in delivery.entries if entry.number > received]
     ask = taker.compare(fresh)
     if ask:
@@ -177,7 +179,7 @@ def accept(tx: Transaction, delivery: Delivery) -> Accepted:
 def complete(tx: Transaction, delivery: Delivery) -> None:
     """What came without what it says was fetched. Raises ResourceConstraint."""
     doubted = tx.peers.get(delivery.domain).doubted is not None
-    taker = _Taker(tx, delivery, live=False, doubted=doubted)
+    taker = _Taker(tx, delivery, live=False, news=False, doubted=doubted)
     for entry in delivery.entries:
         taker.take(entry)
 
@@ -210,11 +212,14 @@ class _Readers(NamedTuple):
 class _Taker:
     """One delivery, while it is taken in."""
 
-    def __init__(self, tx: Transaction, delivery: Delivery, *, live: bool = True, doubted: bool = False) -> None:
+    def __init__(
+        self, tx: Transaction, delivery: Delivery, *, live: bool = True, news: bool = True, doubted: bool = False
+    ) -> None:
         self.missed = False  # what would be known, were it sure whose word it is
         self._tx = tx
         self._delivery = delivery
         self._live = live
+        self._news = news
         self._doubted = doubted
         self._trusted = delivery.trusted and not doubted
         self._nodes: dict[Feed, Node | None] = {}
@@ -429,7 +434,7 @@ class _Taker:
             return
         # What is delivered is news. Of what is fetched those are not told who began to follow after it was written; but
         # when that was is the author's to say.
-        late = self._tx.subscriptions.untold_of(node, item.position, None if self._live else item.updated)
+        late = self._tx.subscriptions.untold_of(node, item.position, None if self._news else item.updated)
         if late:
             self._tx.subscriptions.told_some(node, late, item.position)
             self._tx.emit(ItemPublished(seq=item.position, node=node, item=item, recipients=tuple(late)))

@@ -263,6 +263,15 @@ def test_news_are_news_whatever_the_clock_said_when_they_followed(tx: Transactio
     assert [(item_id, set(readers or ())) for item_id, readers in told(tx)] == [("1", {BENVOLIO, ROMEO})]
 
 
+def test_a_log_that_begins_anew_has_no_news_for_who_follows_since(tx: Transaction) -> None:
+    """The origin was restored from a backup, and tells all that it still knows."""
+    deliver(tx, says(1, item("1", minutes=-60)))
+    accepting.adopt(tx, CAPULET, "e2", 0)
+    follow(tx, MERCUTIO)
+    deliver(tx, says(1, item("1", minutes=-60)), says(2, item("2")), epoch="e2", last=2)
+    assert waiting(tx, MERCUTIO) == ["2"] and waiting(tx, ROMEO) == ["1", "2"]
+
+
 def test_a_notification_that_came_before_is_not_told_again(tx: Transaction) -> None:
     """The other side has only just become a node: some were told one by one."""
     receiving.receive(
