@@ -145,9 +145,7 @@ def no_database(database: Path) -> None:
     database.write_bytes(b"This is a diary and no database. " * 200)
 
 
-@pytest.mark.parametrize(
-    ("harm", "word"), [(damage, "damaged"), (age, "newer"), (no_database, "not a")], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("harm", "word"), [(damage, "damaged"), (age, "newer"), (no_database, "not a")])
 def test_a_database_that_cannot_be_used(place: Place, harm: Callable[[Path], None], word: str) -> None:
     for leftover in place.database.parent.glob(place.database.name + "-*"):
         leftover.unlink()
