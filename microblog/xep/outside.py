@@ -1,8 +1,8 @@
 """What an administrator does on the command line, made true in the running server (``usecases.noticing``).
 
 Streams of accounts whose password was changed, who may not log in any more, or who are gone, are ended; contacts of
-theirs who are on line see it in their rosters; readers of nodes that are gone are told; the outbox sends what is owed, tries a
-domain at once, or forgets it; federation policy is read anew.
+theirs who are on line see it in their rosters; readers of nodes that are gone are told; the outbox sends what is owed,
+tries a domain at once, or forgets it; federation policy is read anew.
 """
 
 from collections.abc import Callable, Collection

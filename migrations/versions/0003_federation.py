@@ -70,7 +70,8 @@ def upgrade() -> None:
         sa.CheckConstraint("audience <> 'local'", name=op.f("ck_delivery_log_leaves")),
         sa.ForeignKeyConstraint(["node_id"], ["nodes.id"], name=op.f("fk_delivery_log_node_id"), ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("domain", "number", name=op.f("pk_delivery_log")),
-        comment="what another node was or is being told, numbered without gaps; kept for a while after it was acknowledged",
+        comment="what another node was or is being told, numbered without gaps; "
+        "kept for a while after it was acknowledged",
     )
     op.create_index(op.f("ix_delivery_log_created"), "delivery_log", ["created"])
     op.create_index(op.f("ix_delivery_log_event_seq"), "delivery_log", ["event_seq"])
@@ -160,7 +161,8 @@ def upgrade() -> None:
         sa.Column("taken", sa.Integer(), nullable=False, comment="how many of strangers on that day"),
         sa.Column("followed", sa.Boolean(), nullable=False, comment="on that day somebody here follows it"),
         sa.PrimaryKeyConstraint("domain", name=op.f("pk_remote_storage")),
-        comment="how much other domains take here: our copies of their items, and what their strangers say to our people",
+        comment="how much other domains take here: "
+        "our copies of their items, and what their strangers say to our people",
     )
     op.create_table(
         "bounces",
