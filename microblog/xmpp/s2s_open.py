@@ -62,6 +62,7 @@ class Outgoing(Carrier):
         self._on_secured = on_secured
         self._reception = reception
         self._two_way = False
+        self._is_another = False
         self._secured = False
         self._header: Header | None = None
         self._verifications: dict[str, Deferred[bool]] = {}
@@ -94,7 +95,8 @@ class Outgoing(Carrier):
             await self._negotiate()
         except StreamError as error:
             self.stream.fail(error)
-            raise Refused(f"{error.condition}: {error.text}" if error.text else error.condition) from error
+            reason = f"{error.condition}: {error.text}" if error.text else error.condition
+            raise Refused(reason, permanent=self._is_another) from error
         except StreamClosed as error:
             raise Refused(f"the stream ended while it was negotiated: {error.reason}") from error
         except BaseException:
@@ -135,6 +137,9 @@ class Outgoing(Carrier):
             features = await self._open()
         self.judge()
         if not self.is_certified and federation.dialback == "never":
+            shown = self.stream.tls
+            # Valid, and for others: the domain may have another owner. Waiting does not heal that.
+            self._is_another = shown is not None and shown.certificate is not None and not shown.verify_errors
             raise StreamError("policy-violation", self.doubt)
         if self._reception is not None and features.find(ns.BIDI_FEATURE, "bidi") is not None:
             self._two_way = True

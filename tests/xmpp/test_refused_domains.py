@@ -93,3 +93,17 @@ class Refused(FederationTestCase):
         assert text(await montague.arrival()) == "secret"
         with pytest.raises(DeliveryFailed, match="certificate"):
             await capulet.servers.deliver("verona.example", [secret], Proof.CERTIFICATE)
+
+
+class AnotherOwner(FederationTestCase):
+    async def test_a_valid_certificate_for_somebody_else_is_nothing_that_heals(self) -> None:
+        strict = self.node("strict.example", dialback="never")
+        for domain, certificate, permanent in (
+            ("montague.example", "wrong name", True),
+            ("capulet.example", "expired", False),
+            ("verona.example", "self-signed", False),
+        ):
+            other = self.node(domain, certificate=certificate)
+            with pytest.raises(DeliveryFailed, match="certificate") as caught:
+                await strict.servers.deliver(domain, [strict.message(f"romeo@{domain}").to_bytes()])
+            assert caught.value.permanent is permanent and other.messages == []
