@@ -206,11 +206,13 @@ class BacklogMarks:
         """A domain's marks stand for all that comes, too."""
         self._connection.execute(_TO_OPEN, {"of_domain": domain})
 
-    def close(self, domain: str) -> None:
-        """What comes from now on has rows again."""
-        for node_key in self._connection.execute(_ARE_OPEN, {"domain": domain}).scalars().all():
+    def close(self, domain: str) -> bool:
+        """What comes from now on has rows again; False if it had."""
+        nodes = self._connection.execute(_ARE_OPEN, {"domain": domain}).scalars().all()
+        for node_key in nodes:
             mark = {"of_domain": domain, "of_node": node_key, "end": self._last(node_key)}
             self._connection.execute(_CLOSE, mark)
+        return bool(nodes)
 
     def end(self, mark: Mark) -> int:
         """The last event for which a mark stands until now: what is published from now on is behind it."""

@@ -94,9 +94,6 @@ RETURNING domain
     )
     .columns(_OUTBOX.c.domain)
 )
-_OPEN_MARKS = Prepared(
-    select(_MARKS.c.domain).where(_MARKS.c.node_id == bindparam("node_id"), _MARKS.c.upto == bindparam("open"))
-)
 _DOMAINS = text(
     """
 WITH RECURSIVE owed (domain) AS (
@@ -261,8 +258,6 @@ class Outbox:
             return ()
         values = {**readers, "seq": seq, "now": self._transaction.now, "open": OPEN if published else -1}
         rows = _FAN_OUT.rows(self._connection, values)
-        if published:
-            rows = [*rows, *_OPEN_MARKS.rows(self._connection, {"node_id": node.key, "open": OPEN})]
         return tuple(sorted(row[0] for row in rows))
 
     def add_stanza(self, domain: str, stanza: str, audience: Audience = Audience.PUBLIC) -> None:

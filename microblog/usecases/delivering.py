@@ -386,6 +386,11 @@ def is_hopeless(tx: Transaction, state: DomainState) -> bool:
     return since is not None and tx.now - since >= HOPELESS and state.failures >= HOPELESS_FAILURES
 
 
+def reached(tx: Transaction, domain: str) -> bool:
+    """A domain can be reached and yet there is nothing that may go: True if something may have come meanwhile."""
+    return tx.marks.close(domain)
+
+
 def succeeded(tx: Transaction, domain: str) -> None:
     """A domain took what we sent: whatever failed is forgotten."""
     tx.domains.succeeded(domain)

@@ -236,7 +236,7 @@ class Outbox:
                     self._progress[domain] = batch.progress
                 await self._settle(domain, sent, failing)
                 failing = False
-            else:
+            elif not failing or not await self._database.write(delivering.reached, domain):
                 if batch.held:
                     self._hold(domain, batch.held)
                 else:
