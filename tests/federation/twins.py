@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet import task
 from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectError
 
 from microblog import app
 from microblog.config import parse
@@ -16,6 +17,7 @@ from microblog.model.jid import JID
 from microblog.model.uri import ItemAddress
 from microblog.runtime import Clock
 from microblog.store.database import Transaction, open_database
+from microblog.store.watermark import Watermark
 from microblog.usecases import registering
 from microblog.wire import ns
 from microblog.wire.xml import Element
@@ -77,12 +79,14 @@ class Talker:
 class Twin(app.Node):
     """One of the two."""
 
-    def __init__(self, twins: "Twins", domain: str, certificates: tls.Certificates, folder: Path) -> None:
+    def __init__(self, twins: "Twins", domain: str, certificates: tls.Certificates, folder: Path, hidden: bool) -> None:
         values: dict[str, Any] = {
             "node": {"domain": domain, "data": str(folder)},
             "limits": {"rates": False},
             "s2s": {"routes": {name: route for name, route in _ROUTES.items() if name != domain}},
         }
+        if hidden:
+            values["s2s"]["listen"] = []
         super().__init__(parse(values, folder), twins.time)
         self.twins, self.domain = twins, domain
         self.clock = Clock(twins.time, start=START)
@@ -95,6 +99,7 @@ class Twin(app.Node):
             audience=self.config.accounts.audience,
         )
         self.database.start = lambda reactor: None  # type: ignore[method-assign]  # what runs inline needs no threads
+        self.watermark = Watermark(folder / f"{domain}.watermark")
         self.compose()
         self._certificate_stamp = tuple  # type: ignore[method-assign, assignment]  # they are no files here
         self.startService()
@@ -122,22 +127,23 @@ class Twin(app.Node):
 
 
 class Twins:
-    """Both, in one time."""
+    """Both, in one time; a ``hidden`` one cannot be called."""
 
-    def __init__(self, authority: Authority, folder: Path) -> None:
+    def __init__(self, authority: Authority, folder: Path, hidden: str = "") -> None:
         self.time = task.Clock()
         self._pipes: list[Pipe] = []
         self.down = False
         self.montague, self.capulet = (
-            Twin(self, domain, authority.certificates(domain), folder) for domain in (MONTAGUE, CAPULET)
+            Twin(self, domain, authority.certificates(domain), folder, domain == hidden)
+            for domain in (MONTAGUE, CAPULET)
         )
         self.settle()
 
     def connect(self, stream: Stream, by: Twin) -> None:
         """One calls the other."""
-        if self.down:
-            raise ConnectionRefusedError
         other = self.capulet if by is self.montague else self.montague
+        if self.down or not other.config.s2s.listen:
+            raise ConnectError("nobody listens")
         theirs = other.server_streams.listener().buildProtocol(IPv4Address("TCP", "192.0.2.7", 49152))
         assert isinstance(theirs, Stream)
         self._pipes.append(Pipe(stream, theirs))
