@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from microblog.model.item import Audience
+from microblog.model.jid import JID
 from microblog.store.transaction import Transaction
 
 CHANGED: Final = "identity-changed"  # the problem of those who follow somebody there
@@ -50,6 +52,12 @@ def restored(tx: Transaction, seen: int) -> bool:
 def trusts(tx: Transaction, domain: str) -> bool:
     """False while a domain seems to be somebody else now than it was."""
     return tx.peers.get(domain).doubted is None
+
+
+def leaving(tx: Transaction, reader: JID, audiences: frozenset[Audience]) -> frozenset[Audience]:
+    """Of what may go to a reader, that which goes there while it is not sure who they are: what is public."""
+    here = reader.domainpart == tx.domain
+    return audiences if here or trusts(tx, reader.domainpart) else audiences & {Audience.PUBLIC}
 
 
 def trust(tx: Transaction, domain: str) -> bool:

@@ -24,7 +24,7 @@ from microblog.model.link import Link
 from microblog.model.node import AccessModel
 from microblog.model.subscription import Affiliation, Subscription
 from microblog.store.transaction import Transaction
-from microblog.usecases import owning, registering, subscribing
+from microblog.usecases import identity, owning, registering, subscribing
 from microblog.usecases.settling import LANGUAGE
 
 PENDING_DAYS: Final = 2
@@ -247,12 +247,17 @@ def _language(tx: Transaction, account: Account) -> str:
 # Acting
 
 
+def owner(tx: Transaction, jid: JID) -> Account | None:
+    """The account that an address acts for; none while its domain may have another owner than when it was linked."""
+    return tx.linked.account_of(jid) if identity.trusts(tx, jid.domainpart) else None
+
+
 def acting(tx: Transaction, use_case: Callable[[Transaction, Any], T], request: Acts) -> T:
     """The use case, done by the account whose address the actor's is, if it is anybody's.
 
     What it publishes is as good as written here: whoever it is was proven before this was called.
     """
-    account = tx.linked.account_of(request.actor)
+    account = owner(tx, request.actor)
     if account is not None and not account.disabled:
         acts: dict[str, Any] = {"actor": account.jid(tx.domain)}
         if hasattr(request, "proof"):
@@ -263,7 +268,7 @@ def acting(tx: Transaction, use_case: Callable[[Transaction, Any], T], request: 
 
 def subscribe(tx: Transaction, request: subscribing.Subscribe) -> subscribing.Subscribed:
     """Subscribe in the address's own name, at its account's nodes as a member. Raises as ``subscribing.subscribe``."""
-    account = tx.linked.account_of(request.actor)
+    account = owner(tx, request.actor)
     if account is not None and not account.disabled and request.service == account.jid(tx.domain):
         node = subscribing.local_node(tx, request.service, request.node)
         if tx.affiliations.facts(node, request.actor).affiliation is Affiliation.NONE:

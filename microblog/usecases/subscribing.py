@@ -38,7 +38,7 @@ from microblog.model.node import MICROBLOG, Node, Options, SendLast
 from microblog.model.subscription import SubscribeOptions, Subscription, SubscriptionState
 from microblog.model.uri import account_uri
 from microblog.store.transaction import Transaction
-from microblog.usecases import depending, following
+from microblog.usecases import depending, following, identity
 from microblog.usecases.publishing import check_node_name
 
 INTERESTS_PER_RESOURCE = 100
@@ -249,11 +249,11 @@ def _last(tx: Transaction, node: Node, subscription: Subscription) -> Item | Non
     if not wanted or subscription.state is not SubscriptionState.SUBSCRIBED or not subscription.options.deliver:
         return None
     facts = replace(depending.stand(tx, node, subscription.jid)[1], subscribed=subscription.state)
-    return _newest(tx, node, facts)
+    return _newest(tx, node, facts, subscription.jid)
 
 
-def _newest(tx: Transaction, node: Node, facts: Facts) -> Item | None:
-    audiences = audiences_readable(node.config, facts)
+def _newest(tx: Transaction, node: Node, facts: Facts, reader: JID) -> Item | None:
+    audiences = identity.leaving(tx, reader, audiences_readable(node.config, facts))
     items = tx.items.newest(node.key, 1, audiences=audiences) if audiences else []
     return items[0] if items else None
 
@@ -306,6 +306,7 @@ def retrieve(tx: Transaction, request: Retrieve) -> Retrieved:
     that is not there; Forbidden (§6.5.9.11), EntityNotSubscribed (§6.5.9.3), InvalidSubID (§6.5.9.2), BadRequest.
     """
     node, facts = _standing(tx, request.service, request.node, request.actor)
+    request = replace(request, audiences=identity.leaving(tx, request.actor, request.audiences))
     direct = _for_them(tx, node, facts, request)
     if not direct:
         check(Action.RETRIEVE, node.config, facts)
@@ -542,7 +543,7 @@ def last_items(tx: Transaction, request: LastItems) -> tuple[tuple[Node, Item], 
                 continue
             if node.config.send_last_published_item is not SendLast.ON_SUB_AND_PRESENCE:
                 continue
-            item = _newest(tx, node, tx.affiliations.facts(node, request.reader))
+            item = _newest(tx, node, tx.affiliations.facts(node, request.reader), request.reader)
             if item is not None:
                 found.append((node, item))
     return tuple(found)

@@ -14,6 +14,7 @@ from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.store.database import Database
 from microblog.store.transaction import Transaction
+from microblog.usecases import linking
 from microblog.usecases.settling import LANGUAGE
 from microblog.wire import ns
 from microblog.wire.stanza import Stanza
@@ -68,7 +69,7 @@ def language_of(stanza: Stanza) -> str:
 def _account(tx: Transaction, address: JID) -> tuple[Account, str | None] | None:
     """The account that is, or has, an address, and the language its owner chose."""
     here = address.domainpart == tx.domain
-    account = tx.accounts.get(address.localpart) if here else tx.linked.account_of(address)
+    account = tx.accounts.get(address.localpart) if here else linking.owner(tx, address)
     if account is None or account.disabled:
         return None
     return account, tx.preferences.get(account.key, LANGUAGE)

@@ -2,9 +2,14 @@
 
 import pytest
 
+from microblog.model.account import derive_keys
+from microblog.model.errors import Refusal
+from microblog.model.item import Audience
+from microblog.model.node import MICROBLOG
 from microblog.store.database import Transaction
-from microblog.usecases import identity
+from microblog.usecases import identity, linking, owning, registering, subscribing
 from microblog.usecases.identity import Answer, Learned
+from tests.usecases.pubsub import JULIET, PHONE, ROMEO, a_contact, an_account, configure, ids, post, retrieve, subscribe
 
 CAPULET = "capulet.example"
 NODE = Answer(fanout=True, max_bytes=100_000, max_entries=20, epoch="first")
@@ -96,3 +101,51 @@ def test_nobody_changes_one_after_the_other_without_a_certificate(
     assert not learn(tx, *first)
     assert tx.peers.get(CAPULET).epoch == "first"
     assert learn(tx, *second)
+
+
+# what a doubted domain gets of what is here
+
+
+def doubt(tx: Transaction) -> None:
+    learn(tx, "k1", NODE)
+    assert learn(tx, "k2", RESTORED)
+
+
+def test_a_doubted_domain_asks_in_vain_for_what_is_not_public(tx: Transaction) -> None:
+    an_account(tx)
+    subscribe(tx, JULIET)
+    post(tx, "1", "for all")
+    post(tx, "2", "for followers", audience=Audience.FOLLOWERS)
+    assert ids(retrieve(tx, JULIET)) == ids(retrieve(tx, JULIET, item_ids=("1", "2"))) == ["1", "2"]
+    doubt(tx)
+    assert ids(retrieve(tx, JULIET)) == ids(retrieve(tx, JULIET, item_ids=("1", "2"))) == ["1"]
+    assert identity.trust(tx, CAPULET)
+    assert ids(retrieve(tx, JULIET)) == ["1", "2"]
+
+
+def test_a_doubted_domain_is_not_sent_last_items_that_are_not_public(tx: Transaction) -> None:
+    an_account(tx)
+    subscribe(tx, JULIET)
+    a_contact(tx, ROMEO, JULIET)
+    configure(tx, send_last_published_item="on_sub_and_presence")
+    post(tx, "1", "for all")
+    post(tx, "2", "for followers", audience=Audience.FOLLOWERS)
+    doubt(tx)
+    again = subscribing.Subscribe(service=ROMEO, node=MICROBLOG, actor=JULIET.with_resource(PHONE), jid=JULIET)
+    last = subscribing.subscribe(tx, again).last
+    assert last is not None and last.id == "1"
+    interest = subscribing.Interest(service=ROMEO, jid=JULIET.with_resource(PHONE), nodes=frozenset([MICROBLOG]))
+    assert [item.id for _, item in subscribing.presence_interest(tx, interest)] == ["1"]
+
+
+def test_an_address_at_a_doubted_domain_does_not_act_for_its_account(tx: Transaction) -> None:
+    registering.create_account(tx, "romeo", derive_keys("pencil"))
+    account = linking.join(tx, linking.Join(jid=JULIET, token=registering.create_invite(tx), name="juliet"))
+    wanted = owning.Configuration(service=account.jid(tx.domain), node=MICROBLOG, actor=JULIET)
+    assert linking.acting(tx, owning.configuration, wanted).name == MICROBLOG
+    doubt(tx)
+    with pytest.raises(Refusal):
+        linking.acting(tx, owning.configuration, wanted)
+    assert linking.owner(tx, JULIET) is None
+    assert identity.trust(tx, CAPULET)
+    assert linking.owner(tx, JULIET) == account
