@@ -391,6 +391,14 @@ def test_what_was_direct_and_may_have_come_is_taken_back(neighbour: Transaction)
     assert goes(neighbour) == [(Told.HOLDERS, ())]
 
 
+def test_what_was_direct_and_is_edited_on_its_way_goes_again(neighbour: Transaction) -> None:
+    a_secret(neighbour)
+    sent = sends(neighbour)
+    a_secret(neighbour, "only you two", 1)
+    forwarding.acknowledged(neighbour, CAPULET, sent, Taken(upto=1))
+    assert words(sends(neighbour)) == [(2, "direct", "1 only you two")]
+
+
 def test_what_was_a_message_is_taken_back_by_one(neighbour: Transaction) -> None:
     neighbour.peers.set(CAPULET, fanout=False)
     a_secret(neighbour)
