@@ -45,7 +45,7 @@ def i2_no_false_answer(outcome: Outcome, ledger: Ledger) -> Iterator[str]:
 
 def i3_nothing_is_silently_absent(outcome: Outcome, ledger: Ledger) -> Iterator[str]:
     """I3: every item is at every domain of a follower, or somebody is told that it is not."""
-    yield from (f"when all was quiet: {one}" for one in outcome.unlevel)
+    yield from outcome.unlevel
     for (author, item), ops in ledger.items.items():
         home = domain_of(author)
         if home not in OURS or ops[0].audience not in (PUBLIC, FOLLOWERS) or ledger.lost(ops):
@@ -124,8 +124,8 @@ def i5_the_author_s_order(outcome: Outcome, ledger: Ledger) -> Iterator[str]:
     for person in outcome.persons.values():
         for number, session in enumerate(person.sessions):
             for feed, seens in _by_feed(session).items():
-                if domain_of(feed) == domain_of(person.jid) and person.stock:
-                    continue
+                if domain_of(feed) not in OURS:
+                    continue  # what they lost is found later, and told later
                 new = _first_seen(seens) if person.stock else seens
                 # What a restored node tells begins before what it has told.
                 restored = outcome.restored.get(domain_of(feed), math.inf)
@@ -148,7 +148,10 @@ def _by_feed(session: Session) -> dict[str, list[Seen]]:
 
 
 def _first_seen(seens: list[Seen]) -> list[Seen]:
-    return list({seen.number: seen for seen in reversed(seens)}.values())[::-1]
+    first: dict[int | None, Seen] = {}
+    for seen in seens:
+        first.setdefault(seen.number, seen)
+    return list(first.values())
 
 
 def _said_again(ledger: Ledger, seen: Seen) -> bool:

@@ -7,9 +7,9 @@ What is held against whom:
   once (I3), first seen in the author's order (I5), and nothing that is not for them (I8). They may see a notification
   twice: what was not confirmed is sent again, and they do not compare.
 - *Prosody or ejabberd to ours*: what they send while a link is cut is lost by them; nothing of ours could know. What
-  holds is that nobody is told twice or out of order (I4, I5), whose it is (I9), and that the day after, what the feeds
-  of Prosody's people still have is in our copies (I3), if it is among their newest (`delivery.REFRESHED`). Edits and
-  retractions that were lost are not looked for, and posts of ejabberd's people, which it sends to contacts only.
+  holds is that nobody is told twice (I4), whose it is (I9), and that the day after, what the feeds of Prosody's people
+  still have is in our copies (I3), if it is among their newest (`delivery.REFRESHED`). Edits and retractions that were
+  lost are not looked for, and posts of ejabberd's people, which it sends to contacts only.
 
 What a restored backup takes with it is forgotten: of what its people did between backup and restore, nothing is asked
 but that it is nowhere where it may not be (I8) and is told to nobody twice (I4).

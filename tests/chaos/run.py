@@ -57,7 +57,7 @@ class Outcome:
     chaos: tuple[float, float] = (0.0, 0.0)  # from when to when, monotonic
     quiet: dict[str, Database] = field(default_factory=dict)  # when level
     later: dict[str, Database] = field(default_factory=dict)  # and a day later
-    unlevel: list[str] = field(default_factory=list)
+    unlevel: list[str] = field(default_factory=list)  # what was still owed, and when
     troubles: list[str] = field(default_factory=list)  # starts that failed
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     crowd: float = 1.0  # how many processes wanted each of this machine's processors, at most
@@ -199,7 +199,7 @@ class Run:
         for node in outcome.town.ours.values():
             node.set_clock(0.0)
         together([actor.come_back for actor in actors.values()], actors)
-        self.level(outcome)
+        self.level(outcome, "when all was quiet")
         outcome.quiet = self.read(outcome)
         self._stage(outcome, "level", since)
         if self.next_day:
@@ -212,7 +212,7 @@ class Run:
             # Twice: who was restored is heard of with the first, and repaired with the second.
             for morning in range(MORNINGS):
                 self._good_morning(outcome, morning)
-                self.level(outcome)
+                self.level(outcome, "the day after")
             self._stage(outcome, "next day", since)
         outcome.later = self.read(outcome)
         for person in outcome.persons.values():
@@ -254,7 +254,7 @@ class Run:
         """All databases of our nodes."""
         return {domain: Database(node.database) for domain, node in outcome.town.ours.items()}
 
-    def level(self, outcome: Outcome) -> None:
+    def level(self, outcome: Outcome, when: str) -> None:
         """Wait until nobody owes anybody anything and nothing changes; what is not so in time is written down."""
         deadline = now() + LEVEL_SECONDS
         still_since, before = now(), None
@@ -262,7 +262,8 @@ class Run:
             found = self.read(outcome)
             heard = sum(len(p.session.client.record) for p in outcome.persons.values() if p.session is not None)
             state = ({d: (x.owed, x.marks, x.behind, x.rows, len(x.follows)) for d, x in found.items()}, heard)
-            owing = _owing(outcome, found)
+            # A node that reads feeds anew tries again after minutes what failed.
+            owing = _owing(found) + (_behind(found) if outcome.quiet else [])
             if state != before:
                 before, still_since = state, now()
             if not owing and now() - still_since >= STILL_SECONDS:
@@ -270,8 +271,9 @@ class Run:
                 self.say(f"level: {', '.join(items)}")
                 return
             if now() > deadline:
-                outcome.unlevel = owing or ["something still changes"]
-                self.say(f"not level after {LEVEL_SECONDS:.0f} s: {'; '.join(outcome.unlevel)}")
+                late = owing or ["something still changes"]
+                outcome.unlevel += [f"{when}: {one}" for one in late]
+                self.say(f"not level after {LEVEL_SECONDS:.0f} s: {'; '.join(late)}")
                 return
             time.sleep(1)
 
@@ -300,16 +302,18 @@ def _unchecked(node: OurNode) -> int:
         connection.close()
 
 
-def _owing(outcome: Outcome, found: dict[str, Database]) -> list[str]:
+def _owing(found: dict[str, Database]) -> list[str]:
     owing = []
     for domain, database in found.items():
         for to, count in database.owed.items():
             owing.append(f"{domain} owes {to} {count}")
         for to in database.marks:
             owing.append(f"{domain} has marks for {to}")
-        for to in database.behind:
-            owing.append(f"{domain} is behind {to}")
     return owing
+
+
+def _behind(found: dict[str, Database]) -> list[str]:
+    return [f"{domain} is behind {to}" for domain, database in found.items() for to in database.behind]
 
 
 class Actor:
