@@ -42,16 +42,13 @@ INSERT INTO remote_storage (domain, items, bytes, since, taken, followed)
 VALUES (:domain, :items, :bytes, :now, 0, false)
 ON CONFLICT (domain) DO UPDATE SET
   items = remote_storage.items + excluded.items, bytes = remote_storage.bytes + excluded.bytes
-RETURNING items, bytes
 """
-    )
-    .bindparams(
+    ).bindparams(
         bindparam("domain", type_=_STORAGE.c.domain.type),
         bindparam("items", type_=_ITEM_COUNT.type),
         bindparam("bytes", type_=_STORAGE.c.bytes.type),
         bindparam("now", type_=_STORAGE.c.since.type),
     )
-    .columns(_ITEM_COUNT, _STORAGE.c.bytes)
 )
 
 
@@ -213,12 +210,10 @@ class Policies:
 
     # what they take
 
-    def stored(self, domain: str, items: int, bytes: int) -> Storage:
-        """Our copies of a domain's items are so many more; what they take now."""
+    def stored(self, domain: str, items: int, bytes: int) -> None:
+        """Our copies of a domain's items are so many more."""
         values = {"domain": domain, "items": items, "bytes": bytes, "now": self._transaction.now}
-        row = _STORED.first(self._connection, values)
-        assert row is not None
-        return Storage(row[0], row[1])
+        _STORED.run(self._connection, values)
 
     def storage(self, domain: str) -> Storage:
         """What they take."""

@@ -20,7 +20,7 @@ from microblog.store.policies import Storage, at_domain
 from microblog.store.transaction import Transaction
 from microblog.usecases import depending
 
-# Looked at every so many copies that are stored: that costs, and then brings more.
+# Looked at with every so many copies that are stored, of whomever: it costs, and then brings more.
 LOOKED_AT_EVERY = 100
 REMOVED_AT_ONCE = 500
 PAGES_MAX = 4
@@ -60,8 +60,8 @@ def count(tx: Transaction, node: Node, item: Item, old: Item | None) -> None:
         return
     domain = node.service.domainpart
     more = _size(item.payload) - (_size(old.payload) if old is not None else 0)
-    now = tx.policies.stored(domain, 0 if old is not None else 1, more)
-    if _is_over(tx, now) and now.items % LOOKED_AT_EVERY == 0:
+    tx.policies.stored(domain, 0 if old is not None else 1, more)
+    if item.position % LOOKED_AT_EVERY == 0 and _is_over(tx, tx.policies.storage(domain)):
         make_room(tx, domain)
 
 

@@ -25,7 +25,7 @@ def verona(tx: Transaction, monkeypatch: pytest.MonkeyPatch) -> Transaction:
     for account in (ROMEO, BENVOLIO):
         an_account(tx, account)
     tx.limits = tx.limits.model_copy(update={"remote_storage_items": 10, "strangers_per_day": 100})
-    monkeypatch.setattr(storing, "LOOKED_AT_EVERY", 2)
+    monkeypatch.setattr(storing, "LOOKED_AT_EVERY", 1)
     monkeypatch.setattr(storing, "REMOVED_AT_ONCE", 4)
     return tx
 
