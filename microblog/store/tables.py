@@ -467,6 +467,7 @@ backlog_marks = Table(
         comment="the last event that has no row of its own in the outbox; 2^62: all that come",
     ),
     Column("created", Instant, nullable=False),
+    Index(None, "node_id"),
     comment="what stands for the rows of the outbox when they are too many: told anew from the items themselves",
 )
 

@@ -53,6 +53,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("domain", "node_id", name=op.f("pk_backlog_marks")),
         comment="what stands for the rows of the outbox when they are too many: told anew from the items themselves",
     )
+    op.create_index(op.f("ix_backlog_marks_node_id"), "backlog_marks", ["node_id"])
     op.create_table(
         "delivery_log",
         sa.Column("domain", sa.Text(), nullable=False),
