@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from itertools import islice
 from typing import Final, TypeVar
 
 from twisted.internet.defer import DeferredList, DeferredLock, DeferredSemaphore, succeed
@@ -56,6 +57,7 @@ from microblog.xmpp.router import Router
 
 WAITING_MAX: Final = 4  # deliveries of one domain
 CATCH_UP_SECONDS: Final = 40  # before a delivery is answered, whose sender waits a minute
+POLL_SECONDS: Final = 60  # then others are asked; the rest with the next sweep
 PAGES_MAX: Final = 1000
 BEGINNINGS_MAX: Final = 3  # of a log, while it is caught up with
 ROUNDS_MAX: Final = 4
@@ -64,6 +66,7 @@ SWEEP_SECONDS: Final = 60
 SILENT: Final = timedelta(hours=1)
 CONTACT_SECONDS: Final = 300
 SWEEP_MAX: Final = 1000
+POLLS_AT_ONCE: Final = 20
 AT_ONCE: Final = 5
 REMEMBERED_MAX: Final = 10_000
 AGAIN_SECONDS: Final = 600
@@ -112,7 +115,7 @@ class Intake(Extension):
         self.letters: Callable[[Sequence[Letter]], None] = lambda letters: None
         self._refills = Refills(router, database, follows, clock)
         self._turns: dict[str, DeferredLock] = {}
-        self._polling = DeferredSemaphore(AT_ONCE)
+        self._polling = DeferredSemaphore(POLLS_AT_ONCE)
         self._reading = DeferredSemaphore(AT_ONCE)
         self._heard: OrderedDict[str, float] = OrderedDict()  # when a domain's log was last looked at
         self._compared: OrderedDict[Feed, float] = OrderedDict()
@@ -323,8 +326,10 @@ class Intake(Extension):
 
     async def _sweep(self) -> None:
         try:
-            found = await self._database.read(_silent, SWEEP_MAX)
-            due = [domain for domain in found if self._is_due(self._heard, domain, SILENT.total_seconds())]
+            # Those that did not answer when they were asked come first, but not instead of the others.
+            found = iter(await self._database.read(_silent, REMEMBERED_MAX))
+            silent = (domain for domain in found if self._is_due(self._heard, domain, SILENT.total_seconds()))
+            due = list(islice(silent, SWEEP_MAX))
             await DeferredList([self._tasks.spawn(self._poll(domain), f"log of {domain}") for domain in due])
         except Refusal:
             return  # in a minute, then
@@ -339,13 +344,25 @@ class Intake(Extension):
         try:
             async with self._turn(domain):
                 await self._recognise(domain)
-                await self._catch_up(domain)
+                if not await self._catches_up(domain):
+                    self._heard.pop(domain, None)
             if (await self._database.read(_peer, domain)).behind is not None:
                 self._start_refill(domain)
         except Refusal as refusal:
             self._log.debug("The log of {domain} cannot be fetched: {why}", domain=domain, why=refusal.text)
         finally:
             self._polling.release()
+
+    async def _catches_up(self, domain: str) -> bool:
+        """False if there was something, and there is more. Raises its node's refusal."""
+        before = await self._database.read(_peer, domain)
+        try:
+            await self._catch_up(domain, seconds=POLL_SECONDS)
+        except ResourceConstraint:
+            if await self._database.read(_peer, domain) == before:
+                raise
+            return False
+        return True
 
     def _is_due(self, when: OrderedDict[T, float], what: T, seconds: float) -> bool:
         """Was something not done for so long? Then it is done now."""

@@ -560,6 +560,56 @@ def test_a_log_that_cannot_be_fetched_is_left_for_an_hour(receiver: Receiver, or
     receiver.intake.stop()
 
 
+def asked_of(receiver: Receiver, origin: Origin, domain: str) -> int:
+    """How often a log is asked for that never answers, while the origin answers what it has just been asked."""
+    asked = 0
+    for element in receiver.world_hears():
+        if element.get("to") == domain:
+            asked += 1
+        elif element.get("to") == CAPULET and element.get("type") == "get":
+            origin._serve(element)
+    return asked
+
+
+def test_a_log_that_never_ends_keeps_no_other_from_being_asked(receiver: Receiver, origin: Origin, time: Time) -> None:
+    origin.says(post("1"))
+    origin.delivers(1)
+    receiver.database.run(lambda tx: tx.peers.set("verona.example", received_epoch="v", received=1))
+    origin.pages = 1
+    origin.log += [fanout.write_void(number) for number in range(2, 2000)]
+    time.advance(2 * 3600)
+    receiver.intake.start()
+    asked = asked_of(receiver, origin, "verona.example")
+    for _ in range(3 * 3600 // 20):
+        time.advance(20)
+        asked += asked_of(receiver, origin, "verona.example")
+    assert asked == 4
+    assert receiver.peer.received > 400
+    receiver.intake.stop()
+
+
+def test_logs_that_do_not_answer_leave_room_for_others(
+    receiver: Receiver, origin: Origin, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "SWEEP_MAX", 2)
+    origin.says(post("1"))
+    origin.delivers(1)
+
+    def never_answer(tx: Transaction) -> None:
+        for name in "abc":
+            tx.peers.set(f"{name}.example", received_epoch="x", received=1, heard=tx.now - intake.SILENT * 5)
+
+    receiver.database.run(never_answer)
+    time.advance(2 * 3600)
+    origin.says(post("2"))
+    receiver.intake.start()
+    for _ in range(10):
+        asked_of(receiver, origin, "a.example")
+        time.advance(60)
+    assert receiver.ids() == ["1", "2"]
+    receiver.intake.stop()
+
+
 # what no log has
 
 
