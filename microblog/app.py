@@ -360,7 +360,7 @@ class Node(Service):
             self.peers,
             Fanout(database, self.given, dialback_suffices=policy.dialback_suffices),
             self.intake,
-            Ping(),
+            Ping(router.settled),
             Version(),
             Time(clock),
             Last(clock),

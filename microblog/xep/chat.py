@@ -4,14 +4,20 @@ Each message is written down before it is done, so that one that comes twice is 
 one after the other (``commands.talking``). Nobody can read here what is encrypted, and what stands beside it is never
 posted. Machines are not answered (see ``wire.chat``), and nobody is answered more than twenty times a minute, unless
 nothing is counted (``rates = false``).
+
+A message from another server counts as handled (XEP-0198, XEP-0199) when it has been done: if the node dies before,
+that server tells the sender. What takes longer than a few seconds waits for somebody elsewhere, as a rule, and is not
+waited for; nor does anything else that the server sends wait meanwhile.
 """
 
 import hashlib
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, Protocol
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
 
 from microblog.commands.command import Person, Table
 from microblog.commands.help import Help
@@ -33,6 +39,7 @@ from microblog.xmpp.router import Router
 ANSWERS_PER_MINUTE: Final = 20
 LANE_MAX: Final = 20
 LANES_MAX: Final = 10_000
+HELD_SECONDS: Final = 5
 # Those that nobody reads.
 _DEAF: Final = frozenset(("noreply", "no-reply", "donotreply", "do-not-reply"))
 
@@ -45,6 +52,24 @@ class People(Protocol):
 
     def stranger(self, stanza: Stanza) -> Person | None:
         """Somebody without; None if it might be anybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A message that waits to be done. ``held``: until then, or until ``patience`` is over."""
+
+    message: Stanza
+    held: Deferred[None] | None = None
+    patience: IDelayedCall | None = None
+
+    def done(self) -> None:
+        self.forget()
+        if self.held is not None and not self.held.called:
+            self.held.callback(None)
+
+    def forget(self) -> None:
+        if self.patience is not None and self.patience.active():
+            self.patience.cancel()
 
 
 class Chat(Extension):
@@ -86,7 +111,8 @@ class Chat(Extension):
         self._talking = Talking(database, clock, router.domain, table, router.send)
         self._rate = Rate(clock, database.limits.rate(ANSWERS_PER_MINUTE - 1), 60)
         self._warned = Rate(clock, 1, 60)
-        self._lanes: dict[JID, deque[Stanza]] = {}
+        self._clock = clock
+        self._lanes: dict[JID, deque[_Taken]] = {}
 
     # taking messages
 
@@ -107,20 +133,31 @@ class Chat(Extension):
         if lane is not None:
             if len(lane) >= LANE_MAX:
                 raise ResourceConstraint("too much at once: wait for the answers")
-            lane.append(message)
+            lane.append(self._taken(message))
             return True
         if len(self._lanes) >= LANES_MAX:
             raise ResourceConstraint("too many people talk here just now")
-        self._lanes[sender] = deque((message,))
+        self._lanes[sender] = deque((self._taken(message),))
         self._tasks.spawn(self._work(sender), f"chat with {sender}")
         return True
+
+    def _taken(self, message: Stanza) -> "_Taken":
+        if message.from_.domainpart == self._router.domain:
+            return _Taken(message)
+        held = self._router.hold(message.from_.domainpart)
+        return _Taken(message, held, self._clock.later(HELD_SECONDS, held.callback, None))
 
     async def _work(self, sender: JID) -> None:
         lane = self._lanes[sender]
         try:
             while lane:
-                await self._guarded(lane[0])
-                lane.popleft()
+                await self._guarded(lane[0].message)
+                lane.popleft().done()
+        except CancelledError:
+            # The node stops: what was not done is not said to be.
+            for taken in lane:
+                taken.forget()
+            raise
         finally:
             del self._lanes[sender]
 

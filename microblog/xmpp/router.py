@@ -76,6 +76,7 @@ class Router:
         self.dispatch = dispatch
         self._tasks = tasks
         self._under_way: dict[str, deque[Deferred[None]]] = {}
+        self._held: dict[str, set[Deferred[None]]] = {}
         # They hear what is answered to requests that the outbox made.
         self.answer_listeners: list[Callable[[Stanza], None]] = []
 
@@ -143,9 +144,26 @@ class Router:
             under_way[0].addCallback(_wake, waiting)
             await waiting
 
+    def hold(self, domain: str) -> Deferred[None]:
+        """Something that a domain has sent was taken and is done later: ``settled`` waits for the answer to be called back.
+
+        What else the domain sends does not wait.
+        """
+        held: Deferred[None] = Deferred()
+        holds = self._held.setdefault(domain, set())
+        holds.add(held)
+
+        def done(result: None) -> None:
+            holds.discard(held)
+            if not holds and self._held.get(domain) is holds:
+                del self._held[domain]
+
+        held.addCallback(done)
+        return held
+
     async def settled(self, domain: str) -> None:
         """Return when all that a domain has sent so far is done."""
-        for task in reversed(tuple(self._under_way.get(domain) or ())):
+        for task in (*self._held.get(domain, ()), *reversed(self._under_way.get(domain, ()))):
             if not task.called:
                 waiting: Deferred[None] = Deferred(lambda it: None)
                 task.addCallback(_wake, waiting)

@@ -19,7 +19,7 @@ NURSE = "nurse@verona.example"
 @pytest.fixture(autouse=True)
 def innocent(square: Square) -> object:
     """After each test somebody who has nothing to do with it is answered."""
-    square.install(Ping())
+    square.install(Ping(square.router.settled))
     mercutio = square.login("mercutio", "innocent")
     yield
     mercutio.hears()

@@ -12,7 +12,7 @@ from tests.im.town import Town
 def town(database: Database, clock: Clock) -> Town:
     town = Town(database, clock)
     town.settle("romeo")
-    town.install(Ping())
+    town.install(Ping(town.router.settled))
     return town
 
 
