@@ -1,6 +1,7 @@
 """Long backlogs: marks instead of rows, and nothing lost between the two."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -603,3 +604,41 @@ def test_killed_between_marks_and_rows(path: Path, monkeypatch: pytest.MonkeyPat
     assert database.run(rows) == 0
     assert database.run(told) == ["0", "1", "2"]
     database.close()
+
+
+# F39
+
+
+def test_whatever_is_owed_is_found_by_an_index(tx: Transaction) -> None:
+    """A million rows and ten thousand domains are no table to be read from its beginning."""
+    if tx.connection.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL plans by what it has counted, and here is nothing to count")
+    an_account(tx)
+    subscribe(tx, JULIET)
+    some_posts(tx, 3)
+    collapse(tx)
+    some_posts(tx, 3, first=3)
+    retract(tx, "1")
+    said: list[tuple[str, Any]] = []
+
+    def look(*args: Any) -> None:
+        said.append((args[2], args[3]))
+
+    event.listen(tx.connection, "before_cursor_execute", look)
+    next_batch(tx, CAPULET, True)
+    next_batch(tx, CAPULET, False)
+    delivering.failed(tx, CAPULET, "no route to host", 0)
+    delivering.domains_due(tx)
+    collapsing.long(tx)
+    collapse(tx)
+    tx.marks.open(CAPULET)
+    tx.marks.close(CAPULET)
+    post(tx, "new")
+    told(tx)
+    event.remove(tx.connection, "before_cursor_execute", look)
+    tables = "outbox|events|items|backlog_marks|subscriptions|delivery_log"
+    for statement, parameters in said:
+        plan = tx.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+        whole = [line for *_, line in plan if re.fullmatch(rf"SCAN ({tables})( AS \w+)?", line)]
+        assert whole == [], statement
+    assert len(said) > 20
