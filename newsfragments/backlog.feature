@@ -1,0 +1,1 @@
+A server that is away for a day, or is owed ten thousand notifications, costs one mark for each feed and nothing for what is posted meanwhile; when it is back it is told the newest posts of each, in order. Those that do not answer leave room for those that do: ten thousand dead ones are not noticed.

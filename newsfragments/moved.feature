@@ -1,0 +1,1 @@
+Who moves house says `move NEWADDRESS`: followers on every server learn the new address and decide for themselves, and contacts keep what they might when the new address asks them (XEP-0283). An account that ends is gone everywhere, with what it said in others' threads.
