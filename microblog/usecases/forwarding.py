@@ -48,7 +48,8 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Next:
-    """What comes next: pending entries of the log, or what goes as to any other server; else so many rows wait."""
+    """What comes next: entries of the log, pending or to be looked for once more; or what goes as to any other server;
+    else so many rows wait."""
 
     pending: bool = False
     batch: Batch | None = None
@@ -111,7 +112,9 @@ def next_entries(tx: Transaction, turn: Turn) -> Next:
     if numbered:
         return _numbered(tx, peer, numbered, settled)
     collapsing.settle(tx, settled)
-    return Next(held=tx.outbox.count(domain))
+    # Where so many rows had nothing to tell, what is behind them has not been looked at yet.
+    more = bool(settled) and len(rows_owed) == turn.max_entries
+    return Next(pending=more, held=tx.outbox.count(domain))
 
 
 def _numbered(tx: Transaction, peer: Peer, numbered: list[Owed], settled: list[Owed]) -> Next:

@@ -184,6 +184,15 @@ def test_an_entry_tells_the_item_as_it_is_now(feed: Transaction) -> None:
     assert words(delivers(feed)) == [(2, "public", "1 after")]
 
 
+def test_much_that_need_not_be_told_any_more_holds_up_nothing(feed: Transaction) -> None:
+    for number in range(forwarding.PAGES_MAX + 5):
+        post(feed, "1", f"draft {number}", minutes=number - 60)
+    post(feed, "2", "second")
+    post(feed, "1", "done", minutes=1)
+    assert forwarding.next_entries(feed, turn(max_entries=1)).pending
+    assert words(sends(feed, max_entries=1)) == [(1, "public", "2 second")]
+
+
 def test_an_edit_that_waits_is_one_entry(feed: Transaction) -> None:
     post(feed, "1", "before")
     post(feed, "1", "after", minutes=1)
