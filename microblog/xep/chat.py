@@ -39,7 +39,7 @@ from microblog.xmpp.router import Router
 ANSWERS_PER_MINUTE: Final = 20
 LANE_MAX: Final = 20
 LANES_MAX: Final = 10_000
-HELD_SECONDS: Final = 5
+HELD_SECONDS: Final = 10
 # Those that nobody reads.
 _DEAF: Final = frozenset(("noreply", "no-reply", "donotreply", "do-not-reply"))
 

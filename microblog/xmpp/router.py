@@ -145,7 +145,7 @@ class Router:
             await waiting
 
     def hold(self, domain: str) -> Deferred[None]:
-        """Something that a domain has sent was taken and is done later: ``settled`` waits for the answer to be called back.
+        """Something that a domain has sent is done later. Until the answer is called back, ``settled`` waits for it.
 
         What else the domain sends does not wait.
         """
