@@ -82,13 +82,22 @@ def take_page(tx: Transaction, page: PageOfFeed) -> bool:
     return reached
 
 
-def held(tx: Transaction, feed: Feed) -> tuple[str, ...]:
-    """The newest items that we have of a feed, by their ids, as far as anybody who follows may read them."""
+class Held(NamedTuple):
+    """An item of a feed that we have; ``private``: it is not for everybody."""
+
+    id: str
+    private: bool
+
+
+def held(tx: Transaction, feed: Feed) -> tuple[Held, ...]:
+    """The newest items that we have of a feed, as far as anybody who follows may read them."""
     node = tx.nodes.find(*feed)
     if node is None:
         return ()
     items = tx.items.newest(node.key, HELD_MAX, audiences=(Audience.PUBLIC, Audience.FOLLOWERS))
-    return tuple(item.id for item in items if item.proof is not Proof.LOCAL)
+    return tuple(
+        Held(item.id, item.audience is not Audience.PUBLIC) for item in items if item.proof is not Proof.LOCAL
+    )
 
 
 def gone(tx: Transaction, feed: Feed, ids: Sequence[str]) -> None:

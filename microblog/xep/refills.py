@@ -120,15 +120,17 @@ class Refills:
         return progress
 
     async def _compare(self, feed: Feed, reader: JID) -> None:
-        """Is what we have still there?"""
-        ids = await self._database.read(refilling.held, feed)
-        for start in range(0, len(ids), PAGE):
-            asked = ids[start : start + PAGE]
+        """Is what we have still there? Where nothing is shown that is not public, that says nothing of such items."""
+        held = await self._database.read(refilling.held, feed)
+        there: set[str] = set()
+        for start in range(0, len(held), PAGE):
+            asked = [item.id for item in held[start : start + PAGE]]
             answer = await self._ask(feed, reader, pubsub.items_request(feed.node, asked))
-            there = {item.id for item in pubsub.read_answered_items(answer.payload)}
-            lost = [item_id for item_id in asked if item_id not in there]
-            if lost:
-                await self._database.write(refilling.gone, feed, lost)
+            there.update(item.id for item in pubsub.read_answered_items(answer.payload))
+        all_is_shown = any(item.private and item.id in there for item in held)
+        lost = [item.id for item in held if item.id not in there and (all_is_shown or not item.private)]
+        if lost:
+            await self._database.write(refilling.gone, feed, lost)
 
     async def _ask(self, feed: Feed, reader: JID, payload: Element) -> Stanza:
         answer = await self._router.request("get", reader, feed.author, payload)
