@@ -4,7 +4,8 @@ Who leaves says so at the old account, in a statement that they publish there. T
 told the new address; that is all: nobody is made to follow it. Of others' moves we take the word of the old account's
 own server, and only of accounts that somebody here follows.
 
-Who moved and then ended the old account is still found: whoever asks for it is told where they went.
+Who moved and then ended the old account is still found, if all could read their feed: whoever asks for it is told
+where they went.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,8 +13,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from microblog.model.access import audience_of
 from microblog.model.contact import Contact
 from microblog.model.errors import Conflict, NotAcceptable, ResourceConstraint
+from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.store.transaction import Transaction
@@ -115,6 +118,13 @@ def take_back(tx: Transaction, account: JID, node: str, item_id: str) -> bool:
     if found is not None and found.item is not None:
         publishing.retract(tx, Retract(service=account, node=node, actor=account, item_id=item_id, notify=True))
     return True
+
+
+def ending(tx: Transaction, account: JID) -> None:
+    """An account of ours is about to end. Where its owner went is said to everybody only if all could read them."""
+    node = tx.nodes.find(account, MICROBLOG)
+    if node is None or audience_of(node.config) is not Audience.PUBLIC:
+        tx.moved.remove(account)
 
 
 def learn(tx: Transaction, request: Learned) -> tuple[JID, ...]:

@@ -26,7 +26,7 @@ from microblog.model.item import Audience, Item
 from microblog.model.jid import JID
 from microblog.store.settings import LOGIN_SECRET
 from microblog.store.transaction import Transaction
-from microblog.usecases import noticing, owning, rostering
+from microblog.usecases import moving, noticing, owning, rostering
 
 INVITE_DAYS: Final = 7
 OPEN_INVITES_MAX: Final = 10_000
@@ -234,6 +234,7 @@ def remove_account(
     account = get_account(tx, name)
     _check_admin_left(tx, account)
     address = account.jid(tx.domain)
+    moving.ending(tx, address)
     for node in tx.nodes.of(address, dependent=True):
         if tx.nodes.get(node.key) is None:
             continue  # it went with what it depended on

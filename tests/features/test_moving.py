@@ -231,6 +231,19 @@ def test_who_is_gone_is_said_to_be_where_they_went(verona: Verona) -> None:
     assert NEW not in roster(verona.romeo)
 
 
+def test_where_somebody_went_whose_feed_was_not_for_all_is_said_to_nobody(verona: Verona) -> None:
+    new_account(verona)
+    form = (
+        f"<x xmlns='{ns.DATA}' type='submit'><field var='FORM_TYPE' type='hidden'>"
+        f"<value>{ns.PUBSUB_NODE_CONFIG}</value></field><field var='pubsub#access_model'><value>authorize</value></field></x>"
+    )
+    verona.juliet.asks("set", f"<configure node='{FEED}'>{form}</configure>", uri=ns.PUBSUB_OWNER)
+    moves(verona.juliet, NEW)
+    ends(verona, verona.juliet)
+    (said,) = verona.romeo.says(f"follow {OLD}")
+    assert NEW not in said and "says that they are" not in said
+
+
 def test_a_service_that_says_gone_is_shown_with_the_new_address(verona: Verona) -> None:
     """The notice was lost, but the account is gone when its followers are looked after."""
     verona.follow((verona.romeo, verona.juliet))
