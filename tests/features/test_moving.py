@@ -235,7 +235,8 @@ def test_where_somebody_went_whose_feed_was_not_for_all_is_said_to_nobody(verona
     new_account(verona)
     form = (
         f"<x xmlns='{ns.DATA}' type='submit'><field var='FORM_TYPE' type='hidden'>"
-        f"<value>{ns.PUBSUB_NODE_CONFIG}</value></field><field var='pubsub#access_model'><value>authorize</value></field></x>"
+        f"<value>{ns.PUBSUB_NODE_CONFIG}</value></field>"
+        "<field var='pubsub#access_model'><value>authorize</value></field></x>"
     )
     verona.juliet.asks("set", f"<configure node='{FEED}'>{form}</configure>", uri=ns.PUBSUB_OWNER)
     moves(verona.juliet, NEW)
