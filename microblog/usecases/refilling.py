@@ -95,9 +95,7 @@ def held(tx: Transaction, feed: Feed) -> tuple[Held, ...]:
     if node is None:
         return ()
     items = tx.items.newest(node.key, HELD_MAX, audiences=(Audience.PUBLIC, Audience.FOLLOWERS))
-    return tuple(
-        Held(item.id, item.audience is not Audience.PUBLIC) for item in items if item.proof is not Proof.LOCAL
-    )
+    return tuple(Held(item.id, item.audience is not Audience.PUBLIC) for item in items if item.proof is not Proof.LOCAL)
 
 
 def gone(tx: Transaction, feed: Feed, ids: Sequence[str]) -> None:

@@ -30,6 +30,7 @@ from tests.xep.square import FEED, address, told
 
 CAPULET = "capulet.example"
 JULIET = JID.parse("juliet@capulet.example")
+PRIVATE = f"<audience xmlns='{ns.AUDIENCE}'>followers</audience>"
 ROMEO, BENVOLIO, MERCUTIO = address("romeo"), address("benvolio"), address("mercutio")
 
 
@@ -636,7 +637,7 @@ def test_beyond_the_horizon_the_feeds_are_read(receiver: Receiver, origin: Origi
 def test_what_a_feed_does_not_show_just_now_is_not_gone(receiver: Receiver, origin: Origin) -> None:
     """We are shown no posts for followers: our certificate has expired, or who asks is no follower any more."""
     origin.says(post("1"))
-    origin.says(post("2"), Told.FOLLOWERS)
+    origin.says(post("2", inside=PRIVATE), Told.FOLLOWERS)
     origin.says(post("3"))
     origin.delivers(1, 2, 3)
     assert receiver.ids() == ["1", "2", "3"]
@@ -650,11 +651,11 @@ def test_what_a_feed_does_not_show_just_now_is_not_gone(receiver: Receiver, orig
 
 def test_what_a_feed_that_shows_posts_for_followers_has_not_is_gone(receiver: Receiver, origin: Origin) -> None:
     for name in ("1", "2", "3"):
-        origin.says(post(name), Told.FOLLOWERS)
+        origin.says(post(name, inside=PRIVATE), Told.FOLLOWERS)
     origin.delivers(1, 2, 3)
     origin.first, origin.log = 40, []
     origin.says(post("4"))
-    origin.feed = [post("2"), post("4")]
+    origin.feed = [post("2", inside=PRIVATE), post("4")]
     origin.delivers(40)
     origin.serves()
     assert receiver.ids() == ["2", "4"]
