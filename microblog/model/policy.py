@@ -2,7 +2,9 @@
 
 A rule for a domain covers what stands below it as well: ``example.org`` is also ``pubsub.example.org``. Of several
 that cover a domain the nearest one of the administrator's own counts, and whatever lists say besides. Where the
-administrator has said nothing, the strictest of the lists that are followed counts. Lists can only restrict.
+administrator has said nothing, the strictest of the lists that are followed counts. Lists can only restrict; and what
+one says of a top-level domain is not said of all below it, or whoever keeps it could cut a node off from the world with
+one line.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -87,7 +89,8 @@ class Rules:
             own = self.own.get(name)
             if own is not None:
                 return own
-            strictest = max(strictest, self.listed.get(name, Grade.ALLOWED), key=STRICTNESS.__getitem__)
+            if "." in name or name == domain:
+                strictest = max(strictest, self.listed.get(name, Grade.ALLOWED), key=STRICTNESS.__getitem__)
         return strictest if self.mode == "open" else Grade.REFUSED
 
     @property

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, bindparam, delete, exists, func, or_, select, text, update
+from sqlalchemy import ColumnElement, bindparam, delete, exists, func, literal_column, or_, select, text, update
 
 from microblog.model.policy import Grade, Rule, Rules, covering
 from microblog.store import tables
@@ -34,7 +34,9 @@ _RULES = select(
 _OF_DOMAIN = _RULES.where(_POLICIES.c.domain == bindparam("name"))
 _COVERING = _RULES.where(_POLICIES.c.domain.in_(bindparam("names", expanding=True)))
 _OF_SOURCE = _RULES.where(_POLICIES.c.source == bindparam("source_"))
-_SILENCED = select(_POLICIES.c.domain).where(_POLICIES.c.grade == Grade.SILENCED.value).limit(1)
+_REMOVE = delete(_POLICIES).where(_POLICIES.c.domain == bindparam("name"), _POLICIES.c.source == bindparam("of"))
+# Asked in every transaction that shows or takes what is from elsewhere. By a literal: the index is of these alone.
+_SILENCED = select(_POLICIES.c.domain).where(_POLICIES.c.grade == literal_column("'silenced'")).limit(1)
 _STORED = Prepared(
     text(
         """
@@ -193,11 +195,13 @@ class Policies:
         gone = delete(_LISTS).where(_LISTS.c.service == service, _LISTS.c.node == node)
         return bool(self._connection.execute(gone).rowcount)
 
-    def fetched(self, service: str, node: str, rules: Iterable[Rule]) -> None:
-        """A list was fetched, and this is what it says now."""
+    def fetched(self, service: str, node: str, *, gone: Iterable[str], new: Iterable[Rule]) -> None:
+        """A list was fetched: what it says no more goes, and then comes what it did not say before."""
         self._changed()
-        self._connection.execute(delete(_POLICIES).where(_POLICIES.c.source == source(service, node)))
-        self._add(rules)
+        rows = [{"name": domain, "of": source(service, node)} for domain in gone]
+        if rows:
+            self._connection.execute(_REMOVE, rows)
+        self._add(new)
         self._set_list(service, node, fetched=self._transaction.now, problem="")
 
     def not_fetched(self, service: str, node: str, problem: str) -> None:

@@ -533,6 +533,12 @@ domain_policies = Table(
     Column("reason", Text, nullable=False, default=""),
     Column("created", Instant, nullable=False),
     CheckConstraint("grade IN ('', 'allowed', 'no-media', 'silenced', 'refused')", name="grade"),
+    Index(
+        "ix_domain_policies_silenced",
+        "domain",
+        sqlite_where=text("grade = 'silenced'"),
+        postgresql_where=text("grade = 'silenced'"),
+    ),
     comment="what the administrator, and lists that the administrator trusts, say of other domains",
 )
 

@@ -170,8 +170,14 @@ def list_fetched(tx: Transaction, service: str, node: str, rules: Collection[Rul
     if not any((known.service, known.node) == (service, node) for known in tx.policies.lists()):
         return False
     before = tx.policies.of_source(source(service, node))
-    tx.policies.fetched(service, node, rules)
-    return {rule.domain: rule for rule in before} != {rule.domain: rule for rule in rules}
+    said, says = ({rule.domain: rule for rule in some} for some in (before, rules))
+    tx.policies.fetched(
+        service,
+        node,
+        gone=[domain for domain in said if domain not in says or says[domain] != said[domain]],
+        new=[rule for domain, rule in says.items() if said.get(domain) != rule],
+    )
+    return said != says
 
 
 def list_not_fetched(tx: Transaction, service: str, node: str, problem: str) -> None:
@@ -204,7 +210,14 @@ def present(tx: Transaction) -> list[str]:
     named = union(*(select(table.c.domain).distinct() for table in queued))
     domains = set(tx.connection.execute(named).scalars())
     services = select(_N.c.service).distinct()
-    domains.update(service.rpartition("@")[2] for service in tx.connection.execute(services).scalars())
+    said = (
+        select(_I.c.publisher)
+        .join(_N, _N.c.id == _I.c.node_id)
+        .where(_I.c.proof != Proof.LOCAL.value, at_domain(_N.c.service, tx.domain))
+        .distinct()
+    )
+    for found in (services, said):
+        domains.update(address.rpartition("@")[2] for address in tx.connection.execute(found).scalars())
     domains.discard(tx.domain)
     return sorted(domains)
 

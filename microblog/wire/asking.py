@@ -71,6 +71,15 @@ def page_before_request(node: str, number: int, before: str = "") -> Element:
     return Element(ns.PUBSUB, "pubsub", None, Element(ns.PUBSUB, "items", {"node": node}), page)
 
 
+def is_there_more(answer: Element | None, had: int) -> bool:
+    """Does an answer to a request for a page say, or leave open, that there is more than what one had until now?"""
+    page = None if answer is None else answer.find(ns.RSM, "set")
+    if page is None:
+        return False  # the service knows no pages: that is all
+    count = page.child_text(ns.RSM, "count") or ""
+    return not (count.isascii() and count.isdigit() and len(count) < 10 and int(count) <= had)
+
+
 def metadata_request(node: str) -> Element:
     """§5.4."""
     return Element(ns.DISCO_INFO, "query", {"node": node})

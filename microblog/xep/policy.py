@@ -50,16 +50,16 @@ class Policy:
         return Rules.of(self._mode, tx.policies.rules())
 
     def grade(self, domain: str) -> Grade:
-        """How much of a domain is let in."""
-        return self.rules.grade(domain)
+        """How much of a domain is let in. Of our own all is, whatever is said of it or of what is above it."""
+        return Grade.ALLOWED if domain == self._database.domain else self.rules.grade(domain)
 
     def refuses(self, domain: str) -> bool:
         """Nothing goes there, and nothing comes."""
-        return domain != self._database.domain and self.rules.refuses(domain)
+        return self.grade(domain) is Grade.REFUSED
 
     def silences(self, domain: str) -> bool:
         """What comes from there is for those who follow."""
-        return domain != self._database.domain and self.grade(domain) is Grade.SILENCED
+        return self.grade(domain) is Grade.SILENCED
 
     def dialback_suffices(self, domain: str) -> bool:
         """May what is not public go there without a certificate?"""

@@ -1,7 +1,7 @@
 """The lists of domains that this node goes by: fetched when they are new, and then once an hour.
 
 A list is a pubsub node, here or elsewhere (``wire.policy``). What could be fetched takes the place of what it said
-before, whole or not at all; what cannot be fetched goes on to count.
+before, whole or not at all; what cannot be fetched goes on to count. No list waits for the service of another.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class PolicyLists:
         self._changed = changed
         self._clock = clock
         self._tasks = tasks
-        self._fetching = False
+        self._fetching: set[str] = set()
         self._repetition: Repetition | None = None
 
     def start(self) -> None:
@@ -59,21 +59,27 @@ class PolicyLists:
         self._begin(new=True)
 
     def _begin(self, *, new: bool) -> None:
-        if not self._fetching:
-            self._fetching = True
-            self._tasks.spawn(self._fetch_all(new), "lists of domains")
+        self._tasks.spawn(self._begin_each(new), "lists of domains")
 
-    async def _fetch_all(self, new: bool) -> None:
+    async def _begin_each(self, new: bool) -> None:
         try:
-            for known in await self._database.read(_lists):
-                if not new or (known.fetched is None and not known.problem):
-                    await self._fetch(known)
+            lists = await self._database.read(_lists)
         except Refusal:
             return  # the database has too much to do: in an hour, then
-        finally:
-            self._fetching = False
+        for known in lists:
+            if known.source not in self._fetching and (not new or (known.fetched is None and not known.problem)):
+                self._fetching.add(known.source)
+                self._tasks.spawn(self._fetch(known), f"the list {known.source}")
 
     async def _fetch(self, known: PolicyList) -> None:
+        try:
+            await self._fetch_one(known)
+        except Refusal:
+            return  # the same
+        finally:
+            self._fetching.discard(known.source)
+
+    async def _fetch_one(self, known: PolicyList) -> None:
         try:
             rules = await self._read(known)
         except Refusal as refusal:
@@ -103,7 +109,7 @@ class PolicyLists:
             if len(seen) > policing.LIST_ENTRIES_MAX:
                 raise BadRequest(f"it has more than {policing.LIST_ENTRIES_MAX} domains")
             rules |= {rule.domain: rule for rule in read_rules(new, known.source)}
-            if not new or len(items) < PAGE:
+            if not new or (len(items) < PAGE and not asking.is_there_more(answer.payload, len(seen))):
                 return list(rules.values())
             before = items[0].id
 

@@ -90,6 +90,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("domain", "source", name=op.f("pk_domain_policies")),
         comment="what the administrator, and lists that the administrator trusts, say of other domains",
     )
+    op.create_index(
+        "ix_domain_policies_silenced",
+        "domain_policies",
+        ["domain"],
+        sqlite_where=sa.text("grade = 'silenced'"),
+        postgresql_where=sa.text("grade = 'silenced'"),
+    )
     op.create_table(
         "follower_sets",
         sa.Column("node_id", KEY, nullable=False),

@@ -54,6 +54,13 @@ def test_what_the_administrator_says_counts_whatever_lists_say() -> None:
     assert said.grade("verona.example") is Grade.REFUSED
 
 
+def test_a_list_cannot_speak_of_a_whole_top_level_domain() -> None:
+    of_list = rules(("example", Grade.REFUSED, "a list"), ("localhost", Grade.REFUSED, "a list"))
+    assert of_list.grade("capulet.example") is Grade.ALLOWED
+    assert of_list.grade("localhost") is Grade.REFUSED
+    assert rules(("example", Grade.REFUSED, "")).grade("capulet.example") is Grade.REFUSED
+
+
 def test_where_only_some_are_allowed_lists_let_nobody_in() -> None:
     said = rules(
         ("capulet.example", Grade.SILENCED, ""),

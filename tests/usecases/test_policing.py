@@ -1,8 +1,10 @@
 """What the administrator says of other domains, and what follows from it."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from microblog.model.errors import ItemNotFound, NotAcceptable
 from microblog.model.event import ItemRetracted, NodeDeleted
@@ -11,6 +13,7 @@ from microblog.model.jid import JID
 from microblog.model.node import COMMENTS_PREFIX, MICROBLOG
 from microblog.model.policy import Grade, Rule
 from microblog.model.uri import comments_uri
+from microblog.store import policies, tables
 from microblog.store.transaction import Transaction
 from microblog.usecases import following, policing, queueing, reading
 from microblog.usecases.reading import Reading
@@ -117,6 +120,28 @@ def test_a_list_says_what_it_said_last(tx: Transaction) -> None:
     assert tx.policies.rules() == []
 
 
+def test_of_a_long_list_only_what_changed_is_written(tx: Transaction, time: Time) -> None:
+    policing.add_list(tx, JID("", VERONA), "list")
+    (known,) = tx.policies.lists()
+    rules = [Rule(domain=f"rat{n}.example", grade=Grade.REFUSED, source=known.source) for n in range(50)]
+    assert policing.list_fetched(tx, VERONA, "list", rules)
+    later = tx.now = tx.now + timedelta(hours=1)
+    assert not policing.list_fetched(tx, VERONA, "list", rules)
+    changed = [*rules[2:], Rule(domain="rat1.example", grade=Grade.SILENCED, source=known.source)]
+    assert policing.list_fetched(tx, VERONA, "list", changed)
+    assert {rule.domain: rule for rule in tx.policies.rules()} == {rule.domain: rule for rule in changed}
+    written = select(tables.domain_policies.c.domain).where(tables.domain_policies.c.created == later)
+    assert tx.connection.execute(written).scalars().all() == ["rat1.example"]
+
+
+def test_whether_anybody_is_silenced_is_not_looked_for_in_all_rules(tx: Transaction) -> None:
+    if tx.connection.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL reads a small table whole, whatever indexes there are")
+    asked = str(policies._SILENCED.compile(tx.connection, compile_kwargs={"literal_binds": True}))
+    (plan,) = tx.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}")
+    assert "ix_domain_policies_silenced" in plan[3]
+
+
 def test_only_so_many_lists_are_followed(tx: Transaction) -> None:
     for number in range(policing.LISTS_MAX):
         policing.add_list(tx, JID("", VERONA), str(number))
@@ -130,6 +155,13 @@ def test_only_so_many_lists_are_followed(tx: Transaction) -> None:
 def test_who_is_present_here_at_all(verona: Transaction) -> None:
     verona.outbox.add_stanza("mantua.example", "<message/>")
     assert policing.present(verona) == [CAPULET, "mantua.example", VERONA]
+
+
+def test_who_only_said_something_is_present_too(verona: Transaction) -> None:
+    put(verona, f"{COMMENTS_PREFIX}1", "c2", actor=JID.parse("rat@mantua.example"), proof=Proof.DIALBACK, **an_entry())
+    assert "mantua.example" in policing.present(verona)
+    cut(verona, "mantua.example")
+    assert "mantua.example" not in policing.present(verona)
 
 
 def test_what_there_is_of_a_refused_domain_goes_and_of_others_stays(verona: Transaction) -> None:
@@ -164,6 +196,8 @@ def test_much_goes_piece_by_piece(verona: Transaction, monkeypatch: pytest.Monke
         subscribe(verona, JID(f"maid{number}", CAPULET))
         verona.outbox.add_stanza(CAPULET, "<message/>")
     steps = 1
+    for said in policing.said_by(verona, CAPULET):
+        policing.unsay(verona, said)
     while policing.sever(verona, CAPULET):
         steps += 1
     assert steps > 5 and policing.present(verona) == [VERONA]

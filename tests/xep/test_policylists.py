@@ -35,10 +35,12 @@ def item(name: str, grade: str = "refused") -> str:
     return f"<item id='{name}'><domain xmlns='{NODE}' name='{name}' grade='{grade}'/></item>"
 
 
-def answers(square: Square, *items: str, failure: str = "") -> Element:
+def answers(square: Square, *items: str, failure: str = "", page: str = "") -> Element:
     """Verona answers the one question it was asked, which is returned."""
     (request,) = [one for one in square.world_hears() if one.name == "iq" and one.get("to") == VERONA]
-    type_, payload = ("error", failure) if failure else ("result", f"<items node='{NODE}'>{''.join(items)}</items>")
+    type_, payload = (
+        ("error", failure) if failure else ("result", f"<items node='{NODE}'>{''.join(items)}</items>{page}")
+    )
     content = payload if failure else f"<pubsub xmlns='{ns.PUBSUB}'>{payload}</pubsub>"
     square.inject(
         f"<iq type='{type_}' id='{request.get('id')}' from='{VERONA}' to='{request.get('from')}'>{content}</iq>"
@@ -101,6 +103,33 @@ def test_long_lists_are_read_page_by_page(
     answers(square, item("z.example"))
     assert "<before/>" in to_text(first) and "<before>c.example</before>" in to_text(second)
     assert [policy.refuses(f"{name}.example") for name in "abcdzx"] == [True] * 5 + [False]
+
+
+@pytest.mark.parametrize(("count", "asked"), [("", True), ("<count>3</count>", False), ("<count>7</count>", True)])
+def test_a_service_whose_pages_are_shorter_than_what_was_asked_for(
+    square: Square, policy: Policy, lists: PolicyLists, count: str, asked: bool
+) -> None:
+    lists.start()
+    page = f"<set xmlns='{ns.RSM}'><first>a</first><last>c</last>{count}</set>"
+    answers(square, *(item(f"{name}.example") for name in "abc"), page=page)
+    assert policy.refuses("c.example") is not asked
+    if asked:
+        answers(square, page=page)
+        assert policy.refuses("c.example")
+
+
+def test_no_list_waits_for_the_service_of_another(square: Square, policy: Policy, lists: PolicyLists) -> None:
+    lists.start()
+    square.database.run(policing.add_list, JID("", "mantua.example"), NODE)
+    policy.changed()
+    policy.changed()
+    assert [one.get("to") for one in square.world_hears() if one.name == "iq"] == [VERONA, "mantua.example"]
+
+
+def test_our_own_domain_is_as_it_was(square: Square, policy: Policy, lists: PolicyLists) -> None:
+    lists.start()
+    answers(square, item("montague.example", "no-media"), item("example", "no-media"))
+    assert policy.grade("montague.example") is policy.grade("capulet.example") is Grade.ALLOWED
 
 
 def test_a_service_that_knows_no_pages(
