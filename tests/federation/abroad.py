@@ -18,6 +18,7 @@ from microblog.config import Limits, parse
 from microblog.model.jid import JID
 from microblog.runtime import Clock
 from microblog.store.database import open_database
+from microblog.store.watermark import Watermark
 from microblog.usecases import registering
 from microblog.wire import ns
 from microblog.wire.xml import Element, to_text
@@ -111,6 +112,7 @@ class House(app.Node):
             audience=self.config.accounts.audience,
         )
         self.database.start = lambda reactor: None  # type: ignore[method-assign]  # what runs inline needs no threads
+        self.watermark = Watermark(folder / "watermark")
         self.pipes: list[Pipe] = []
         self.world: dict[str, Abroad] = {}
         self.compose()
