@@ -1,0 +1,1 @@
+A node that was restored from a backup begins its delivery logs anew, by itself or by `twistd microblog db restored`, and other nodes then read its feeds. A domain that seems to have another owner, with another key and another log, is told nothing private until `twistd microblog domain trust`; administrators get a line of chat.
