@@ -26,7 +26,7 @@ from microblog.store import events, tables
 from microblog.store.reactions import Reactions
 from microblog.store.transaction import Transaction
 from microblog.store.upsert import insert
-from microblog.usecases import depending
+from microblog.usecases import depending, identity
 from microblog.usecases.following import remote_node
 from microblog.usecases.publishing import Publish, Retract, publish, retract
 
@@ -67,6 +67,7 @@ def see(
         if here or (found is not None and found.retracted):
             raise ItemNotFound("no such item")
         return None
+    audiences = identity.leaving(tx, reader, audiences)
     if found.item.audience not in audiences or not _reads(tx, found.node, found.item, reader.bare, here):
         raise ItemNotFound("no such item")
     return Seen(node=found.node, item=found.item)

@@ -20,7 +20,7 @@ from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.store.transaction import Transaction
-from microblog.usecases import noticing, publishing
+from microblog.usecases import identity, noticing, publishing
 from microblog.usecases.publishing import Publish, Retract
 
 AGAIN: Final = timedelta(minutes=10)  # so often one's followers can be told
@@ -128,9 +128,12 @@ def ending(tx: Transaction, account: JID) -> None:
 
 
 def learn(tx: Transaction, request: Learned) -> tuple[JID, ...]:
-    """An account elsewhere has moved, says its own server; those here who follow it, if they are to be told now."""
+    """An account elsewhere has moved, says its own server; those here who follow it, if they are to be told now.
+
+    A server that may have another owner is not asked.
+    """
     old, new = request.old.bare, request.new
-    if old.domainpart == tx.domain or old == new:
+    if old.domainpart == tx.domain or old == new or not identity.trusts(tx, old.domainpart):
         return ()
     known = tx.moved.get(old)
     if new is None:
@@ -162,6 +165,11 @@ def moved(tx: Transaction, addresses: Iterable[JID]) -> dict[JID, JID]:
 
 
 def may_vouch(tx: Transaction, account: JID, old: JID) -> Contact | None:
-    """Has an old address a right here that may pass to a new one (§4.4: it sees the account's presence)?"""
+    """Has an old address a right here that may pass to a new one (§4.4: it sees the account's presence)?
+
+    None of a domain that may have another owner has.
+    """
+    if not identity.trusts(tx, old.domainpart):
+        return None
     contact = tx.contacts.get(account, old)
     return contact if contact is not None and contact.sees_us else None

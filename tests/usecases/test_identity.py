@@ -6,10 +6,35 @@ from microblog.model.account import derive_keys
 from microblog.model.errors import Refusal
 from microblog.model.item import Audience
 from microblog.model.node import MICROBLOG
+from microblog.model.subscription import SubscriptionState
+from microblog.model.uri import ItemAddress
 from microblog.store.database import Transaction
-from microblog.usecases import identity, linking, owning, registering, subscribing
+from microblog.usecases import (
+    conversing,
+    depending,
+    following,
+    identity,
+    linking,
+    moving,
+    owning,
+    registering,
+    subscribing,
+)
+from microblog.usecases.following import Follow
 from microblog.usecases.identity import Answer, Learned
-from tests.usecases.pubsub import JULIET, PHONE, ROMEO, a_contact, an_account, configure, ids, post, retrieve, subscribe
+from tests.usecases.pubsub import (
+    JULIET,
+    PARIS,
+    PHONE,
+    ROMEO,
+    a_contact,
+    an_account,
+    configure,
+    ids,
+    post,
+    retrieve,
+    subscribe,
+)
 
 CAPULET = "capulet.example"
 NODE = Answer(fanout=True, max_bytes=100_000, max_entries=20, epoch="first")
@@ -136,6 +161,33 @@ def test_a_doubted_domain_is_not_sent_last_items_that_are_not_public(tx: Transac
     assert last is not None and last.id == "1"
     interest = subscribing.Interest(service=ROMEO, jid=JULIET.with_resource(PHONE), nodes=frozenset([MICROBLOG]))
     assert [item.id for _, item in subscribing.presence_interest(tx, interest)] == ["1"]
+
+
+def test_what_hangs_on_a_private_post_is_not_shown_to_a_doubted_domain(tx: Transaction) -> None:
+    an_account(tx)
+    subscribe(tx, JULIET)
+    post(tx, "1", "for followers", audience=Audience.FOLLOWERS)
+    address = ItemAddress(ROMEO, MICROBLOG, "1")
+    assert conversing.see(tx, JULIET, address) is not None
+    assert retrieve(tx, JULIET, depending.attachments_of(address)).page.items == ()
+    doubt(tx)
+    with pytest.raises(Refusal):
+        conversing.see(tx, JULIET, address)
+
+
+def test_nobody_moves_by_the_word_of_a_doubted_domain(tx: Transaction) -> None:
+    """Its new owner would pass on what the old addresses may see."""
+    an_account(tx)
+    a_contact(tx, ROMEO, JULIET)
+    follow = Follow(account=ROMEO, service=JULIET, node=MICROBLOG, state=SubscriptionState.SUBSCRIBED)
+    following.record_subscribe(tx, follow)
+    doubt(tx)
+    assert moving.may_vouch(tx, ROMEO, JULIET) is None
+    assert moving.learn(tx, moving.Learned(old=JULIET, new=PARIS)) == ()
+    assert tx.moved.get(JULIET) is None
+    assert identity.trust(tx, CAPULET)
+    assert moving.may_vouch(tx, ROMEO, JULIET) is not None
+    assert moving.learn(tx, moving.Learned(old=JULIET, new=PARIS)) == (ROMEO,)
 
 
 def test_an_address_at_a_doubted_domain_does_not_act_for_its_account(tx: Transaction) -> None:
