@@ -258,6 +258,7 @@ class _Taker:
         """Hold the sets that entries name beside ours; those that are to be asked for before anything is stored."""
         ask: dict[Feed, None] = {}
         ours: dict[Feed, frozenset[JID]] = {}
+        digests: dict[Feed, str] = {}
         for entry in () if self._doubted else entries:
             if entry.author is None or not entry.digest or entry.author.domainpart != self._delivery.domain:
                 continue
@@ -265,9 +266,10 @@ class _Taker:
             node = self._node(feed)
             if feed not in ours:
                 ours[feed] = frozenset() if node is None else self._tx.subscriptions.followers(node)
+                digests[feed] = set_digest(ours[feed])
             if feed in self._delivery.sets:
                 self._go_by(feed, node, ours[feed])
-            elif set_digest(ours[feed]) != entry.digest:
+            elif digests[feed] != entry.digest:
                 private = entry.audience is Told.FOLLOWERS and self._trusted
                 if not private or not ours[feed]:
                     self._stale[feed] = agreeing.agreed(self._tx, node)

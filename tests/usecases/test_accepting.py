@@ -230,6 +230,15 @@ def test_what_comes_later_in_the_log_is_newer_though_it_says_the_same_time(tx: T
     assert "a typo" in stored(tx)[0].payload
 
 
+def test_a_set_is_summed_up_once_for_a_delivery(tx: Transaction, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many entries name it: of very many followers that takes a while."""
+    entries = [for_followers(number, item(str(number)), ROMEO, BENVOLIO) for number in range(1, 11)]
+    summed = []
+    monkeypatch.setattr(accepting, "set_digest", lambda jids: summed.append(1) or set_digest(jids))
+    assert deliver(tx, *entries).upto == len(stored(tx)) == 10
+    assert len(summed) == 1
+
+
 def test_what_is_retracted_stays_so(tx: Transaction) -> None:
     deliver(tx, says(1, item("1")), says(2, retracted="1"), says(3, item("1", "again", 5)))
     assert stored(tx) == []
