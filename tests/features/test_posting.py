@@ -32,6 +32,18 @@ def test_an_entry_of_a_client_reaches_followers_elsewhere_as_it_was(verona: Vero
     assert links["alternate"] == "xmpp:juliet@capulet.example?;node=urn%3Axmpp%3Amicroblog%3A0;item=1"
 
 
+def test_a_nought_is_a_post_like_any_other_and_only_the_item_of_that_name_is_none(verona: Verona) -> None:
+    verona.follow((verona.juliet, verona.romeo), (verona.benvolio, verona.romeo))
+    verona.romeo.says("0")
+    verona.romeo.publishes("1", entry("0"))
+    # XEP-0277 §3.2: it describes the feed.
+    verona.romeo.publishes("0", entry("The feed of Romeo"))
+    assert verona.juliet.hears() == ["romeo@montague.example: 0  #1", "romeo@montague.example: 0  #2"]
+    assert verona.benvolio.hears() == ["romeo: 0  #1", "romeo: 0  #2"]
+    assert list(verona.juliet.finds(HOME).values()) == ["0", "0"]
+    assert sorted(verona.romeo.finds(FEED).values()) == ["0", "0", "The feed of Romeo"]
+
+
 def test_an_edit_and_a_correction_reach_who_has_the_post(verona: Verona) -> None:
     verona.follow((verona.juliet, verona.romeo))
     verona.romeo.says("I am her foal")
