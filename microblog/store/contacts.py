@@ -30,12 +30,6 @@ _ROSTER = _select(_T.listed)
 _PENDING = _select(_T.pending_in)
 _ALL = _select()
 _JIDS = select(_T.jid).where(_T.account_id == _ACCOUNT, _T.subscription.in_((bindparam("one"), "both")))
-_WATCHERS = (
-    select(_A.localpart)
-    .join(tables.contacts, _T.account_id == _A.id)
-    .where(_T.jid == bindparam("contact"), _T.subscription.in_((bindparam("one"), "both")))
-    .order_by(_A.localpart)
-)
 _COUNT = select(func.count()).where(_T.account_id == _ACCOUNT, _T.listed == bindparam("listed"))
 _VERSION = select(_A.roster_version).where(_A.localpart == bindparam("account"))
 _NEXT_VERSION = (
@@ -52,7 +46,6 @@ class Contacts:
 
     def __init__(self, transaction: "Transaction") -> None:
         self._connection = transaction.connection
-        self._domain = transaction.domain
 
     def get(self, account: JID, contact: JID) -> Contact | None:
         """One contact, listed or not."""
@@ -78,14 +71,6 @@ class Contacts:
     def seen(self, account: JID) -> tuple[JID, ...]:
         """Whose presence the account sees (to, both)."""
         return self._jids(account, Subscription.TO)
-
-    def accounts_seeing(self, contact: JID) -> tuple[JID, ...]:
-        """Our accounts that see the presence of somebody."""
-        return self._watchers(contact, Subscription.TO)
-
-    def accounts_seen_by(self, contact: JID) -> tuple[JID, ...]:
-        """Our accounts whose presence somebody sees."""
-        return self._watchers(contact, Subscription.FROM)
 
     def count(self, account: JID, *, listed: bool = True) -> int:
         """How many contacts, or how many mere requests."""
@@ -133,10 +118,6 @@ class Contacts:
     def _jids(self, account: JID, one: Subscription) -> tuple[JID, ...]:
         rows = self._connection.execute(_JIDS, {"account": account.localpart, "one": one.value})
         return tuple(JID.parse(text) for text in rows.scalars())
-
-    def _watchers(self, contact: JID, one: Subscription) -> tuple[JID, ...]:
-        rows = self._connection.execute(_WATCHERS, {"contact": str(contact.bare), "one": one.value})
-        return tuple(JID(localpart, self._domain) for localpart in rows.scalars())
 
 
 def _contact(row: Row[Any]) -> Contact:

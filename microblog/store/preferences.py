@@ -4,9 +4,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, select
 
-from microblog.model.account import Account
 from microblog.store import tables
-from microblog.store.accounts import ACCOUNT_COLUMNS, read_account
 from microblog.store.prepared import Prepared
 from microblog.store.upsert import insert
 
@@ -19,12 +17,6 @@ _A = tables.accounts.c
 
 _GET = Prepared(select(_P.value).where(_P.account_id == bindparam("account"), _P.name == bindparam("name")))
 _OF = select(_P.name, _P.value).where(_P.account_id == bindparam("account")).order_by(_P.name)
-_WITH = (
-    select(*ACCOUNT_COLUMNS)
-    .join(_PREFERENCES, _P.account_id == _A.id)
-    .where(_P.name == bindparam("name"), _P.value == bindparam("value"))
-    .order_by(_A.localpart)
-)
 _REMOVE = delete(_PREFERENCES).where(_P.account_id == bindparam("account"), _P.name == bindparam("called"))
 
 
@@ -56,8 +48,3 @@ class Preferences:
     def of(self, account: int) -> dict[str, str]:
         """All that somebody has set, by name."""
         return {name: value for name, value in self._connection.execute(_OF, {"account": account})}
-
-    def accounts_with(self, name: str, value: str) -> tuple[Account, ...]:
-        """Everybody who has set that, by name."""
-        rows = self._connection.execute(_WITH, {"name": name, "value": value})
-        return tuple(read_account(row) for row in rows)

@@ -250,12 +250,6 @@ def reactions(tx: Transaction, address: ItemAddress) -> Mapping[str, int]:
     return Reactions(tx).counts(address.service, depending.attachments_of(address), comments)
 
 
-def reactions_of(tx: Transaction, actor: JID, address: ItemAddress) -> tuple[str, ...]:
-    """What one of ours said to an item."""
-    before = _attached(tx, address, actor.bare)
-    return Reactions(tx).of(before.key) if before is not None else ()
-
-
 # from one to another
 
 

@@ -1,10 +1,9 @@
 """RFC 6121 §2, §3: rosters and presence subscriptions.
 
-``read_roster``, ``read_contact``, ``set_contact``, ``remove_contact`` are the roster; ``contacts_from`` and
-``contacts_to`` say who sees an account's presence and whose it sees. ``send_subscription`` is a presence of a
-subscription type that one of our accounts sends, ``receive_subscription`` one that comes for an account of ours;
-between two of our people both happen, first the one, then the other. Addresses are bare JIDs. The states and their
-moves are in ``model.contact``; here they are kept, and a ``Change`` says what follows.
+``read_roster``, ``read_contact``, ``set_contact``, ``remove_contact`` are the roster. ``send_subscription`` is a
+presence of a subscription type that one of our accounts sends, ``receive_subscription`` one that comes for an account
+of ours; between two of our people both happen, first the one, then the other. Addresses are bare JIDs. The states and
+their moves are in ``model.contact``; here they are kept, and a ``Change`` says what follows.
 """
 
 from dataclasses import dataclass, replace
@@ -59,16 +58,6 @@ def read_roster(tx: Transaction, account: JID) -> Roster:
 def read_contact(tx: Transaction, account: JID, jid: JID) -> Contact | None:
     """One of them."""
     return tx.contacts.get(account, jid)
-
-
-def contacts_from(tx: Transaction, account: JID) -> tuple[JID, ...]:
-    """Who sees the account's presence."""
-    return tx.contacts.seeing(account)
-
-
-def contacts_to(tx: Transaction, account: JID) -> tuple[JID, ...]:
-    """Whose presence the account sees."""
-    return tx.contacts.seen(account)
 
 
 def set_contact(tx: Transaction, account: JID, jid: JID, name: str, groups: tuple[str, ...]) -> Change:

@@ -1,7 +1,6 @@
 """XEP-0060 §6: what subscribers do, and what their owners say to it. XEP-0163 §4.3: interest by presence.
 
-One address has one subscription to a node. A subscription to a node with ``authorize`` waits for an owner. Items are in
-the order of publication, so the last page of XEP-0059 has the newest; within a page the oldest comes first.
+One address has one subscription to a node. A subscription to a node with ``authorize`` waits for an owner.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,12 +13,10 @@ from microblog.model.access import (
     audiences_readable,
     check,
     readable,
-    reads_directly,
     subscription_verdict,
     visible,
 )
 from microblog.model.errors import (
-    BadRequest,
     Forbidden,
     Gone,
     InvalidJID,
@@ -27,12 +24,11 @@ from microblog.model.errors import (
     ItemNotFound,
     NotSubscribed,
     PendingSubscription,
-    PersistentItemsUnsupported,
     ResourceConstraint,
     TooManySubscriptions,
 )
 from microblog.model.event import SubscriptionChanged
-from microblog.model.item import Audience, Item, Page, PageRequest
+from microblog.model.item import Item
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG, Node, Options, SendLast
 from microblog.model.subscription import SubscribeOptions, Subscription, SubscriptionState
@@ -43,7 +39,6 @@ from microblog.usecases.publishing import check_node_name
 
 INTERESTS_PER_RESOURCE = 100
 RESOURCES_PER_CONTACT = 10
-IDS_PER_REQUEST = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,34 +93,6 @@ class SetOptions(GetOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retrieve:
-    """§6.5: items by id, the newest ``max_items``, or a page; with nothing said, as many of the newest as go.
-
-    What is for named readers only is among others' items for none of them: they know its id, and ask for it.
-
-    ``audiences``: only items that are for one of these may leave for where the actor is.
-    """
-
-    service: JID
-    node: str
-    actor: JID
-    item_ids: tuple[str, ...] = ()
-    max_items: int | None = None
-    page: PageRequest | None = None
-    subid: str | None = None
-    audiences: frozenset[Audience] = frozenset(Audience)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retrieved:
-    """``truncated``: there are more than were asked for or may be had at once."""
-
-    node: Node
-    page: Page
-    truncated: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Decide:
     """§8.6: an owner lets a pending subscriber in, or not. ``notice``: the stanza that tells a remote subscriber."""
 
@@ -158,24 +125,6 @@ class Followers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocalSubscribers:
-    """A page of our own people who subscribed to a node and may read its items of an audience."""
-
-    node_key: int
-    audience: Audience = Audience.PUBLIC
-    after: int = 0
-    max: int = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalPage:
-    """``after`` for the next page; None behind the last."""
-
-    jids: tuple[JID, ...]
-    after: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Interest:
     """XEP-0163 §4.3.2: a remote contact is present and wants to hear of these nodes of one of ours."""
 
@@ -201,7 +150,7 @@ def subscribe(tx: Transaction, request: Subscribe) -> Subscribed:
     """
     if request.jid.bare != request.actor.bare:
         raise InvalidJID("one subscribes oneself")
-    node, facts = _standing(tx, request.service, request.node, request.actor)
+    node, facts = standing(tx, request.service, request.node, request.actor)
     state = subscription_verdict(node.config, facts)
     old = tx.subscriptions.find(node, request.jid)
     options = (old.options if old else SubscribeOptions()).changed(request.options or {})
@@ -299,99 +248,6 @@ def _own_subscription(tx: Transaction, request: Unsubscribe | GetOptions) -> tup
     return node, subscription
 
 
-def retrieve(tx: Transaction, request: Retrieve) -> Retrieved:
-    """Retrieve items (§6.5, XEP-0059).
-
-    Raises: ItemNotFound for no node, for one that the asker may know nothing of, and for a page that begins at an item
-    that is not there; Forbidden (§6.5.9.11), EntityNotSubscribed (§6.5.9.3), InvalidSubID (§6.5.9.2), BadRequest.
-    """
-    node, facts = _standing(tx, request.service, request.node, request.actor)
-    request = replace(request, audiences=identity.leaving(tx, request.actor, request.audiences))
-    direct = _for_them(tx, node, facts, request)
-    if not direct:
-        check(Action.RETRIEVE, node.config, facts)
-    if request.subid and not any(
-        request.subid == known.subid for known in tx.subscriptions.of_bare(node, request.actor)
-    ):
-        raise InvalidSubID("there is no subscription of this subid")
-    audiences = audiences_readable(node.config, facts)
-    if audiences and depending.is_direct(tx, node):
-        # All of it is for those whom the item names that it hangs on.
-        audiences |= {Audience.DIRECT}
-    return _retrieve(tx, node, request, audiences & request.audiences, direct)
-
-
-def _for_them(tx: Transaction, node: Node, facts: Facts, request: Retrieve) -> list[Item]:
-    """Of the items that are asked for by id, the direct ones that name the asker."""
-    if not request.item_ids or Audience.DIRECT not in request.audiences or not reads_directly(node.config, facts):
-        return []
-    asked, actor = request.item_ids[:IDS_PER_REQUEST], request.actor.bare
-    direct = tx.items.some(node.key, asked, (Audience.DIRECT,))
-    return [item for item in direct if item.publisher == actor or tx.items.mentioned(item.key).get(actor)]
-
-
-def _retrieve(
-    tx: Transaction, node: Node, request: Retrieve, audiences: frozenset[Audience], direct: list[Item]
-) -> Retrieved:
-    if not node.config.persist_items and (request.page or request.item_ids):
-        raise PersistentItemsUnsupported("this node keeps no items")
-    if request.item_ids:
-        if len(request.item_ids) > IDS_PER_REQUEST:
-            raise BadRequest(f"at most {IDS_PER_REQUEST} items by id at once")
-        others = tx.items.some(node.key, request.item_ids, audiences) if audiences else []
-        items = sorted({item.key: item for item in (*others, *direct)}.values(), key=lambda item: item.position)
-        return Retrieved(node=node, page=Page(items=tuple(items), count=len(items)), truncated=False)
-    if request.page is not None:
-        if request.max_items is not None and request.page == PageRequest():
-            return _newest_items(tx, node, request.max_items, audiences)
-        return _page(tx, node, request.page, audiences)
-    return _newest_items(tx, node, request.max_items, audiences)
-
-
-def _newest_items(tx: Transaction, node: Node, wanted: int | None, audiences: frozenset[Audience]) -> Retrieved:
-    most = tx.limits.rsm_page_max_items
-    if wanted is not None and wanted < 1:
-        raise BadRequest("max_items is a positive number")
-    limit = most if wanted is None else min(wanted, most)
-    items = tx.items.newest(node.key, limit + 1, audiences=audiences)
-    if len(items) <= limit:
-        return Retrieved(node=node, page=Page(items=tuple(items), count=len(items), index=0), truncated=False)
-    count = tx.items.count(node.key, audiences=audiences)
-    page = Page(items=tuple(items[1:]), count=count, index=count - limit)
-    return Retrieved(node=node, page=page, truncated=True)
-
-
-def _page(tx: Transaction, node: Node, page: PageRequest, audiences: frozenset[Audience]) -> Retrieved:
-    if sum((page.after is not None, page.before is not None, page.last_page, page.index is not None)) > 1:
-        raise BadRequest("after, before or index: one of them")
-    if (page.max is not None and page.max < 0) or (page.index is not None and page.index < 0):
-        raise BadRequest("no negative numbers")
-    limit = min(tx.limits.rsm_page_items if page.max is None else page.max, tx.limits.rsm_page_max_items)
-    count = tx.items.count(node.key, audiences=audiences)
-    if limit == 0:
-        return Retrieved(node=node, page=Page(items=(), count=count), truncated=count > 0)
-    if page.last_page:
-        items = tx.items.newest(node.key, limit, audiences=audiences)
-    elif page.before is not None:
-        end = _position(tx, node, page.before, audiences)
-        items = tx.items.newest(node.key, limit, before=end, audiences=audiences)
-    elif page.after is not None:
-        start = _position(tx, node, page.after, audiences)
-        items = tx.items.first(node.key, limit, after=start, audiences=audiences)
-    else:
-        skip = page.index or 0
-        items = tx.items.first(node.key, limit, skip=skip, audiences=audiences) if skip < count else []
-    index = tx.items.count(node.key, before=items[0].position, audiences=audiences) if items else None
-    return Retrieved(node=node, page=Page(items=tuple(items), count=count, index=index), truncated=len(items) < count)
-
-
-def _position(tx: Transaction, node: Node, item_id: str, audiences: frozenset[Audience]) -> int:
-    position = tx.items.position(node.key, item_id, audiences)
-    if position is None:
-        raise ItemNotFound("no such item to go on from")
-    return position
-
-
 def decide(tx: Transaction, request: Decide) -> Subscription:
     """Approve or deny a pending subscription (§8.6).
 
@@ -448,23 +304,6 @@ def followers(tx: Transaction, request: Followers) -> tuple[JID, ...]:
     limit = min(request.max, tx.limits.rsm_page_max_items)
     found = tx.subscriptions.in_state(node, SubscriptionState.SUBSCRIBED, after=request.after, limit=limit)
     return tuple(subscription.jid for subscription in found)
-
-
-def local_subscribers(tx: Transaction, request: LocalSubscribers) -> LocalPage:
-    """Our own people who are to be told of an item."""
-    node = tx.nodes.get(request.node_key)
-    if node is None:
-        return LocalPage(jids=(), after=None)
-    readers = tx.subscriptions.readers_page(node, tx.domain, after=request.after, limit=request.max)
-    hung = depending.dependent(tx, node)
-    config = node.config if hung is None else hung.node.config
-    jids = tuple(
-        reader.jid
-        for reader in readers
-        if reader.deliver
-        and request.audience in audiences_readable(config, reader.facts if hung is None else hung.facts(reader.jid))
-    )
-    return LocalPage(jids=jids, after=readers[-1].id if len(readers) == request.max else None)
 
 
 def may_read(tx: Transaction, node_key: int, jids: Iterable[JID]) -> frozenset[JID]:
@@ -561,7 +400,7 @@ def local_node(tx: Transaction, service: JID, name: str) -> Node:
     return node
 
 
-def _standing(tx: Transaction, service: JID, name: str, actor: JID) -> tuple[Node, Facts]:
+def standing(tx: Transaction, service: JID, name: str, actor: JID) -> tuple[Node, Facts]:
     """One of our own nodes, and how somebody stands to it; a node that depends on an item need not be used yet.
 
     Raises: ItemNotFound, NodeIDRequired.

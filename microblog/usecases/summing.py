@@ -12,7 +12,7 @@ from microblog.model.node import Node
 from microblog.model.uri import ItemAddress
 from microblog.store.reactions import Reactions
 from microblog.store.transaction import Transaction
-from microblog.usecases import conversing, depending, subscribing
+from microblog.usecases import conversing, depending, retrieving
 
 
 class Summed(NamedTuple):
@@ -32,14 +32,14 @@ class Summaries(NamedTuple):
     truncated: bool
 
 
-def retrieve(tx: Transaction, request: subscribing.Retrieve) -> Summaries:
-    """Summaries of the items that ``subscribing.retrieve`` finds in the node, and raises as that.
+def retrieve(tx: Transaction, request: retrieving.Retrieve) -> Summaries:
+    """Summaries of the items that ``retrieving.retrieve`` finds in the node, and raises as that.
 
     Raises: ItemNotFound for what nothing is attached to.
     """
     if depending.is_attachments(request.node) or depending.is_summary(request.node):
         raise ItemNotFound("nothing is attached to attachments")
-    found = subscribing.retrieve(tx, request)
+    found = retrieving.retrieve(tx, request)
     node = found.node
     summed = []
     for item in found.page.items:

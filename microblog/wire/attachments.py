@@ -10,15 +10,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from microblog.model.errors import BadRequest
-from microblog.model.jid import JID
 from microblog.wire import ns
 from microblog.wire.xml import Element, stamp
 
 REACTIONS_MAX: Final = 20
 # Families and flags are many characters that are shown as one.
 REACTION_MAX_CHARACTERS: Final = 32
-_COUNT_MAX_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +32,6 @@ class Summary:
 
     noticed: int = 0
     reactions: Mapping[str, int] = field(default_factory=dict)
-
-
-def check_attachments(payload: Element | None, item_id: str | None, publisher: JID) -> None:
-    """§4.5: everybody speaks for themselves, in an item that is named after them. Raises BadRequest."""
-    if payload is None or not payload.is_(ns.ATTACHMENTS, "attachments"):
-        raise BadRequest("an <attachments/> element is expected here")
-    if item_id != str(publisher.bare):
-        raise BadRequest("attachments are in an item whose id is the publisher's address")
 
 
 def read_attachments(payload: Element) -> Attached | None:
@@ -103,23 +92,3 @@ def write_summary(summary: Summary) -> Element:
             reactions.append(Element(ns.ATTACHMENTS_SUMMARY, "reaction", attributes, text))
         element.append(reactions)
     return element
-
-
-def read_summary(payload: Element) -> Summary | None:
-    """A summary as another service tells it; None for any other payload."""
-    if not payload.is_(ns.ATTACHMENTS_SUMMARY, "summary"):
-        return None
-    noticed = payload.find(ns.ATTACHMENTS_SUMMARY, "noticed")
-    reactions: dict[str, int] = {}
-    for child in (payload.find(ns.ATTACHMENTS_SUMMARY, "reactions") or payload).find_all(
-        ns.ATTACHMENTS_SUMMARY, "reaction"
-    ):
-        text = child.text.strip()
-        if is_reaction(text) and len(reactions) < REACTIONS_MAX:
-            reactions[text] = _count(child, 1)
-    return Summary(noticed=0 if noticed is None else _count(noticed, 0), reactions=reactions)
-
-
-def _count(element: Element, otherwise: int) -> int:
-    digits = element.get("count") or ""
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= _COUNT_MAX_DIGITS else otherwise

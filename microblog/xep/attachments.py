@@ -15,7 +15,7 @@ from microblog.model.errors import FeatureNotImplemented, Forbidden
 from microblog.model.item import Item
 from microblog.model.node import Node
 from microblog.store.transaction import Transaction
-from microblog.usecases import depending, subscribing, summing
+from microblog.usecases import depending, retrieving, summing
 from microblog.usecases.summing import Summaries, Summed
 from microblog.wire import attachments, ns, pubsub
 from microblog.wire.attachments import Summary
@@ -24,8 +24,8 @@ from microblog.wire.xml import Element, to_text
 from microblog.xmpp.dispatch import Extension, Spec
 
 T = TypeVar("T")
-UseCase = Callable[[Transaction, subscribing.Retrieve], T]
-Read = Callable[[UseCase[Summaries], subscribing.Retrieve], Deferred[Summaries]]
+UseCase = Callable[[Transaction, retrieving.Retrieve], T]
+Read = Callable[[UseCase[Summaries], retrieving.Retrieve], Deferred[Summaries]]
 
 
 class Attachments(Extension):
@@ -49,7 +49,7 @@ def check(request: Stanza, verb: str) -> None:
         raise Forbidden("a summary is made by the service")
 
 
-async def items(wanted: subscribing.Retrieve, read: Read) -> Element:
+async def items(wanted: retrieving.Retrieve, read: Read) -> Element:
     """Summaries (§4.2.4). Raises as ``summing.retrieve``."""
     of = replace(wanted, node=wanted.node.removeprefix(depending.SUMMARY_PREFIX))
     found = await read(summing.retrieve, of)

@@ -12,7 +12,7 @@ from typing import Final
 from microblog.model.errors import ItemNotFound, ServiceUnavailable
 from microblog.model.jid import JID
 from microblog.store.database import Database, Transaction
-from microblog.usecases import browsing, subscribing
+from microblog.usecases import browsing, retrieving
 from microblog.wire import disco, forms, ns
 from microblog.wire.disco import Caps, Identity, Info, Item
 from microblog.wire.stanza import Stanza
@@ -127,8 +127,8 @@ class Disco(Extension):
             items = await extension.node_items(request, node)
             if items is not None:
                 return disco.write_items(items, node)
-        asked = subscribing.Retrieve(service=service, node=node, actor=request.from_, max_items=ITEMS_MAX)
-        found = await self._database.read(subscribing.retrieve, asked)
+        asked = retrieving.Retrieve(service=service, node=node, actor=request.from_, max_items=ITEMS_MAX)
+        found = await self._database.read(retrieving.retrieve, asked)
         return disco.write_items((Item(service, name=item.id) for item in found.page.items), node)
 
 

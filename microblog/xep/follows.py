@@ -32,7 +32,7 @@ from microblog.model.node import MICROBLOG, AccessModel
 from microblog.model.subscription import SubscriptionState
 from microblog.runtime import Tasks
 from microblog.store.database import Database, Transaction
-from microblog.usecases import copying, following, listing, subscribing
+from microblog.usecases import copying, following, listing, retrieving, subscribing
 from microblog.usecases.copying import Backfill, ReceivedItem
 from microblog.usecases.following import Described, Follow, Followed, Unfollow
 from microblog.usecases.listing import PublicFollows
@@ -298,8 +298,8 @@ def _list_here(tx: Transaction, account: JID, address: JID) -> list[str]:
     after: str | None = None
     for _ in range(LIST_PAGES_MAX):
         page = PageRequest(max=LIST_PAGE, after=after)
-        wanted = subscribing.Retrieve(service=address, node=ns.ACTIVITY_LIST, actor=account, page=page)
-        items = subscribing.retrieve(tx, wanted).page.items
+        wanted = retrieving.Retrieve(service=address, node=ns.ACTIVITY_LIST, actor=account, page=page)
+        items = retrieving.retrieve(tx, wanted).page.items
         payloads += [item.payload for item in items if item.payload]
         if len(items) < LIST_PAGE:
             break

@@ -24,7 +24,17 @@ from microblog.model.subscription import SubscribeOptions
 from microblog.runtime import Clock
 from microblog.store.database import Database
 from microblog.store.transaction import Transaction
-from microblog.usecases import browsing, depending, linking, owning, profiling, publishing, reading, subscribing
+from microblog.usecases import (
+    browsing,
+    depending,
+    linking,
+    owning,
+    profiling,
+    publishing,
+    reading,
+    retrieving,
+    subscribing,
+)
 from microblog.usecases.reading import is_timeline
 from microblog.usecases.subscribing import Subscribed
 from microblog.wire import atom, elsewhere, forms, notification, ns, pubsub
@@ -207,7 +217,7 @@ class Pubsub(Extension):
             return await self._timeline(request, read)
         if public_lists.claims(read.node):
             return await public_lists.items(self._database, request, read)
-        wanted = subscribing.Retrieve(
+        wanted = retrieving.Retrieve(
             service=request.to,
             node=read.node,
             actor=request.from_,
@@ -219,7 +229,7 @@ class Pubsub(Extension):
         )
         if attachments.claims(read.node):
             return await attachments.items(wanted, partial(self._read, request))
-        found = await self._read(request, subscribing.retrieve, wanted)
+        found = await self._read(request, retrieving.retrieve, wanted)
         return pubsub.write_items(found.node, found.page, paged=read.page is not None or found.truncated)
 
     async def _timeline(self, request: Stanza, read: Items) -> Element:

@@ -12,7 +12,7 @@ from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG, Node
 from microblog.model.subscription import Affiliation, SubscriptionState
 from microblog.store.transaction import Transaction
-from microblog.usecases import owning, publishing, subscribing
+from microblog.usecases import owning, publishing, retrieving, subscribing
 
 ROMEO = JID.parse("romeo@montague.example")
 BENVOLIO = JID.parse("benvolio@montague.example")
@@ -86,10 +86,10 @@ def affiliate(tx: Transaction, jid: JID, affiliation: Affiliation, node: str = M
     )
 
 
-def retrieve(tx: Transaction, asker: JID = ROMEO, node: str = MICROBLOG, **more: Any) -> subscribing.Retrieved:
-    request = subscribing.Retrieve(service=ROMEO, node=node, actor=asker.bare.with_resource(PHONE), **more)
-    return subscribing.retrieve(tx, request)
+def retrieve(tx: Transaction, asker: JID = ROMEO, node: str = MICROBLOG, **more: Any) -> retrieving.Retrieved:
+    request = retrieving.Retrieve(service=ROMEO, node=node, actor=asker.bare.with_resource(PHONE), **more)
+    return retrieving.retrieve(tx, request)
 
 
-def ids(retrieved: subscribing.Retrieved) -> list[str]:
+def ids(retrieved: retrieving.Retrieved) -> list[str]:
     return [item.id for item in retrieved.page.items]

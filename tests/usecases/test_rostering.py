@@ -251,11 +251,8 @@ def test_the_roster_has_its_version_and_order(tx: Transaction) -> None:
 def test_who_sees_whom(tx: Transaction) -> None:
     put(tx, T)
     tx.contacts.put(ROMEO, Contact(jid=NURSE, subscription=Subscription.BOTH))
-    assert rostering.contacts_from(tx, ROMEO) == (NURSE,)
-    assert rostering.contacts_to(tx, ROMEO) == (JULIET, NURSE)
-    assert tx.contacts.accounts_seeing(JULIET) == (ROMEO,)
-    assert tx.contacts.accounts_seen_by(JULIET) == ()
-    assert tx.contacts.accounts_seen_by(NURSE) == (ROMEO,)
+    assert tx.contacts.seeing(ROMEO) == (NURSE,)
+    assert tx.contacts.seen(ROMEO) == (JULIET, NURSE)
 
 
 def test_the_roster_is_bounded(tx: Transaction, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,13 +88,6 @@ def test_no_post_is_for_more_than_the_feed(tx: Transaction) -> None:
     assert node is not None and node.config.default_audience is Audience.FOLLOWERS
 
 
-def test_who_has_set_something(tx: Transaction) -> None:
-    assert tx.preferences.accounts_with("commands", "slash") == ()
-    change(tx, "commands", "slash")
-    assert tx.preferences.accounts_with("commands", "slash") == (romeo(tx),)
-    assert tx.preferences.accounts_with("commands", "plain") == ()
-
-
 def test_settings_go_with_the_account(tx: Transaction) -> None:
     change(tx, "commands", "slash")
     key = romeo(tx).key

@@ -6,7 +6,7 @@ from microblog.model.entry import HEART
 from microblog.model.errors import ItemNotFound
 from microblog.model.node import MICROBLOG
 from microblog.store.transaction import Transaction
-from microblog.usecases import depending, publishing, subscribing, summing
+from microblog.usecases import depending, publishing, retrieving, summing
 from microblog.usecases.publishing import Publish
 from tests.usecases.pubsub import BENVOLIO, JULIET, ROMEO, an_account, post
 from tests.usecases.test_depending import ATTACHMENTS, attach
@@ -22,7 +22,7 @@ def test_what_is_said_to_each_item_is_counted(tx: Transaction) -> None:
         service=ROMEO, node=ATTACHMENTS, actor=BENVOLIO, item_id=str(BENVOLIO), payload=noticed, reactions=("🎉",)
     )
     publishing.publish(tx, request)
-    wanted = subscribing.Retrieve(service=ROMEO, node=MICROBLOG, actor=JULIET)
+    wanted = retrieving.Retrieve(service=ROMEO, node=MICROBLOG, actor=JULIET)
     found = summing.retrieve(tx, wanted)
     assert [(one.item.id, one.noticed, dict(one.reactions)) for one in found.summed] == [
         ("1", 1, {"🎉": 2, HEART: 1}),
@@ -36,4 +36,4 @@ def test_of_what_nothing_is_attached_to_there_is_no_summary(tx: Transaction, nod
     post(tx, "1")
     attach(tx, JULIET, HEART)
     with pytest.raises(ItemNotFound):
-        summing.retrieve(tx, subscribing.Retrieve(service=ROMEO, node=node, actor=ROMEO))
+        summing.retrieve(tx, retrieving.Retrieve(service=ROMEO, node=node, actor=ROMEO))
