@@ -1,7 +1,8 @@
 """Requests of other servers, so many in a second: what comes faster waits, and so does all that its stream brings next.
 
 One budget for all streams of a domain, however many people there ask. Nothing is refused and nothing is lost; who asks
-too much is read more slowly. What a domain needs to deliver (XEP-0199's ping, the delivery log) is not counted.
+too much is read more slowly. What a domain needs to deliver (XEP-0199's ping, the delivery log) is not counted; what it
+asks of our logs is.
 """
 
 from collections import OrderedDict
@@ -13,7 +14,7 @@ from microblog.wire import ns
 from microblog.wire.xml import Element
 
 DOMAINS_MAX: Final = 10_000
-_UNCOUNTED: Final = frozenset((ns.PING, ns.FANOUT))
+_UNCOUNTED: Final = frozenset(((ns.PING, "ping"), (ns.FANOUT, "deliver")))
 
 
 class Pacing:
@@ -43,7 +44,7 @@ class Pacing:
         if element.name != "iq" or element.get("type") not in ("get", "set"):
             return
         payload = element.first()
-        if payload is not None and payload.uri in _UNCOUNTED:
+        if payload is not None and (payload.uri, payload.name) in _UNCOUNTED:
             return
         seconds = self.seconds(domain)
         if seconds > 0:

@@ -48,6 +48,13 @@ def test_what_is_no_request_or_belongs_to_delivering_waits_for_nothing(time: Tim
     assert asks(paced)
 
 
+@pytest.mark.parametrize("name", ["fetch", "followers"])
+def test_questions_about_our_logs_are_requests(time: Time, name: str) -> None:
+    question = parse(f"<iq xmlns='jabber:server' type='get' id='1'><{name} xmlns='urn:x-microblog:fanout:0'/></iq>")
+    paced = Pacing(time.clock, LIMITS)
+    assert [asks(paced, question) for _ in range(6)] == [True] * 5 + [False]
+
+
 def test_without_rates_nothing_waits(time: Time) -> None:
     paced = Pacing(time.clock, LIMITS.model_copy(update={"rates": False}))
     assert all(asks(paced) for _ in range(20))
