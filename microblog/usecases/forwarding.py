@@ -227,6 +227,9 @@ def back_to_outbox(tx: Transaction, domain: str) -> None:
         tx.marks.give_back(domain, peer.acknowledged)
         tx.logs.give_back(domain, peer.acknowledged)
         tx.peers.set(domain, acknowledged=peer.number)
+        if tx.marks.any(domain):
+            # Marks go before rows of posts: what came before them is to become part of them.
+            collapsing.collapse(tx, domain)
 
 
 def is_pending(tx: Transaction, domain: str) -> bool:

@@ -87,11 +87,13 @@ def followers(tx: Transaction, asked: Followers) -> FollowersPage:
     """Who of a domain reads an author's feed. Raises ItemNotFound, Forbidden to a domain without a certificate."""
     author = asked.author
     node = tx.nodes.find(author, MICROBLOG) if author.domainpart == tx.domain else None
-    if node is None or audience_of(node.config) is Audience.LOCAL:
-        raise ItemNotFound("no such author")
-    open_ = audience_of(node.config) is Audience.PUBLIC
+    audience = Audience.LOCAL if node is None else audience_of(node.config)
+    open_ = audience is Audience.PUBLIC
     if not open_ and not (asked.trusted and identity.trusts(tx, asked.domain)):
+        # Whether there is such an author is not said either.
         raise Forbidden("this needs a certificate")
+    if node is None or audience is Audience.LOCAL:
+        raise ItemNotFound("no such author")
     made = Maker(tx, asked.domain, True, lambda _: ())
     jids = sorted(made.entitled(node), key=str)
     if not jids and not open_:
@@ -99,5 +101,9 @@ def followers(tx: Transaction, asked: Followers) -> FollowersPage:
     known = made.known_set(node)
     rest = [jid for jid in jids if asked.after is None or str(jid) > str(asked.after)]
     return FollowersPage(
-        known=known, jids=tuple(rest[:FOLLOWERS_MAX]), more=len(rest) > FOLLOWERS_MAX, changed=made.changed
+        known=known,
+        jids=tuple(rest[:FOLLOWERS_MAX]),
+        more=len(rest) > FOLLOWERS_MAX,
+        # Of a domain where nobody ever followed nothing is written down, whatever it asks.
+        changed=made.changed if jids or known.version > 1 else {},
     )

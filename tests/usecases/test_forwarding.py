@@ -14,7 +14,16 @@ from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG, Node
 from microblog.model.subscription import Affiliation
 from microblog.store.transaction import Transaction
-from microblog.usecases import delivering, forwarding, owning, publishing, refetching, reporting, subscribing
+from microblog.usecases import (
+    collapsing,
+    delivering,
+    forwarding,
+    owning,
+    publishing,
+    refetching,
+    reporting,
+    subscribing,
+)
 from microblog.usecases.entries import Entries, Entry
 from microblog.usecases.forwarding import Next, Taken, Turn
 from microblog.usecases.refetching import Asked, Followers
@@ -191,6 +200,16 @@ def test_much_that_need_not_be_told_any_more_holds_up_nothing(feed: Transaction)
     post(feed, "1", "done", minutes=1)
     assert forwarding.next_entries(feed, turn(max_entries=1)).pending
     assert words(sends(feed, max_entries=1)) == [(1, "public", "2 second")]
+
+
+def test_what_is_given_back_goes_before_what_marks_stand_for(feed: Transaction) -> None:
+    post(feed, "1", "first")
+    post(feed, "2", "second", minutes=1)
+    sends(feed)
+    post(feed, "3", "third", minutes=2)
+    collapsing.collapse(feed, CAPULET)
+    forwarding.back_to_outbox(feed, CAPULET)
+    assert [title for _, _, title in words(sends(feed))] == ["1 first", "2 second", "3 third"]
 
 
 def test_an_edit_that_waits_is_one_entry(feed: Transaction) -> None:
@@ -691,5 +710,20 @@ def test_who_follows_in_private_is_said_to_those_with_a_certificate(feed: Transa
     assert refetching.followers(feed, Followers(domain=CAPULET, author=ROMEO, trusted=True)).jids == (JULIET,)
     with pytest.raises(ItemNotFound):
         refetching.followers(feed, Followers(domain="verona.example", author=ROMEO, trusted=True))
+    nobody_here = JID.parse("tybalt@montague.example")
+    with pytest.raises(Forbidden):
+        refetching.followers(feed, Followers(domain=CAPULET, author=nobody_here))
     with pytest.raises(ItemNotFound):
-        refetching.followers(feed, Followers(domain=CAPULET, author=JID.parse("tybalt@montague.example")))
+        refetching.followers(feed, Followers(domain=CAPULET, author=nobody_here, trusted=True))
+
+
+def test_asking_leaves_nothing_behind_where_nobody_follows(feed: Transaction) -> None:
+    page = refetching.followers(feed, Followers(domain="athens.example", author=ROMEO))
+    assert (page.jids, page.changed) == ((), {})
+    page = refetching.followers(feed, Followers(domain=CAPULET, author=ROMEO))
+    assert len(page.changed) == 1
+    forwarding.write_down(feed, CAPULET, page.changed)
+    unfollow(feed, JULIET)
+    unfollow(feed, NURSE)
+    page = refetching.followers(feed, Followers(domain=CAPULET, author=ROMEO))
+    assert (page.jids, page.known.version, len(page.changed)) == ((), 2, 1)
