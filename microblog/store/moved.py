@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, select, update
 
 from microblog.model.jid import JID
 from microblog.store import tables
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 _MOVED = tables.moved_accounts
 _GET = select(_MOVED.c.moved_to, _MOVED.c.since).where(_MOVED.c.jid == bindparam("old"))
 _SOME = select(_MOVED.c.jid, _MOVED.c.moved_to).where(_MOVED.c.jid.in_(bindparam("old", expanding=True)))
-_REMOVE = delete(_MOVED).where(_MOVED.c.jid == bindparam("old"))
+_LAST = select(_MOVED.c.since).where(_MOVED.c.jid == bindparam("old"))
+_REMOVE = update(_MOVED).where(_MOVED.c.jid == bindparam("old")).values(moved_to="")
 
 
 class Move(NamedTuple):
@@ -39,6 +40,11 @@ class MovedAccounts:
         row = self._connection.execute(_GET, {"old": str(old)}).first()
         return None if row is None or not row[0] else Move(JID.parse(row[0]), row[1])
 
+    def last(self, old: JID) -> "datetime | None":
+        """When somebody moved last, if that is true still or not."""
+        since: datetime | None = self._connection.execute(_LAST, {"old": str(old)}).scalar_one_or_none()
+        return since
+
     def among(self, addresses: Iterable[JID]) -> dict[JID, JID]:
         """Those who moved, with where they are now."""
         rows = self._connection.execute(_SOME, {"old": [str(jid) for jid in addresses]})
@@ -52,5 +58,5 @@ class MovedAccounts:
         self._connection.execute(statement.on_conflict_do_update(index_elements=["jid"], set_=changed))
 
     def remove(self, old: JID) -> None:
-        """Somebody is where they were."""
+        """Somebody is where they were. When they had moved stays known."""
         self._connection.execute(_REMOVE, {"old": str(old)})

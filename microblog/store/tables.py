@@ -586,8 +586,8 @@ bounces = Table(
 moved_accounts = Table(
     "moved_accounts",
     metadata,
-    Column("jid", Text, primary_key=True, comment="bare JID, of ours or elsewhere, that moved or is gone"),
-    Column("moved_to", Text, nullable=False, default="", comment="empty: nobody knows"),
+    Column("jid", Text, primary_key=True, comment="bare JID, of ours or elsewhere, that moved or had moved"),
+    Column("moved_to", Text, nullable=False, default="", comment="empty: it did not, after all"),
     Column("since", Instant, nullable=False),
     comment="XEP-0283",
 )

@@ -76,7 +76,7 @@ def move(tx: Transaction, request: Move) -> Announced:
     known = tx.moved.get(account)
     if known is not None and known.to == to:
         raise Conflict("this is known already")
-    if known is not None and tx.now - known.since < AGAIN:
+    if _was_told(tx, account, AGAIN):
         raise ResourceConstraint("you moved a moment ago")
     wanted = Publish(
         service=account, node=request.node, actor=account, item_id=request.item_id, payload=request.statement
@@ -92,7 +92,7 @@ def announce(tx: Transaction, request: Announce) -> Announced:
     """Tell the followers of an account of ours, once. Nobody at all if that is known already."""
     account, to = request.account, request.to
     known = tx.moved.get(account)
-    if to == account or (known is not None and (known.to == to or tx.now - known.since < AGAIN)):
+    if to == account or (known is not None and known.to == to) or _was_told(tx, account, AGAIN):
         return Announced()
     tx.moved.set(account, to)
     node = tx.nodes.find(account, MICROBLOG)
@@ -137,8 +137,7 @@ def learn(tx: Transaction, request: Learned) -> tuple[JID, ...]:
         return ()
     known = tx.moved.get(old)
     if new is None:
-        if known is not None:
-            tx.moved.remove(old)
+        tx.moved.remove(old)
         return ()
     if known is not None and known.to == new:
         return ()
@@ -146,12 +145,17 @@ def learn(tx: Transaction, request: Learned) -> tuple[JID, ...]:
     followers = [] if node is None else tx.subscriptions.here(node, tx.domain)
     if not followers:
         return ()
-    if known is not None and tx.now - known.since < TOLD_AGAIN:
+    if _was_told(tx, old, TOLD_AGAIN):
         # Whoever asks hears the last; but nobody is called again and again.
-        tx.moved.set(old, new, known.since)
+        tx.moved.set(old, new, tx.moved.last(old))
         return ()
     tx.moved.set(old, new)
     return tuple(dict.fromkeys(follower.bare for follower in followers if follower.bare != new))
+
+
+def _was_told(tx: Transaction, account: JID, within: timedelta) -> bool:
+    last = tx.moved.last(account)
+    return last is not None and tx.now - last < within
 
 
 def is_account(tx: Transaction, account: JID) -> bool:

@@ -110,8 +110,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "moved_accounts",
-        sa.Column("jid", sa.Text(), nullable=False, comment="bare JID, of ours or elsewhere, that moved or is gone"),
-        sa.Column("moved_to", sa.Text(), nullable=False, comment="empty: nobody knows"),
+        sa.Column("jid", sa.Text(), nullable=False, comment="bare JID, of ours or elsewhere, that moved or had moved"),
+        sa.Column("moved_to", sa.Text(), nullable=False, comment="empty: it did not, after all"),
         sa.Column("since", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("jid", name=op.f("pk_moved_accounts")),
         comment="XEP-0283",

@@ -8,6 +8,7 @@ from microblog.model.jid import JID
 from microblog.model.uri import comments_uri
 from microblog.store.transaction import Transaction
 from microblog.usecases import moving, registering
+from microblog.usecases.moving import Learned
 from microblog.wire import notification, ns
 from microblog.wire.xml import Element
 from tests.conftest import START
@@ -121,6 +122,24 @@ def test_nobody_is_called_again_and_again(verona: Verona) -> None:
     verona.quiet()
     moves(verona.juliet, NEW)
     assert verona.romeo.hears() == [FIRST]
+
+
+def test_who_comes_and_goes_calls_nobody_again_and_again(verona: Verona) -> None:
+    verona.follow((verona.romeo, verona.juliet), (verona.nurse, verona.juliet))
+    statement = f"<moved xmlns='{ns.MOVED}'><new-jid>{NEW}</new-jid></moved>"
+    for _ in range(3):
+        verona.juliet.publishes("current", statement, node=ns.MOVED)
+        verona.settle()
+        verona.juliet.sends(
+            f"""<iq type='set' id='r'><pubsub xmlns='{ns.PUBSUB}'><retract node='{ns.MOVED}' notify='true'>
+            <item id='current'/></retract></pubsub></iq>"""
+        )
+        verona.settle()
+    assert (len(verona.romeo.hears()), len(verona.nurse.hears())) == (1, 1)
+    # Its own server, which may tell what it wants to, is not believed to be in such a hurry.
+    new = Learned(old=JID.parse(OLD), new=JID.parse("juliet@verona.example"))
+    back = Learned(old=JID.parse(OLD), new=None)
+    assert [verona.montague.database.run(moving.learn, one) for one in (new, back, new, back)] == [()] * 4
 
 
 @pytest.mark.parametrize(
