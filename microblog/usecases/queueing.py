@@ -154,11 +154,12 @@ def drop(tx: Transaction, domain: str, *, outside: bool = False) -> bool:
     first = select(_OUTBOX.c.id).where(_OUTBOX.c.domain == domain).order_by(_OUTBOX.c.id).limit(DROPPED_AT_ONCE)
     gone = tx.connection.execute(delete(_OUTBOX).where(_OUTBOX.c.id.in_(first))).rowcount
     tx.connection.execute(delete(_MARKS).where(_MARKS.c.domain == domain))
-    # Numbers that were given stay: the other side is told that there is nothing behind them.
-    told = tx.peers.get(domain).acknowledged
-    tx.connection.execute(
-        update(_LOG).where(_LOG.c.domain == domain, _LOG.c.number > told).values(node_id=None, item_id=None)
-    )
+    # Numbers that were given stay, and nothing stands behind them: who misses them can fetch that.
+    peer = tx.peers.get(domain)
+    if peer.number > peer.acknowledged:
+        pending = update(_LOG).where(_LOG.c.domain == domain, _LOG.c.number > peer.acknowledged)
+        tx.connection.execute(pending.values(node_id=None, item_id=None))
+        tx.peers.set(domain, acknowledged=peer.number)
     if gone == DROPPED_AT_ONCE:
         return True
     if outside:

@@ -164,6 +164,15 @@ def test_who_only_said_something_is_present_too(verona: Transaction) -> None:
     assert "mantua.example" not in policing.present(verona)
 
 
+def test_who_was_only_sent_something_is_present_too(verona: Transaction) -> None:
+    """What was numbered in its log does not go when the domain is let in again."""
+    verona.peers.set("mantua.example", number=2, acknowledged=1)
+    assert "mantua.example" in policing.present(verona)
+    cut(verona, "mantua.example")
+    assert "mantua.example" not in policing.present(verona)
+    assert verona.peers.owed() == []
+
+
 def test_what_there_is_of_a_refused_domain_goes_and_of_others_stays(verona: Transaction) -> None:
     romeo = verona.nodes.find(ROMEO, MICROBLOG)
     assert romeo is not None
