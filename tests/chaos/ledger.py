@@ -72,7 +72,7 @@ class Ledger:
             if op.kind == "follow" and op.answer in ("result", "", "remote-server-timeout", "remote-server-not-found"):
                 following = True
             elif op.kind == "unfollow" and op.answer == "result" and op.answered < since:
-                following = following and self.restored_after(author, op)
+                following = following and (self.restored_after(author, op) or self.forgotten(op))
         return following
 
     def restored_after(self, author: str, op: Op) -> bool:

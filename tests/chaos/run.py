@@ -25,10 +25,11 @@ from tests.chaos.databases import Database
 from tests.chaos.people import Person, now
 from tests.chaos.plan import Op, Plan, Step
 from tests.chaos.town import OurNode, Town
-from tests.interop.client import register
+from tests.interop.client import Refused, register
 from tests.interop.microblogging import MICROBLOG
 
 LEVEL_SECONDS = 150.0
+START_SECONDS = 300.0  # so long only where the machine has too much to do
 STILL_SECONDS = 6.0
 DAY_SECONDS = 90_000.0  # a day and an hour
 MORNINGS, MORNING = 2, 100_000  # so many, with numbers from there
@@ -357,34 +358,41 @@ class Actor:
     # what it is asked
 
     def start_server(self) -> None:
-        self.server.start()
+        self.server.start(START_SECONDS)
 
     def settle_in(self) -> None:
         for person in self.people:
-            register(self.server, person.name, person.password)
-            if not person.come():
-                raise RuntimeError(f"{person.jid} cannot log in\n{self.server.tail()}")
+
+            def enrol(person: Person = person) -> None:
+                with contextlib.suppress(Refused):  # it was made, and the answer came too late
+                    register(self.server, person.name, person.password)
+
+            patiently(enrol)
+            self._let_in(person)
 
     def come_back(self) -> None:
         if self.server.process is None:
-            self.server.start()
+            self.server.start(START_SECONDS)
         self._all_come()
 
     def next_day(self) -> None:
         if not isinstance(self.server, OurNode):
             return
         self._down()
-        self.server.start()
+        self.server.start(START_SECONDS)
         self._all_come()
 
     def _all_come(self) -> None:
         for person in self.people:
             person.wanted = True
-            deadline = now() + 30
-            while not person.come():
-                if now() > deadline:
-                    raise RuntimeError(f"{person.jid} cannot log in\n{self.server.tail(20)}")
-                time.sleep(0.3)
+            self._let_in(person)
+
+    def _let_in(self, person: Person) -> None:
+        deadline = now() + 60
+        while not person.come():
+            if now() > deadline:
+                raise RuntimeError(f"{person.jid} cannot log in\n{self.server.tail(20)}")
+            time.sleep(0.3)
 
     def live(self, steps: list[Step], began: float) -> None:
         """All steps of the plan, at their time or as soon as one before them is done."""
@@ -431,7 +439,7 @@ class Actor:
                 self._down()
             case "start":
                 if node.process is None:
-                    node.start()
+                    node.start(START_SECONDS)
                     self.outcome.downs[self.domain][-1] = (self.outcome.downs[self.domain][-1][0], now())
             case "clock":
                 assert isinstance(node, OurNode)
@@ -476,6 +484,17 @@ def together(works: list[Callable[[], None]], actors: dict[str, Actor]) -> None:
         actor.wait()
     if failures:
         raise failures[0]
+
+
+def patiently(attempt: Callable[[], None]) -> None:
+    """While nothing is broken yet, only a machine with too much to do stands in the way."""
+    for _ in range(3):
+        try:
+            return attempt()
+        except (OSError, RuntimeError, AssertionError) as error:
+            last = error
+            time.sleep(2)
+    raise last
 
 
 def wait_until(moment: float) -> None:

@@ -75,7 +75,7 @@ class Server:
 
     # Life
 
-    def start(self) -> None:
+    def start(self, timeout: float = 60) -> None:
         """Start, and wait until clients and servers can connect."""
         assert self.process is None, f"{self.domain} runs already"
         command, environment = self.command()
@@ -88,7 +88,7 @@ class Server:
                 stdout=log,
                 stderr=log,
             )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + timeout
         waiting = {self.c2s_port, self.s2s_port}
         while waiting:
             if self.process.poll() is not None:
