@@ -20,7 +20,7 @@ from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.store.transaction import Transaction
-from microblog.usecases import identity, noticing, publishing
+from microblog.usecases import identity, noticing, publishing, rostering
 from microblog.usecases.publishing import Publish, Retract
 
 AGAIN: Final = timedelta(minutes=10)  # so often one's followers can be told
@@ -177,3 +177,14 @@ def may_vouch(tx: Transaction, account: JID, old: JID) -> Contact | None:
         return None
     contact = tx.contacts.get(account, old)
     return contact if contact is not None and contact.sees_us else None
+
+
+def pass_right(tx: Transaction, account: JID, old: JID, new: JID) -> Contact | None:
+    """The old address vouched for the new one, which asks now; the contact that it was until now.
+
+    None if it has lost its right while it was asked: then nothing is written down.
+    """
+    before = may_vouch(tx, account, old)
+    if before is not None:
+        rostering.receive_subscription(tx, account, new, "subscribe")
+    return before

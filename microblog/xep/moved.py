@@ -22,7 +22,7 @@ from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.runtime import Tasks
 from microblog.store.database import Database
-from microblog.usecases import moving, rostering
+from microblog.usecases import moving
 from microblog.usecases.moving import Announce, Announced, Learned, Move
 from microblog.wire import moved, ns, pubsub, stanza
 from microblog.wire.notification import Notice
@@ -153,7 +153,9 @@ class Moved(Extension):
     async def _look_into(self, request: Stanza, old: JID) -> None:
         account, new = request.to, request.from_
         try:
-            if not await self._vouched(account, old, new):
+            vouched = await self._vouched(account, old, new)
+            before = await self._database.write(moving.pass_right, account, old, new) if vouched else None
+            if before is None:
                 await self._presence.ask(request)
                 return
         except Refusal:
@@ -161,11 +163,9 @@ class Moved(Extension):
             return
         finally:
             self._asking.discard((account, new))
-        before = await self._database.read(moving.may_vouch, account, old)
-        await self._database.write(rostering.receive_subscription, account, new, "subscribe")
         await self._presence.answer(account, stanza.presence("subscribed", account, new))
         await self._presence.answer(account, stanza.presence("unsubscribed", account, old))
-        if before is not None and before.is_seen:
+        if before.is_seen:
             await self._presence.answer(account, stanza.presence("subscribe", account, new))
 
     async def _vouched(self, account: JID, old: JID, new: JID) -> bool:

@@ -1,6 +1,7 @@
 """Moving house, and leaving for good, across two nodes."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from microblog.store.transaction import Transaction
 from microblog.usecases import moving, registering
 from microblog.usecases.moving import Learned
 from microblog.wire import notification, ns
+from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
 from tests.conftest import START
 from tests.features.verona import CAPULET, FEED, MONTAGUE, Somebody, Verona
@@ -212,6 +214,24 @@ def test_a_request_that_is_not_vouched_for_is_like_any_other(verona: Verona, why
     written = b"".join(verona.romeo.line.written)
     assert b"type='subscribe'" in written and b"<old-jid>" in written
     assert roster(verona.romeo) == before
+    assert roster(new) == {str(verona.romeo.jid): "none"}
+
+
+def test_a_right_that_is_taken_away_while_the_old_account_is_asked_does_not_pass(verona: Verona) -> None:
+    contacts(verona, verona.juliet, verona.romeo)
+    new = new_account(verona)
+    moves(verona.juliet, NEW)
+    request = verona.montague.router.request
+
+    async def slow(*asked: Any, **more: Any) -> Stanza:
+        answer = await request(*asked, **more)
+        verona.romeo.sends(f"<presence type='unsubscribed' to='{OLD}'/>")
+        return answer
+
+    verona.montague.router.request = slow  # type: ignore[method-assign]
+    asks_under_the_new_address(new, verona.romeo)
+    verona.settle()
+    assert NEW not in roster(verona.romeo)
     assert roster(new) == {str(verona.romeo.jid): "none"}
 
 
