@@ -30,7 +30,7 @@ from microblog.model.subscription import Subscription, SubscriptionState
 from microblog.model.uri import item_uri
 from microblog.store import events
 from microblog.store.transaction import Transaction
-from microblog.usecases import agreeing, depending, holding
+from microblog.usecases import agreeing, depending, holding, refilling
 from microblog.usecases.addressing import is_shown
 from microblog.usecases.agreeing import Feed
 from microblog.usecases.copying import ReceivedItem, received_audience, take_version
@@ -169,6 +169,7 @@ def accept(tx: Transaction, delivery: Delivery) -> Accepted:
     level = delivery.last is None or upto >= delivery.last
     if taker.missed:
         behind = behind or tx.now
+        refilling.lose(tx, delivery.domain)
     if peer.first_seen is None:
         tx.peers.set(delivery.domain, received=0)
     heard = tx.now if level else peer.heard
@@ -189,6 +190,9 @@ def adopt(tx: Transaction, domain: str, epoch: str, number: int) -> None:
     peer = tx.peers.get(domain)
     if peer.received_epoch == epoch and peer.received >= number:
         return
+    if peer.received_epoch == epoch:
+        # What was retracted meanwhile it does not say any more.
+        refilling.lose(tx, domain)
     tx.peers.set(domain, received=number, received_epoch=epoch, behind=tx.now)
 
 

@@ -21,6 +21,7 @@ from microblog.usecases.agreeing import Feed
 from microblog.usecases.copying import ReceivedItem, take_version
 from microblog.usecases.publishing import retract_repeats
 
+_LOST = "lost."  # a setting for each domain of whose retractions some may be missing
 FEEDS_MAX = 500
 HELD_MAX = 500
 
@@ -45,10 +46,22 @@ def behind(tx: Transaction, domain: str) -> datetime | None:
     return peer.behind if peer.doubted is None else None
 
 
+def lose(tx: Transaction, domain: str) -> None:
+    """Retractions of a domain's may be missing as well."""
+    tx.settings.set(_LOST + domain, "1")
+
+
+def has_lost(tx: Transaction, domain: str) -> bool:
+    """May there be copies of what is gone?"""
+    return bool(tx.settings.get(_LOST + domain))
+
+
 def level(tx: Transaction, domain: str, since: datetime) -> None:
     """All that was missing since then has been fetched."""
     if tx.peers.get(domain).behind == since:
         tx.peers.set(domain, behind=None)
+        if has_lost(tx, domain):
+            tx.settings.set(_LOST + domain, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,7 +122,6 @@ class Intake(Extension):
         self._ending: set[tuple[Feed, JID]] = set()
         self._refilling: set[str] = set()
         self._refilled: OrderedDict[str, float] = OrderedDict()
-        self._thoroughly: set[str] = set()
         self._sweeping = False
         self._timer: Repetition | None = None
 
@@ -300,7 +299,6 @@ class Intake(Extension):
         """A log does not reach back to what we have, or is another one now. Raises any other refusal."""
         if isinstance(refusal, BeyondHorizon) and refusal.number > peer.received:
             epoch, number = peer.received_epoch, refusal.number
-            self._thoroughly.add(domain)
         elif isinstance(refusal, AnotherEpoch) and refusal.epoch not in ("", peer.received_epoch):
             epoch, number = refusal.epoch, 0
         else:
@@ -388,8 +386,7 @@ class Intake(Extension):
     async def _refill(self, domain: str) -> None:
         await self._reading.acquire()
         try:
-            if await self._refills.refill(domain, thoroughly=domain in self._thoroughly):
-                self._thoroughly.discard(domain)
+            await self._refills.refill(domain)
         except Refusal as refusal:
             # In an hour, with the next look at its log.
             self._log.debug("The feeds of {domain} cannot be read: {why}", domain=domain, why=refusal.text)

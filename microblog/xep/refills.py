@@ -54,21 +54,18 @@ class Refills:
         self._clock = clock
         self._progress: OrderedDict[Feed, _Progress] = OrderedDict()
 
-    async def refill(self, domain: str, *, thoroughly: bool) -> bool:
-        """Read all feeds of a domain that are followed here; True if nothing is missing any more.
-
-        ``thoroughly``: retractions may be missing as well. Raises RemoteServerNotFound and its like.
-        """
+    async def refill(self, domain: str) -> None:
+        """Read all feeds of a domain that are followed here. Raises RemoteServerNotFound and its like."""
         since = await self._database.read(refilling.behind, domain)
         if since is None:
-            return True
+            return
+        thoroughly = await self._database.read(refilling.has_lost, domain)
         done, after = True, 0
         while found := await self._database.read(refilling.feeds, domain, after):
             for feed, reader, after in found:  # noqa: B007  # the last key goes on
                 done = await self._feed(feed, reader, since, thoroughly) and done
         if done:
             await self._database.write(refilling.level, domain, since)
-        return done
 
     async def _feed(self, feed: Feed, reader: JID, since: datetime, thoroughly: bool) -> bool:
         try:

@@ -13,7 +13,7 @@ from microblog.runtime import Clock
 from microblog.store.database import Database, Transaction
 from microblog.store.peers import Peer
 from microblog.store.transaction import Transaction as StoredTransaction
-from microblog.usecases import following
+from microblog.usecases import following, identity
 from microblog.usecases.following import Follow
 from microblog.wire import fanout, ns
 from microblog.wire.fanout import FollowerSet
@@ -632,6 +632,47 @@ def test_beyond_the_horizon_the_feeds_are_read(receiver: Receiver, origin: Origi
     assert (receiver.peer.received, receiver.peer.behind) == (40, None)
     # It is no news any more, but what is gone is gone.
     assert titles(romeo) == ["4", "-2"]
+
+
+def test_that_retractions_may_be_missing_outlives_a_restart(
+    receiver: Receiver, origin: Origin, time: Time, database: Database, clock: Clock
+) -> None:
+    origin.says(post("1"))
+    origin.says(post("2"))
+    origin.delivers(1, 2)
+    origin.first, origin.log = 40, []
+    origin.says(post("4"))
+    serve, origin._query = origin._query, lambda *_: _error("remote-server-not-found")  # type: ignore[method-assign]
+    origin.delivers(40)
+    origin.serves()
+    assert receiver.peer.behind is not None
+    again = Receiver(database, clock, settled=True)
+    origin.parlour, origin._query, origin.feed = again, serve, [post("1"), post("4")]  # type: ignore[method-assign]
+    time.advance(3600)
+    again.intake.start()
+    origin.serves()
+    assert again.ids() == ["1", "4"] and again.peer.behind is None
+    again.intake.stop()
+
+
+def test_what_was_retracted_while_a_domain_was_doubted_is_gone_when_it_is_trusted(
+    receiver: Receiver, origin: Origin, time: Time
+) -> None:
+    origin.says(post("1"))
+    origin.says(post("2"))
+    origin.says("<retract id='1'/>", Told.HOLDERS)
+    origin.delivers(1, 2)
+    receiver.database.run(lambda tx: tx.peers.set(CAPULET, doubted=tx.now))
+    assert stored(origin.delivers(3)).refused == {3: "not-authorized"}
+    origin.serves()
+    assert receiver.ids() == ["1", "2"]
+    origin.feed = [post("2")]
+    receiver.database.run(identity.trust, CAPULET)
+    time.advance(3600)
+    receiver.intake.start()
+    origin.serves()
+    assert receiver.ids() == ["2"]
+    receiver.intake.stop()
 
 
 def test_what_a_feed_does_not_show_just_now_is_not_gone(receiver: Receiver, origin: Origin) -> None:
