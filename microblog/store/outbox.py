@@ -2,7 +2,8 @@
 
 The row says only that the domain is owed the event. Who there is told, and with what, is found out when it is sent,
 for an item may have been edited or retracted and a reader removed by then. Where nobody can be asked any more (a node
-was deleted) the row has the stanza itself.
+was deleted) the row has the stanza itself. What goes to another node is given a number there and moves from here into
+its log (``logs``); a long backlog becomes marks (``marks``).
 """
 
 from collections.abc import Iterable, Sequence

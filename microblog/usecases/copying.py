@@ -1,7 +1,8 @@
 """Our copies of what is elsewhere: one of each item, however many here read it.
 
 A copy is for no more people than its author says, or its node lets in. Beside what feeds send by themselves
-(``receiving``) there is what they had before somebody here followed them, and what our people say in nodes elsewhere.
+(``receiving``, ``accepting``) there is what they had before somebody here followed them or while nothing came
+(``refilling``), and what our people say in nodes elsewhere.
 """
 
 from collections.abc import Iterable

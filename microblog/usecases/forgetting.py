@@ -2,8 +2,9 @@
 
 The log of events is there for other domains that have yet to be told and for our people who were away; a tombstone
 keeps a retracted item from being brought back by somebody who is late. After ``DAYS`` nobody is waited for any more:
-what a domain has not taken by then, after thirty days of trying and two months without a sign of life, is given up.
-Items are never forgotten here. Messages that nobody came for, links that nobody confirmed, and what the chat remembers
+what a domain has not taken by then, after thirty days of trying and two months without a sign of life, is given up. Not
+so the posts of a long backlog, for which marks stand (``collapsing``). Items are never forgotten here, and copies of
+others' are removed elsewhere (``storing``). Messages that nobody came for, links that nobody confirmed, and what the chat remembers
 go after a time of their own, as does what other nodes have acknowledged; the node of a tag goes with its last
 subscription.
 """

@@ -1,9 +1,10 @@
 """What remote feeds send to our people: checked, stored once, told to each of them once.
 
-A notification comes once for every follower here. The first copy is stored in our one copy of the feed; each copy is
-told to its own recipient, if that is the first time for them. How far a recipient has been told stands beside their
-subscription: ``received`` is the last event that came, ``delivered`` the last that was written to a session. What lies
-between was cut off by a crash, or waits for the recipient to come on line.
+From servers that are no nodes a notification comes once for every follower here (what other nodes deliver is for
+``accepting``). The first copy is stored in our one copy of the feed; each copy is told to its own recipient, if that is
+the first time for them. How far a recipient has been told stands beside their subscription: ``received`` is the last
+event that came, ``delivered`` the last that was written to a session. What lies between was cut off by a crash, or
+waits for the recipient to come on line.
 
 Nobody vouches for anybody: the feed's domain, and that of the publisher, is the domain that the stream was
 authenticated for. A retracted item does not come back, and an older version does not replace a newer one. Many clients
