@@ -31,7 +31,7 @@ from microblog.store.logs import LogEntry
 from microblog.store.outbox import Owed, Place, Step
 from microblog.store.subscriptions import Reader
 from microblog.store.transaction import Transaction
-from microblog.usecases import collapsing, depending
+from microblog.usecases import collapsing, depending, identity
 from microblog.usecases.addressing import Named, named_elsewhere
 from microblog.usecases.collapsing import owed
 from microblog.usecases.depending import Dependent
@@ -148,6 +148,7 @@ def next_batch(
     and behind a row that has more recipients than go into one. What ``stop`` says goes another way, after the batch.
     ``named``: whom a payload names.
     """
+    trusted = trusted and identity.trusts(tx, domain)
     audiences = audiences_allowed(domain, local_domain=tx.domain, trusted=trusted)
     recipients = _Recipients(tx, domain, limit_stanzas, limit_bytes, named)
     deliveries: list[Delivery] = []

@@ -11,6 +11,7 @@ from microblog.model.uri import ItemAddress
 from microblog.store.database import Transaction
 from microblog.usecases import (
     conversing,
+    delivering,
     depending,
     following,
     identity,
@@ -161,6 +162,17 @@ def test_a_doubted_domain_is_not_sent_last_items_that_are_not_public(tx: Transac
     assert last is not None and last.id == "1"
     interest = subscribing.Interest(service=ROMEO, jid=JULIET.with_resource(PHONE), nodes=frozenset([MICROBLOG]))
     assert [item.id for _, item in subscribing.presence_interest(tx, interest)] == ["1"]
+
+
+def test_a_domain_that_becomes_doubted_is_not_sent_what_was_about_to_go(tx: Transaction) -> None:
+    """Whether it was trusted was asked when the stream to it was opened."""
+    an_account(tx)
+    subscribe(tx, JULIET)
+    post(tx, "1", "for followers", audience=Audience.FOLLOWERS)
+    assert len(delivering.next_batch(tx, CAPULET, True).deliveries) == 1
+    doubt(tx)
+    batch = delivering.next_batch(tx, CAPULET, True)
+    assert (batch.deliveries, batch.held) == ((), 1)
 
 
 def test_what_hangs_on_a_private_post_is_not_shown_to_a_doubted_domain(tx: Transaction) -> None:
