@@ -23,10 +23,11 @@ from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG, Node
 from microblog.model.uri import ItemAddress, read_uri
 from microblog.store.database import Database
-from microblog.usecases import authoring, publishing, reporting
+from microblog.usecases import authoring, reporting, retracting
 from microblog.usecases.authoring import UNDO_SECONDS, Posted
-from microblog.usecases.publishing import Publish, Retract
+from microblog.usecases.publishing import Publish
 from microblog.usecases.reporting import Reach, Report, State
+from microblog.usecases.retracting import Retract
 from microblog.wire import atom, drafting, elsewhere, mention, pubsub
 
 _GROUP: Final = "posting"
@@ -109,7 +110,7 @@ class Posting:
             withdraw=elsewhere.withdraw,
             unsay=mention.write_unsaid,
         )
-        await self._database.write(publishing.retract, wanted)
+        await self._database.write(retracting.retract, wanted)
 
     async def reached(self, posted: Posted) -> Reach:
         """Whom a post goes to that was made just now."""

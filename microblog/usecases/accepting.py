@@ -25,6 +25,7 @@ from microblog.model.event import ItemPublished, ItemRetracted, NodePurged
 from microblog.model.fanout import Told, set_digest
 from microblog.model.item import Audience, Item, Proof
 from microblog.model.jid import JID
+from microblog.model.naming import check_item_id, check_node_name
 from microblog.model.node import MICROBLOG, Node, is_feed
 from microblog.model.subscription import Subscription, SubscriptionState
 from microblog.model.uri import item_uri
@@ -35,14 +36,9 @@ from microblog.usecases.addressing import is_shown
 from microblog.usecases.agreeing import Feed
 from microblog.usecases.copying import ReceivedItem, received_audience, take_version
 from microblog.usecases.following import remote_node
-from microblog.usecases.publishing import (
-    check_item_id,
-    check_node_name,
-    clamp_instant,
-    retract_all_repeats,
-    retract_repeats,
-)
+from microblog.usecases.publishing import clamp_instant
 from microblog.usecases.receiving import delete_copy
+from microblog.usecases.retracting import retract_all_repeats, retract_repeats
 
 _NARROW = frozenset((Told.FOLLOWERS, Told.DIRECT))
 _AUDIENCES = {

@@ -28,7 +28,8 @@ from microblog.store.transaction import Transaction
 from microblog.store.upsert import insert
 from microblog.usecases import depending, identity
 from microblog.usecases.following import remote_node
-from microblog.usecases.publishing import Publish, Retract, publish, retract
+from microblog.usecases.publishing import Publish, publish
+from microblog.usecases.retracting import Retract, retract
 
 NUDGE_SECONDS = 86_400
 REACTIONS_MAX = 20

@@ -15,6 +15,7 @@ from microblog.model.entry import Entry
 from microblog.model.errors import BadRequest, ItemRequired, NotAcceptable, ResourceConstraint
 from microblog.model.item import Audience, Item, Proof
 from microblog.model.jid import JID
+from microblog.model.naming import check_item_id, check_node_name
 from microblog.model.node import Node
 from microblog.store import events
 from microblog.store.transaction import Transaction
@@ -22,7 +23,7 @@ from microblog.usecases import storing
 from microblog.usecases.addressing import is_shown
 from microblog.usecases.following import remote_node
 from microblog.usecases.placing import place, write_down
-from microblog.usecases.publishing import check_item_id, check_node_name, clamp_instant
+from microblog.usecases.publishing import clamp_instant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

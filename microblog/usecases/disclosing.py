@@ -11,7 +11,8 @@ from microblog.model.node import AccessModel, NodeConfig, SendLast
 from microblog.model.policy import Grade, Rule
 from microblog.store.transaction import Transaction
 from microblog.usecases import noticing
-from microblog.usecases.publishing import Publish, Retract, publish, retract
+from microblog.usecases.publishing import Publish, publish
+from microblog.usecases.retracting import Retract, retract
 
 NODE = "urn:x-microblog:policy:0"
 PUBLISHED = "policy.published"

@@ -15,7 +15,7 @@ from microblog.model.node import Node
 from microblog.model.uri import item_uri
 from microblog.store import events
 from microblog.store.transaction import Transaction
-from microblog.usecases import publishing
+from microblog.usecases import retracting
 
 ITEMS_MAX = 100  # at once: others want to write too
 
@@ -44,7 +44,7 @@ def expire(tx: Transaction, withdraw: Withdraw | None = None, unsay: Unsay | Non
 
 def _end(tx: Transaction, node: Node, item: Item, withdraw: Withdraw | None, unsay: Unsay | None) -> None:
     if node.service.domainpart == tx.domain:
-        wanted = publishing.Retract(
+        wanted = retracting.Retract(
             service=node.service,
             node=node.name,
             actor=node.service,
@@ -54,12 +54,12 @@ def _end(tx: Transaction, node: Node, item: Item, withdraw: Withdraw | None, uns
             unsay=unsay,
         )
         try:
-            publishing.retract(tx, wanted)
+            retracting.retract(tx, wanted)
             return
         except Refusal:
             # A node that keeps no items has one all the same, to be sent to those who come.
             pass
     seq = tx.events.record(node.key, events.RETRACTED, item_id=item.id, audience=item.audience)
     tx.items.retract(node.key, item.id)
-    publishing.retract_repeats(tx, item_uri(node.service, node.name, item.id))
+    retracting.retract_repeats(tx, item_uri(node.service, node.name, item.id))
     tx.emit(ItemRetracted(seq=seq, node=node, item_id=item.id, notify=False, recipients=()))

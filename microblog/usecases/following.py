@@ -16,11 +16,12 @@ from microblog.model.errors import TooManySubscriptions
 from microblog.model.event import SubscriptionChanged
 from microblog.model.item import Audience
 from microblog.model.jid import JID
+from microblog.model.naming import check_node_name
 from microblog.model.node import MICROBLOG, AccessModel, Node, is_feed, profile
 from microblog.model.subscription import Subscription, SubscriptionState
 from microblog.store.subscriptions import Follow as Known
 from microblog.store.transaction import Transaction
-from microblog.usecases.publishing import check_node_name, retract_all_repeats
+from microblog.usecases.retracting import retract_all_repeats
 
 WIDENED_MAX: Final = 100
 PUBLIC_LISTS: Final = "public-lists"

@@ -12,9 +12,9 @@ from microblog.model.access import NO_SUCH_NODE, audience_of, visible
 from microblog.model.errors import ItemNotFound
 from microblog.model.item import Audience
 from microblog.model.jid import JID
+from microblog.model.naming import check_node_name
 from microblog.model.node import Node
 from microblog.store.transaction import Transaction
-from microblog.usecases.publishing import check_node_name
 
 LIST_MAX: Final = 1000
 

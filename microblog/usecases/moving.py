@@ -20,8 +20,9 @@ from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.store.transaction import Transaction
-from microblog.usecases import identity, noticing, publishing, rostering
-from microblog.usecases.publishing import Publish, Retract
+from microblog.usecases import identity, noticing, publishing, retracting, rostering
+from microblog.usecases.publishing import Publish
+from microblog.usecases.retracting import Retract
 
 AGAIN: Final = timedelta(minutes=10)  # so often one's followers can be told
 TOLD_AGAIN: Final = timedelta(days=1)  # so often people here are told of one account elsewhere
@@ -116,7 +117,7 @@ def take_back(tx: Transaction, account: JID, node: str, item_id: str) -> bool:
     tx.moved.remove(account)
     found = tx.nodes.look_up(account, node, item_id)
     if found is not None and found.item is not None:
-        publishing.retract(tx, Retract(service=account, node=node, actor=account, item_id=item_id, notify=True))
+        retracting.retract(tx, Retract(service=account, node=node, actor=account, item_id=item_id, notify=True))
     return True
 
 

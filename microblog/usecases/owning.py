@@ -21,13 +21,14 @@ from microblog.model.errors import (
 from microblog.model.event import NodeConfigured, NodeDeleted, NodePurged
 from microblog.model.item import Audience, Item
 from microblog.model.jid import JID
+from microblog.model.naming import check_node_name
 from microblog.model.node import MICROBLOG, Node, NodeConfig, Options, configured, for_audience, is_feed
 from microblog.model.subscription import Affiliated, Affiliation, Subscription, SubscriptionState
 from microblog.model.uri import ItemAddress
 from microblog.store import events
 from microblog.store.transaction import Transaction
 from microblog.usecases import depending
-from microblog.usecases.publishing import check_node_name, retract_all_repeats, take_out
+from microblog.usecases.retracting import retract_all_repeats, take_out
 from microblog.usecases.subscribing import change_state, owned_node
 
 AFFILIATIONS_PER_NODE = 10_000

@@ -23,8 +23,8 @@ from microblog.store.nodes import NODE_COLUMNS, read_node
 from microblog.store.policies import OWN, PolicyList, Storage, at_domain, source
 from microblog.store.transaction import Transaction
 from microblog.usecases import identity, noticing, queueing
-from microblog.usecases.publishing import Retract, retract, retract_all_repeats
 from microblog.usecases.queueing import Queue
+from microblog.usecases.retracting import Retract, retract, retract_all_repeats
 
 FOLLOWERS_AT_ONCE = 5000
 NODES_AT_ONCE = 20

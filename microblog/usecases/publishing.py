@@ -22,7 +22,6 @@ from microblog.model.access import (
     check,
     publishable,
     readable,
-    visible,
 )
 from microblog.model.entry import HEART, Entry, fold_reaction
 from microblog.model.errors import (
@@ -34,21 +33,17 @@ from microblog.model.errors import (
     ItemNotFound,
     ItemRequired,
     MaxNodesExceeded,
-    NodeIDRequired,
     NotAcceptable,
     PayloadRequired,
     PayloadTooBig,
-    PersistentItemsUnsupported,
     PreconditionNotMet,
     ResourceConstraint,
 )
-from microblog.model.event import ItemPublished, ItemRetracted
+from microblog.model.event import ItemPublished
 from microblog.model.item import Audience, Item, Proof
 from microblog.model.jid import JID
+from microblog.model.naming import check_item_id, check_node_name
 from microblog.model.node import (
-    COMMENTS_PREFIX,
-    MICROBLOG,
-    NODE_NAME_MAX_BYTES,
     BadOption,
     Node,
     NodeConfig,
@@ -57,7 +52,7 @@ from microblog.model.node import (
     read_options,
 )
 from microblog.model.subscription import Affiliation
-from microblog.model.uri import ItemAddress, item_uri, node_uri
+from microblog.model.uri import ItemAddress
 from microblog.store import events
 from microblog.store.crashpoint import crashpoint
 from microblog.store.nodes import LookUp
@@ -66,9 +61,8 @@ from microblog.store.transaction import Transaction
 from microblog.usecases import depending
 from microblog.usecases.addressing import edited_audience, new_audience, tell_mentioned
 from microblog.usecases.depending import Dependent
-from microblog.usecases.placing import FEED_ITEM, MENTIONS_MAX, NOWHERE, place, write_down
-
-ITEM_ID_MAX_BYTES = 1023
+from microblog.usecases.placing import FEED_ITEM, NOWHERE, place, write_down
+from microblog.usecases.retracting import readers_of, take_out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,30 +103,6 @@ class Published:
     node: Node
     item: Item
     new: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retract:
-    """§7.2.1. ``withdraw`` makes the stanza that takes what ``copy`` put there out of a thread elsewhere; ``unsay``
-    the one that takes back from a direct reader elsewhere what ``mention`` told them: author, reader, and the position
-    that the item had then.
-    """
-
-    service: JID
-    node: str
-    actor: JID
-    item_id: str
-    notify: bool = False
-    withdraw: Callable[[JID, str, Item], str] | None = None
-    unsay: Callable[[JID, JID, int], str] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retracted:
-    """What is gone."""
-
-    node: Node
-    item_id: str
 
 
 def publish(tx: Transaction, request: Publish) -> Published:
@@ -235,7 +205,7 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
     item = item.under(tx.items.put(node.key, item, replaces=old is not None))
     if where is not NOWHERE:
         if old is not None and audience is Audience.DIRECT:
-            readers = _readers(tx, old)
+            readers = readers_of(tx, old)
         write_down(tx, node, item, entry, readers=readers, again=old is not None)
     said = _reactions(tx, request, item, again=old is not None) if hung else ()
     if retracted:
@@ -307,171 +277,6 @@ def _marked(request: Publish, audience: Audience) -> str:
     if audience is Audience.PUBLIC or request.mark is None or request.entry is None:
         return request.payload
     return request.mark(request.payload, audience)
-
-
-def retract(tx: Transaction, request: Retract) -> Retracted:
-    """Delete an item (§7.2).
-
-    Raises: NodeIDRequired, ItemRequired (§7.2.3.4), ItemNotFound, Forbidden (§7.2.3.1), PersistentItemsUnsupported.
-    """
-    check_node_name(request.node)
-    if not request.item_id:
-        raise ItemRequired("which item?")
-    found = tx.nodes.look_up(request.service, depending.canonical_name(request.node), request.item_id)
-    if found is None or request.service.domainpart != tx.domain:
-        raise ItemNotFound(NO_SUCH_NODE)
-    node, facts = depending.stand(tx, found.node, request.actor)
-    own = found.item is not None and found.item.publisher == request.actor.bare
-    # What one said of others' posts one may take back even when one may not read them any more.
-    if not (own and depending.is_dependent(node.name)):
-        if not visible(node.config, facts):
-            raise ItemNotFound(NO_SUCH_NODE)
-        if not publishable(node.config, facts):
-            raise Forbidden("you may not delete items here")
-    if not node.config.persist_items:
-        raise PersistentItemsUnsupported("this node keeps no items")
-    if found.item is None:
-        raise ItemNotFound("no such item")
-    if not facts.capability.delete_any_item and found.item.publisher != request.actor.bare:
-        raise Forbidden("the item is somebody else's")
-    retract_repeats(tx, *_remove(tx, node, found.item, request))
-    return Retracted(node=node, item_id=request.item_id)
-
-
-def _remove(tx: Transaction, node: Node, item: Item, request: Retract) -> list[str]:
-    """Delete an item with all that hangs on it, and tell everybody; nothing is refused any more.
-
-    The URIs of what has gone and is not to be repeated any longer.
-    """
-    audience = item.audience
-    # They are forgotten with the item.
-    readers = _readers(tx, item) if audience is Audience.DIRECT else ()
-    notify = request.notify or node.config.notify_retract
-    seq = tx.events.record(node.key, events.RETRACTED, item_id=item.id, audience=audience)
-    tx.items.retract(node.key, item.id)
-    told = notify and node.config.deliver_notifications
-    domains = tx.outbox.fan_out(node, seq, audience) if told else ()
-    if (told or audience is Audience.DIRECT) and is_feed(node.name):
-        domains += tx.holders.owe(node.key, item.id, seq)
-    thread = depending.thread_of(tx, node, item)
-    if thread is not None and thread.service.domainpart != tx.domain:
-        domains += take_out(tx, item, thread, request.withdraw)
-    recipients = None
-    if audience is Audience.DIRECT:
-        recipients = (node.service, *(jid for jid in readers if jid.domainpart == tx.domain))
-        domains += _unsay(tx, node, item, readers, request)
-    tx.emit(
-        ItemRetracted(
-            seq=seq,
-            node=node,
-            domains=domains,
-            item_id=item.id,
-            notify=told,
-            recipients=recipients,
-            actor=request.actor.bare,
-        )
-    )
-    gone = [item_uri(node.service, node.name, item.id)] if is_feed(node.name) else []
-    if thread is not None and thread.service.domainpart == tx.domain:
-        gone += _withdraw(tx, item, thread)
-    gone += depending.comments_on(tx, node, item.id)
-    depending.end(tx, node, item.id)
-    return gone
-
-
-def _readers(tx: Transaction, item: Item) -> tuple[JID, ...]:
-    return tuple(jid for jid, reader in tx.items.mentioned(item.key).items() if reader)
-
-
-def _unsay(tx: Transaction, node: Node, item: Item, readers: tuple[JID, ...], request: Retract) -> tuple[str, ...]:
-    """Owe direct readers elsewhere the news that what they were told is taken back; their domains.
-
-    Other nodes, which have the item itself, or are about to be given it, are told as of any item.
-    """
-    if request.unsay is None or item.publisher.domainpart != tx.domain:
-        return ()
-    first = tx.events.first_of(node.key, item.id) or item.position
-    by_log = {holder.domain for holder in tx.holders.of(node.key, item.id)}
-    for seq in (first, item.position):
-        by_log.update(tx.outbox.owing(seq, MENTIONS_MAX))
-    by_log = {domain for domain in by_log if tx.peers.get(domain).fanout}
-    elsewhere = [jid for jid in readers if jid.domainpart not in (tx.domain, *by_log)]
-    for jid in elsewhere:
-        tx.outbox.add_stanza(jid.domainpart, request.unsay(item.publisher, jid, first), Audience.DIRECT)
-    return tuple(jid.domainpart for jid in elsewhere)
-
-
-def take_out(
-    tx: Transaction,
-    item: Item,
-    thread: ItemAddress,
-    withdraw: Callable[[JID, str, Item], str] | None = None,
-) -> tuple[str, ...]:
-    """An answer has gone: so has its copy in the thread, if it is there. The domains that are owed the news."""
-    if thread.service.domainpart == tx.domain:
-        retract_repeats(tx, *_withdraw(tx, item, thread))
-        return ()
-    if withdraw is None:
-        return ()
-    tx.outbox.add_stanza(thread.service.domainpart, withdraw(thread.service, thread.node, item), item.audience)
-    return (thread.service.domainpart,)
-
-
-def _withdraw(tx: Transaction, item: Item, thread: ItemAddress) -> list[str]:
-    found = tx.nodes.look_up(thread.service, thread.node, item.id)
-    if found is None or found.item is None or found.item.publisher != item.publisher:
-        return []
-    node, _ = depending.stand(tx, found.node, item.publisher)
-    return _remove(tx, node, found.item, _taking(node, item.publisher, item.id))
-
-
-def retract_repeats(tx: Transaction, *gone: str) -> None:
-    """What was retracted, here or elsewhere, is not repeated by our people any longer, nor are the repetitions.
-
-    Whatever their nodes are like now: nobody can keep it from being deleted.
-    """
-    uris = list(gone)
-    while uris:
-        repeated = uris.pop()
-        while found := tx.items.repeats(repeated):
-            for node_key, item in found:
-                node = tx.nodes.get(node_key)
-                if node is None or tx.items.position(node_key, item.id) is None:
-                    continue  # it went with another
-                uris += _remove(tx, node, item, _taking(node, node.service, item.id))
-
-
-def retract_all_repeats(tx: Transaction, node: Node) -> None:
-    """The same for all that a node ever had, and for the comments on it."""
-    _retract_repeats_of_all(tx, f"{node_uri(node.service, node.name)};item=")
-    if node.name == MICROBLOG:
-        _retract_repeats_of_all(tx, node_uri(node.service, COMMENTS_PREFIX))
-
-
-def _retract_repeats_of_all(tx: Transaction, prefix: str) -> None:
-    while uris := tx.items.repeated(prefix):
-        for uri in uris:
-            retract_repeats(tx, uri)
-
-
-def _taking(node: Node, actor: JID, item_id: str) -> Retract:
-    return Retract(service=node.service, node=node.name, actor=actor, item_id=item_id, notify=True)
-
-
-def check_node_name(name: str) -> None:
-    """Raises NodeIDRequired, BadRequest."""
-    if not name:
-        raise NodeIDRequired("which node?")
-    if "\0" in name or len(name.encode()) > NODE_NAME_MAX_BYTES:
-        raise BadRequest(f"a node's name has at most {NODE_NAME_MAX_BYTES} bytes")
-
-
-def check_item_id(item_id: str) -> None:
-    """Raises ItemRequired for an empty id, BadRequest."""
-    if not item_id:
-        raise ItemRequired("an item's id cannot be empty")
-    if "\0" in item_id or len(item_id.encode()) > ITEM_ID_MAX_BYTES:
-        raise BadRequest(f"an item's id has at most {ITEM_ID_MAX_BYTES} bytes")
 
 
 def ending(config: NodeConfig, stated: datetime | None, now: datetime) -> datetime | None:

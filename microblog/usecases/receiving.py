@@ -19,6 +19,7 @@ from microblog.model.errors import BadRequest, ItemRequired, NodeIDRequired
 from microblog.model.event import ItemPublished, ItemRetracted, NodeDeleted, NodeEvent, NodePurged
 from microblog.model.item import Audience, Item, Proof
 from microblog.model.jid import JID
+from microblog.model.naming import check_item_id, check_node_name
 from microblog.model.node import Node, is_feed
 from microblog.model.subscription import Subscription, SubscriptionState
 from microblog.model.uri import item_uri
@@ -30,12 +31,7 @@ from microblog.usecases import depending, identity
 from microblog.usecases.addressing import is_shown
 from microblog.usecases.copying import ReceivedItem, take_version
 from microblog.usecases.following import remote_node
-from microblog.usecases.publishing import (
-    check_item_id,
-    check_node_name,
-    retract_all_repeats,
-    retract_repeats,
-)
+from microblog.usecases.retracting import retract_all_repeats, retract_repeats
 
 UNKNOWN_MAX = 1000  # of a feed's retractions, those of what is not known here
 UNDELIVERED_MAX = 100

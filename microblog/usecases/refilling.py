@@ -19,7 +19,7 @@ from microblog.store.transaction import Transaction
 from microblog.usecases import copying, depending
 from microblog.usecases.agreeing import Feed
 from microblog.usecases.copying import ReceivedItem, take_version
-from microblog.usecases.publishing import retract_repeats
+from microblog.usecases.retracting import retract_repeats
 
 _LOST = "lost."  # a setting for each domain of whose retractions some may be missing
 FEEDS_MAX = 500

@@ -30,12 +30,12 @@ from microblog.model.errors import (
 from microblog.model.event import SubscriptionChanged
 from microblog.model.item import Item
 from microblog.model.jid import JID
+from microblog.model.naming import check_node_name
 from microblog.model.node import MICROBLOG, Node, Options, SendLast
 from microblog.model.subscription import SubscribeOptions, Subscription, SubscriptionState
 from microblog.model.uri import account_uri
 from microblog.store.transaction import Transaction
 from microblog.usecases import depending, following, identity
-from microblog.usecases.publishing import check_node_name
 
 INTERESTS_PER_RESOURCE = 100
 RESOURCES_PER_CONTACT = 10

@@ -32,6 +32,7 @@ from microblog.usecases import (
     profiling,
     publishing,
     reading,
+    retracting,
     retrieving,
     subscribing,
 )
@@ -197,7 +198,7 @@ class Pubsub(Extension):
     async def retract(self, request: Stanza, asked: Verb) -> None:
         """Delete an item (§7.2)."""
         node, item_id, notify = pubsub.read_retract(asked)
-        wanted = publishing.Retract(
+        wanted = retracting.Retract(
             service=request.to,
             node=node,
             actor=request.from_,
@@ -206,7 +207,7 @@ class Pubsub(Extension):
             withdraw=elsewhere.withdraw,
             unsay=write_unsaid,
         )
-        await self._write(request, publishing.retract, wanted)
+        await self._write(request, retracting.retract, wanted)
 
     # §6: subscribers
 

@@ -27,7 +27,7 @@ from microblog.model.subscription import SubscriptionState
 from microblog.model.uri import ItemAddress, item_uri, node_uri
 from microblog.runtime import Clock
 from microblog.store.database import Database, Transaction
-from microblog.usecases import conversing, copying, following, publishing, receiving, registering
+from microblog.usecases import conversing, copying, following, receiving, registering, retracting
 from microblog.wire import atom, ns, pubsub
 from microblog.wire.xml import Element
 from microblog.xep.microblog import Prepared, prepare
@@ -503,6 +503,6 @@ def test_a_nudge_goes_elsewhere(verona: Verona) -> None:
 def test_retracting_elsewhere_does_not_touch_what_is_of_others(verona: Verona) -> None:
     verona.hears_of_juliet()
     verona.says("fav #7")
-    request = publishing.Retract(service=JULIET, node=MICROBLOG, actor=ROMEO, item_id="night")
+    request = retracting.Retract(service=JULIET, node=MICROBLOG, actor=ROMEO, item_id="night")
     with pytest.raises(ItemNotFound):
-        verona.database.run(publishing.retract, request)
+        verona.database.run(retracting.retract, request)

@@ -28,6 +28,7 @@ from microblog.usecases import (
     reading,
     receiving,
     reporting,
+    retracting,
 )
 from microblog.usecases.following import Described, Follow
 from microblog.usecases.publishing import Publish
@@ -119,8 +120,8 @@ def test_answers_of_somebody_elsewhere_in_a_feed_here_are_not_sent_in_their_name
     affiliate(tx, JULIET, Affiliation.PUBLISHER)
     more = {"answers": item_uri(PARIS, MICROBLOG, "7"), "thread": node_uri(PARIS, COMMENTS_PREFIX + "7")}
     says(tx, JULIET, "a", MICROBLOG, ROMEO, **more, copy=elsewhere.copy, proof=Proof.CERTIFICATE)
-    wanted = publishing.Retract(service=ROMEO, node=MICROBLOG, actor=JULIET, item_id="a", withdraw=elsewhere.withdraw)
-    publishing.retract(tx, wanted)
+    wanted = retracting.Retract(service=ROMEO, node=MICROBLOG, actor=JULIET, item_id="a", withdraw=elsewhere.withdraw)
+    retracting.retract(tx, wanted)
     assert owed(tx) == []
 
 
@@ -146,7 +147,7 @@ def test_a_post_is_deleted_though_who_repeats_it_keeps_no_items(tx: Transaction)
     post(tx, "1", by=BENVOLIO)
     says(tx, ROMEO, "r", via=item_uri(BENVOLIO, MICROBLOG, "1"))
     configure(tx, persist_items="0")
-    publishing.retract(tx, publishing.Retract(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, item_id="1"))
+    retracting.retract(tx, retracting.Retract(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, item_id="1"))
     feed = tx.nodes.find(ROMEO, MICROBLOG)
     assert feed is not None and tx.items.get(feed.key, "r") is None
 
@@ -157,7 +158,7 @@ def test_an_answer_is_deleted_though_its_thread_keeps_no_items(tx: Transaction) 
     post(tx, "1")
     says(tx, BENVOLIO, "a", answers=POST, thread=node_uri(ROMEO, COMMENTS))
     configure(tx, node=COMMENTS, persist_items="0")
-    publishing.retract(tx, publishing.Retract(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, item_id="a"))
+    retracting.retract(tx, retracting.Retract(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, item_id="a"))
     thread = tx.nodes.find(ROMEO, COMMENTS)
     assert thread is not None and tx.items.get(thread.key, "a") is None
 
@@ -171,7 +172,7 @@ def test_an_answer_that_moves_to_another_thread_leaves_no_copy(tx: Transaction) 
     assert ids(retrieve(tx, BENVOLIO, COMMENTS)) == ["a"]
     second = COMMENTS_PREFIX + "2"
     says(tx, BENVOLIO, "a", answers=item_uri(ROMEO, MICROBLOG, "2"), thread=node_uri(ROMEO, second), title="again")
-    publishing.retract(tx, publishing.Retract(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, item_id="a"))
+    retracting.retract(tx, retracting.Retract(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, item_id="a"))
     assert ids(retrieve(tx, BENVOLIO, COMMENTS)) == []
 
 
@@ -427,8 +428,8 @@ def test_who_was_written_to_directly_hears_that_it_is_taken_back(tx: Transaction
     says(tx, ROMEO, "1", title="hush", **direct)
     heard: list[ItemRetracted] = []
     tx.emit = lambda event: heard.append(event)  # type: ignore[method-assign,assignment]
-    wanted = publishing.Retract(service=ROMEO, node=MICROBLOG, actor=ROMEO, item_id="1", unsay=write_unsaid)
-    publishing.retract(tx, wanted)
+    wanted = retracting.Retract(service=ROMEO, node=MICROBLOG, actor=ROMEO, item_id="1", unsay=write_unsaid)
+    retracting.retract(tx, wanted)
     assert [event.recipients for event in heard] == [(ROMEO, BENVOLIO)]
     (domain, said), (domain_again, unsaid) = owed(tx)
     assert domain == domain_again == "capulet.example"

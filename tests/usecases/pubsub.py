@@ -12,7 +12,7 @@ from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG, Node
 from microblog.model.subscription import Affiliation, SubscriptionState
 from microblog.store.transaction import Transaction
-from microblog.usecases import owning, publishing, retrieving, subscribing
+from microblog.usecases import owning, publishing, retracting, retrieving, subscribing
 
 ROMEO = JID.parse("romeo@montague.example")
 BENVOLIO = JID.parse("benvolio@montague.example")
@@ -62,8 +62,8 @@ def put(tx: Transaction, node: str, item_id: str | None = "current", payload: st
 
 
 def retract(tx: Transaction, item_id: str, by: JID = ROMEO, node: str = MICROBLOG, notify: bool = True) -> None:
-    publishing.retract(
-        tx, publishing.Retract(service=ROMEO, node=node, actor=by.with_resource(PHONE), item_id=item_id, notify=notify)
+    retracting.retract(
+        tx, retracting.Retract(service=ROMEO, node=node, actor=by.with_resource(PHONE), item_id=item_id, notify=notify)
     )
 
 

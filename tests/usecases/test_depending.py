@@ -23,7 +23,7 @@ from microblog.model.node import COMMENTS_PREFIX, MICROBLOG, AccessModel
 from microblog.model.subscription import Affiliation, SubscriptionState
 from microblog.model.uri import ItemAddress, item_uri, node_uri
 from microblog.store.transaction import Transaction
-from microblog.usecases import browsing, delivering, depending, owning, publishing, registering, subscribing
+from microblog.usecases import browsing, delivering, depending, owning, publishing, registering, retracting, subscribing
 from microblog.usecases.publishing import Publish
 from tests.usecases.pubsub import (
     BENVOLIO,
@@ -100,14 +100,14 @@ def answer(
 
 
 def delete(tx: Transaction, by: JID, item_id: str) -> None:
-    request = publishing.Retract(
+    request = retracting.Retract(
         service=by,
         node=MICROBLOG,
         actor=by,
         item_id=item_id,
         withdraw=lambda service, node, item: f"withdrawal of {item.id} from {service} {node}",
     )
-    publishing.retract(tx, request)
+    retracting.retract(tx, request)
 
 
 def comments(tx: Transaction, reader: JID = ROMEO) -> list[str]:

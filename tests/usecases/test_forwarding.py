@@ -22,6 +22,7 @@ from microblog.usecases import (
     publishing,
     refetching,
     reporting,
+    retracting,
     subscribing,
 )
 from microblog.usecases.entries import Entries, Entry
@@ -378,9 +379,9 @@ def a_secret(tx: Transaction, text: str = "only you", minutes: int = 0) -> Item:
 
 
 def takes_back(tx: Transaction) -> None:
-    publishing.retract(
+    retracting.retract(
         tx,
-        publishing.Retract(
+        retracting.Retract(
             service=ROMEO,
             node=MICROBLOG,
             actor=ROMEO.with_resource("phone"),

@@ -19,8 +19,9 @@ from microblog.store.transaction import Transaction
 from microblog.usecases.copying import Backfill, ReceivedItem, backfill
 from microblog.usecases.following import remote_node
 from microblog.usecases.owning import create_microblog_node
-from microblog.usecases.publishing import Publish, Published, Retract, publish, retract
+from microblog.usecases.publishing import Publish, Published, publish
 from microblog.usecases.receiving import Received, receive
+from microblog.usecases.retracting import Retract, retract
 
 ROMEO = JID.parse("romeo@montague.example")
 BENVOLIO = JID.parse("benvolio@montague.example")

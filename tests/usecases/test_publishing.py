@@ -33,7 +33,7 @@ from microblog.model.subscription import Affiliation
 from microblog.store import tables
 from microblog.store.database import Database
 from microblog.store.transaction import Transaction
-from microblog.usecases import publishing
+from microblog.usecases import retracting
 from microblog.usecases.publishing import Publish, publish
 from tests.usecases.pubsub import (
     BENVOLIO,
@@ -373,15 +373,15 @@ def test_retracting_has_its_refusals(tx: Transaction) -> None:
     an_account(tx)
     post(tx, "1")
     for request, refusal in (
-        (publishing.Retract(service=ROMEO, node="", actor=ROMEO, item_id="1"), NodeIDRequired),
-        (publishing.Retract(service=ROMEO, node=MICROBLOG, actor=ROMEO, item_id=""), ItemRequired),
-        (publishing.Retract(service=ROMEO, node=MICROBLOG, actor=ROMEO, item_id="2"), ItemNotFound),
-        (publishing.Retract(service=ROMEO, node="none", actor=ROMEO, item_id="1"), ItemNotFound),
-        (publishing.Retract(service=ROMEO, node=MICROBLOG, actor=JULIET, item_id="1"), Forbidden),
-        (publishing.Retract(service=ROMEO, node=MICROBLOG, actor=BENVOLIO, item_id="1"), Forbidden),
+        (retracting.Retract(service=ROMEO, node="", actor=ROMEO, item_id="1"), NodeIDRequired),
+        (retracting.Retract(service=ROMEO, node=MICROBLOG, actor=ROMEO, item_id=""), ItemRequired),
+        (retracting.Retract(service=ROMEO, node=MICROBLOG, actor=ROMEO, item_id="2"), ItemNotFound),
+        (retracting.Retract(service=ROMEO, node="none", actor=ROMEO, item_id="1"), ItemNotFound),
+        (retracting.Retract(service=ROMEO, node=MICROBLOG, actor=JULIET, item_id="1"), Forbidden),
+        (retracting.Retract(service=ROMEO, node=MICROBLOG, actor=BENVOLIO, item_id="1"), Forbidden),
     ):
         with pytest.raises(refusal):
-            publishing.retract(tx, request)
+            retracting.retract(tx, request)
     put(tx, "news", "1", options={"persist_items": ["0"]})
     with pytest.raises(PersistentItemsUnsupported):
         retract(tx, "1", node="news")

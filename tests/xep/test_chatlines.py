@@ -9,7 +9,7 @@ from microblog.model.subscription import Affiliation
 from microblog.model.uri import ItemAddress, item_uri, node_uri
 from microblog.runtime import Clock
 from microblog.store.database import Database
-from microblog.usecases import publishing
+from microblog.usecases import retracting
 from microblog.wire import ns
 from tests.conftest import Time
 from tests.im.town import Client
@@ -140,8 +140,8 @@ def test_an_edit_corrects_the_line_and_a_retraction_takes_it_back(parlour: Parlo
     assert line.child_text(ns.CLIENT, "body") == "benvolio: Good morrow  #1"
     assert (line.get("id") or "").startswith("n1-")
     says(romeo, "post Ay me")
-    request = publishing.Retract(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, item_id="1", notify=True)
-    parlour.database.run(publishing.retract, request)
+    request = retracting.Retract(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, item_id="1", notify=True)
+    parlour.database.run(retracting.retract, request)
     (line,) = [element for element in romeo.hears() if element.get("type") == "chat"]
     retracted = line.find(ns.RETRACT, "retract")
     assert retracted is not None and retracted.get("id") == "n1"
@@ -157,8 +157,8 @@ def test_what_was_never_shown_is_not_taken_back_and_old_edits_are_no_news(
     time.advance(25 * 3600)
     again = comes(parlour, "romeo", "street")
     parlour.publishes("benvolio", "Good morrow", item_id="1")
-    request = publishing.Retract(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, item_id="2", notify=True)
-    parlour.database.run(publishing.retract, request)
+    request = retracting.Retract(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, item_id="2", notify=True)
+    parlour.database.run(retracting.retract, request)
     assert lines(again) == []
 
 
@@ -174,8 +174,8 @@ def test_who_deletes_something_is_not_told_of_it(parlour: Parlour, romeo: Client
         return item.id
 
     item_id = parlour.database.run(posted)
-    request = publishing.Retract(service=ROMEO, node=MICROBLOG, actor=ROMEO, item_id=item_id, notify=True)
-    parlour.database.run(publishing.retract, request)
+    request = retracting.Retract(service=ROMEO, node=MICROBLOG, actor=ROMEO, item_id=item_id, notify=True)
+    parlour.database.run(retracting.retract, request)
     assert [text for _, text in lines(mercutio)] == ["#1 was deleted."]
     assert lines(romeo) == []
 
@@ -340,16 +340,16 @@ def test_lines_for_addresses_elsewhere_are_owed_to_their_domain(parlour: Parlour
     parlour.publishes("benvolio", "Good morrow", item_id="1")
     parlour.publishes("mercutio", "Nay", item_id="1")
     assert mantua(parlour) == [("romeo@mantua.example", "n1", "benvolio: Good morrow  #1")]
-    request = publishing.Retract(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, item_id="1", notify=True)
-    parlour.database.run(publishing.retract, request)
+    request = retracting.Retract(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, item_id="1", notify=True)
+    parlour.database.run(retracting.retract, request)
     assert [text for _, _, text in mantua(parlour)] == ["#1 was deleted."]
 
 
 def test_what_is_local_does_not_go_elsewhere_nor_that_it_was_deleted(parlour: Parlour, away: Client) -> None:
     parlour.publishes("benvolio", "lunch", item_id="1", audience=Audience.LOCAL)
     assert [text for _, text in lines(away)] == ["(local) benvolio: lunch  #1"]
-    request = publishing.Retract(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, item_id="1", notify=True)
-    parlour.database.run(publishing.retract, request)
+    request = retracting.Retract(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, item_id="1", notify=True)
+    parlour.database.run(retracting.retract, request)
     assert [text for _, text in lines(away)] == ["#1 was deleted."]
     assert mantua(parlour) == []
 

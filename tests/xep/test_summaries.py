@@ -5,7 +5,7 @@ import pytest
 from microblog.model.entry import HEART
 from microblog.runtime import Clock
 from microblog.store.database import Database
-from microblog.usecases import publishing
+from microblog.usecases import retracting
 from microblog.wire import ns
 from microblog.wire.attachments import Summary, write_summary
 from microblog.wire.xml import Element, parse, to_text
@@ -104,8 +104,8 @@ def test_nobody_makes_one(romeo: Client, content: str, owner: bool, condition: s
 
 
 def test_what_is_gone_has_none(square: Square, romeo: Client) -> None:
-    gone = publishing.Retract(service=address("romeo"), node=FEED, actor=address("romeo"), item_id="1")
-    square.database.run(publishing.retract, gone)
+    gone = retracting.Retract(service=address("romeo"), node=FEED, actor=address("romeo"), item_id="1")
+    square.database.run(retracting.retract, gone)
     assert list(read(asks(romeo, "get", f"<items node='{SUMMARIES}'/>"))) == ["2", "3"]
 
 
