@@ -69,12 +69,14 @@ class Place:
         )
 
     def await_listening(self, server: subprocess.Popen[str]) -> None:
-        for _ in range(200):
+        deadline = time.monotonic() + 60
+        while True:
             try:
                 socket.create_connection((ADDRESS, self.c2s), 1).close()
-                break
+                return
             except OSError:
                 assert server.poll() is None, server.communicate()
+                assert time.monotonic() < deadline
                 time.sleep(0.05)
 
     def served(self) -> str:
