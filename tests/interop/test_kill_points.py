@@ -59,6 +59,13 @@ class Pair:
         # A first post crosses, so that both streams stand and what comes next is about the post alone.
         publish(self.romeo, "before", "before")
         await_post(self.juliet, self.author, "before")
+        if point == "K7":
+            # Juliet reads it before her node has said so: that word is not to be the one that kills.
+            for _ in range(20):
+                if self.origin.administer("queue", "list").stdout == "Nothing waits for anybody.\n":
+                    break
+            else:
+                raise AssertionError("the first post is not acknowledged")
 
     def arm(self, node: MicroblogNode) -> None:
         """From now on the node dies when it passes the point."""
