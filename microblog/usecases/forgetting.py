@@ -4,9 +4,9 @@ The log of events is there for other domains that have yet to be told and for ou
 keeps a retracted item from being brought back by somebody who is late. After ``DAYS`` nobody is waited for any more:
 what a domain has not taken by then, after thirty days of trying and two months without a sign of life, is given up. Not
 so the posts of a long backlog, for which marks stand (``collapsing``). Items are never forgotten here, and copies of
-others' are removed elsewhere (``storing``). Messages that nobody came for, links that nobody confirmed, and what the chat remembers
-go after a time of their own, as does what other nodes have acknowledged; the node of a tag goes with its last
-subscription.
+others' are removed elsewhere (``storing``). Messages that nobody came for, links that nobody confirmed, and what the
+chat remembers go after a time of their own, as does what other nodes have acknowledged; the node of a tag goes with its
+last subscription.
 """
 
 from dataclasses import dataclass

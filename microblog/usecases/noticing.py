@@ -4,8 +4,8 @@ What such a command does is in the database at once, and so is true for whoever 
 holds things in memory and open: sessions, the contacts of those who are on line, who reads which node, timers of the
 outbox. So a use case that is told that it runs ``outside`` writes down, in its own transaction, what a server would
 have heard of it (``keys_changed``, ``contact_moved``, ``nodes_deleted``, ``owed``, ``policy_changed``, ``retry``,
-``dropped``); and the server looks from time to time whether there is ``anything`` and does ``take`` it. It takes it as a
-writer does, so what it is told is newer than all it has written before and older than what it writes next. A server
+``dropped``); and the server looks from time to time whether there is ``anything`` and does ``take`` it. It takes it as
+a writer does, so what it is told is newer than all it has written before and older than what it writes next. A server
 that starts has nothing in memory and may ``forget``.
 """
 
