@@ -54,7 +54,7 @@ class Fanout(Extension):
         if found.changed:
             await self._database.write(forwarding.write_down, domain, found.changed)
         written = write_entries(found.entries, MAX_BYTES)
-        self._given.gave(domain, found.prev + len(written.texts))
+        self._given.was_fetched(domain, found.prev + len(written.texts))
         return fanout.write_deliver(found.epoch, found.prev, written.texts, last=found.last)
 
     async def followers(self, request: Stanza) -> Element:

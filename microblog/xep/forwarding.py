@@ -88,6 +88,7 @@ class Given:
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
+        self._fetched: dict[str, int] = {}
 
     def begin(self, numbers: Mapping[str, int]) -> None:
         """So many had been numbered."""
@@ -101,6 +102,15 @@ class Given:
         """A domain may have a number from now on."""
         if number > self.upto(domain):
             self._numbers[domain] = number
+
+    def was_fetched(self, domain: str, number: int) -> None:
+        """A domain has asked for it, and may have it while it is delivered as well."""
+        self.gave(domain, number)
+        self._fetched[domain] = max(number, self._fetched.get(domain, 0))
+
+    def fetched(self, domain: str) -> int:
+        """The last number that a domain has asked for."""
+        return self._fetched.get(domain, 0)
 
 
 class Forwarder:
@@ -176,7 +186,8 @@ class Forwarder:
         stored = _stored(answer, sent)
         crashpoint("K7")
         refused = {**stored.refused, **written.unsent}
-        beyond = stored.had is not None and stored.had > given
+        # It may have fetched them while they were under way.
+        beyond = stored.had is not None and stored.had > max(given, self._given.fetched(domain))
         taken = Taken(upto=stored.upto, beyond=beyond, unwanted=stored.unwanted, refused=refused)
         level = await self._acknowledged(domain, sent, taken, failing)
         if level is None:

@@ -21,7 +21,7 @@ from microblog.wire import fanout, ns, stanza
 from microblog.wire.fanout import Deliver, Entry, FanoutLimits, Stored
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element, to_text
-from microblog.xep.forwarding import Forwarder
+from microblog.xep.forwarding import Forwarder, Given
 from microblog.xep.outbox import Outbox
 from tests.conftest import Time
 from tests.xep.square import Square, World, publishes, told
@@ -43,6 +43,7 @@ class Node(World):
         self.delivered: list[Deliver] = []
         self.minimum: list[Proof] = []
         self.sizes: list[int] = []
+        self.given = Given()
         self.answers: list[Callable[[Deliver], Element | Refusal | Deferred[Stanza]]] = []
 
     # what the outbox asks of others
@@ -98,7 +99,7 @@ def node(square: Square) -> Node:
     """Juliet and Tybalt follow Romeo, from another node."""
     node = Node()
     square.world = node
-    forwarder = Forwarder(square.database, node.request, node, square.clock)
+    forwarder = Forwarder(square.database, node.request, node, square.clock, given=node.given)
     square.outbox = Outbox(square.database, node, square.clock, square.tasks, forwarder=forwarder)
     square.notifications._wake = square.outbox.wake
     followed_by(square, JULIET, TYBALT)
@@ -207,6 +208,18 @@ def test_who_has_more_than_we_gave_gets_a_new_epoch(square: Square, node: Node, 
     first, second = node.delivered
     assert first.epoch != second.epoch
     assert first.prev == second.prev == 0
+
+
+def test_what_a_node_fetched_while_it_was_under_way_begins_no_new_epoch(square: Square, node: Node, time: Time) -> None:
+    def fetched_before(delivered: Deliver) -> Element:
+        node.given.was_fetched(CAPULET, delivered.upto)
+        return stored(delivered, had=delivered.upto)
+
+    node.answers.append(fetched_before)
+    publishes(square.online("romeo", "orchard"), "1")
+    time.advance(60)
+    assert len(node.delivered) == 1
+    assert backlog(square) == {}
 
 
 def test_what_is_not_public_waits_for_a_certificate(square: Square, node: Node) -> None:
