@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.chaos.databases import grep
+from tests.chaos.databases import disagreements, grep
 from tests.chaos.ledger import (
     Ledger,
     domain_of,
@@ -119,27 +119,12 @@ def i9_everything_is_its_author_s(outcome: Outcome, ledger: Ledger) -> Iterator[
 
 def i10_follower_lists_agree(outcome: Outcome, ledger: Ledger) -> Iterator[str]:
     """I10: whom a node takes for followers elsewhere are those who believe it there, the day after at the latest."""
-    databases = outcome.later
-    for at, database in databases.items():
-        for other, there in databases.items():
-            if at == other:
-                continue
-            listed = {
-                (one.feed, one.reader)
-                for one in database.follows
-                if domain_of(one.feed) == at and domain_of(one.reader) == other and one.state == "subscribed"
-            }
-            believed = {
-                (one.feed, one.reader)
-                for one in there.follows
-                if domain_of(one.feed) == at and domain_of(one.reader) == other and one.state == "subscribed"
-            }
-            for feed, reader in sorted(listed - believed):
-                asked = follow_story(ledger, reader, feed)
-                yield f"{at} lists {reader} as a follower of {feed}, and {other} knows of none: {asked}"
-            for feed, reader in sorted(believed - listed):
-                asked = follow_story(ledger, reader, feed)
-                yield f"{other} believes that {reader} follows {feed}, and {at} does not: {asked}"
+    for one in disagreements(outcome.later):
+        asked = follow_story(ledger, one.reader, one.feed)
+        if one.listed:
+            yield f"{one.at} lists {one.reader} as a follower of {one.feed}, and {one.other} knows of none: {asked}"
+        else:
+            yield f"{one.other} believes that {one.reader} follows {one.feed}, and {one.at} does not: {asked}"
     yield from _acknowledged_follows(outcome, ledger)
 
 

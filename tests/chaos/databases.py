@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +93,35 @@ class Database:
     @staticmethod
     def _unacknowledged(connection: sqlite3.Connection) -> Iterable[tuple[str, int]]:
         yield from connection.execute("SELECT domain, number - acknowledged FROM peers WHERE number > acknowledged")
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """`at` lists a follower of its feed at `other` that is unknown there; or the other way round, if not `listed`."""
+
+    at: str
+    other: str
+    feed: str
+    reader: str
+    listed: bool
+
+
+def disagreements(databases: dict[str, Database]) -> Iterator[Disagreement]:
+    """Where two nodes have not the same followers."""
+    for at, database in databases.items():
+        for other, there in databases.items():
+            if at != other:
+                listed, believed = (_between(one, at, other) for one in (database, there))
+                for feed, reader in sorted(listed ^ believed):
+                    yield Disagreement(at, other, feed, reader, (feed, reader) in listed)
+
+
+def _between(database: Database, at: str, other: str) -> set[tuple[str, str]]:
+    return {
+        (one.feed, one.reader)
+        for one in database.follows
+        if one.feed.endswith(f"@{at}") and one.reader.endswith(f"@{other}") and one.state == "subscribed"
+    }
 
 
 def grep(paths: Iterable[Path], words: Iterable[str]) -> dict[str, str]:

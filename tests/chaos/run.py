@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TextIO
 
 from tests.chaos import people
-from tests.chaos.databases import Database
+from tests.chaos.databases import Database, disagreements
 from tests.chaos.people import Person, now
 from tests.chaos.plan import Op, Plan, Step
 from tests.chaos.town import OurNode, Town
@@ -31,6 +31,7 @@ from tests.interop.microblogging import MICROBLOG
 LEVEL_SECONDS = 150.0
 START_SECONDS = 300.0  # so long only where the machine has too much to do
 STILL_SECONDS = 6.0
+AGREE_SECONDS = 90.0
 DAY_SECONDS = 90_000.0  # a day and an hour
 MORNINGS, MORNING = 2, 100_000  # so many, with numbers from there
 SAMPLE_SECONDS = 1.0
@@ -214,6 +215,7 @@ class Run:
             for morning in range(MORNINGS):
                 self._good_morning(outcome, morning)
                 self.level(outcome, "the day after")
+            self._agree(outcome)
             self._stage(outcome, "next day", since)
         outcome.later = self.read(outcome)
         for person in outcome.persons.values():
@@ -277,6 +279,12 @@ class Run:
                 self.say(f"not level after {LEVEL_SECONDS:.0f} s: {'; '.join(late)}")
                 return
             time.sleep(1)
+
+    def _agree(self, outcome: Outcome) -> None:
+        """Wait for those who have heard that they have not the same followers: they look again a little later."""
+        deadline = now() + AGREE_SECONDS
+        while now() < deadline and any(disagreements(self.read(outcome))):
+            time.sleep(2)
 
     def _looked_after(self, outcome: Outcome) -> None:
         """Wait until each follow elsewhere was asked about since the day began."""
