@@ -1,7 +1,7 @@
 """What the administrator and the lists that are followed say of other domains, and how much those take here.
 
-How much our copies of a domain's items take is counted up as they are stored, and counted anew from time to time
-(``measured``): what is removed in between is not counted down, so a number here is never too small.
+How much our copies of a domain's items take is counted up as they are stored and down as they go, and counted anew from
+time to time (``measured``), for not all that goes is counted.
 """
 
 from collections.abc import Iterable
@@ -50,6 +50,20 @@ ON CONFLICT (domain) DO UPDATE SET
         bindparam("items", type_=_ITEM_COUNT.type),
         bindparam("bytes", type_=_STORAGE.c.bytes.type),
         bindparam("now", type_=_STORAGE.c.since.type),
+    )
+)
+_GONE = Prepared(
+    text(
+        """
+UPDATE remote_storage SET
+  items = CASE WHEN items > :items THEN items - :items ELSE 0 END,
+  bytes = CASE WHEN bytes > :bytes THEN bytes - :bytes ELSE 0 END
+WHERE domain = :domain
+"""
+    ).bindparams(
+        bindparam("domain", type_=_STORAGE.c.domain.type),
+        bindparam("items", type_=_ITEM_COUNT.type),
+        bindparam("bytes", type_=_STORAGE.c.bytes.type),
     )
 )
 
@@ -218,6 +232,10 @@ class Policies:
         """Our copies of a domain's items are so many more."""
         values = {"domain": domain, "items": items, "bytes": bytes, "now": self._transaction.now}
         _STORED.run(self._connection, values)
+
+    def gone(self, domain: str, items: int, bytes: int) -> None:
+        """They are so many less."""
+        _GONE.run(self._connection, {"domain": domain, "items": items, "bytes": bytes})
 
     def storage(self, domain: str) -> Storage:
         """What they take."""

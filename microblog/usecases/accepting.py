@@ -31,7 +31,7 @@ from microblog.model.subscription import Subscription, SubscriptionState
 from microblog.model.uri import item_uri
 from microblog.store import events
 from microblog.store.transaction import Transaction
-from microblog.usecases import agreeing, depending, holding, refilling
+from microblog.usecases import agreeing, depending, holding, refilling, storing
 from microblog.usecases.addressing import is_shown
 from microblog.usecases.agreeing import Feed
 from microblog.usecases.copying import ReceivedItem, received_audience, take_version
@@ -515,6 +515,7 @@ class _Taker:
         readers = [jid for jid, reads in mentioned.items() if reads]
         first = tx.events.first_of(node.key, item_id) or item.position
         seq = tx.events.record(node.key, events.RETRACTED, item_id=item_id, audience=item.audience)
+        storing.uncount(tx, node, item)
         tx.items.retract(node.key, item_id)
         retract_repeats(tx, item_uri(node.service, node.name, item_id))
         depending.end(tx, node, item_id)
@@ -537,6 +538,7 @@ class _Taker:
             return
         seq = tx.events.record(node.key, events.PURGED)
         # Without tombstones: the same ids may be published again.
+        storing.uncount_all(tx, node)
         tx.items.clear(node.key)
         retract_all_repeats(tx, node)
         tx.emit(NodePurged(seq=seq, node=node, recipients=self._everybody(node, entry, feed, seq)))

@@ -27,7 +27,7 @@ from microblog.store import events
 from microblog.store.nodes import LookUp
 from microblog.store.subscriptions import Marks
 from microblog.store.transaction import Transaction
-from microblog.usecases import depending, identity
+from microblog.usecases import depending, identity, storing
 from microblog.usecases.addressing import is_shown
 from microblog.usecases.copying import ReceivedItem, take_version
 from microblog.usecases.following import remote_node
@@ -137,12 +137,14 @@ def _gone(tx: Transaction, request: Received) -> Receipt:
         return Receipt()
     if request.purged and tx.items.newest(node.key, 1):
         tx.events.record(node.key, events.PURGED)
+        storing.uncount_all(tx, node)
         tx.items.clear(node.key)
         retract_all_repeats(tx, node)
     for item_id in request.retracted:
         item = tx.items.get(node.key, item_id)
         if item is not None:
             tx.events.record(node.key, events.RETRACTED, item_id=item_id, audience=item.audience)
+            storing.uncount(tx, node, item)
             tx.items.retract(node.key, item_id)
             retract_repeats(tx, item_uri(node.service, node.name, item_id))
             depending.end(tx, node, item_id)
@@ -256,6 +258,7 @@ class _Reader:
             return
         if found.item is not None:
             seq = tx.events.record(node.key, events.RETRACTED, item_id=item_id, audience=found.item.audience)
+            storing.uncount(tx, node, found.item)
             tx.items.retract(node.key, item_id)
             retract_repeats(tx, item_uri(node.service, node.name, item_id))
             depending.end(tx, node, item_id)
@@ -280,6 +283,7 @@ class _Reader:
         if tx.items.newest(node.key, 1):
             seq = tx.events.record(node.key, events.PURGED)
             # Without tombstones: what follows the purge may come a second time after a crash of the origin's.
+            storing.uncount_all(tx, node)
             tx.items.clear(node.key)
             retract_all_repeats(tx, node)
         else:
@@ -296,6 +300,7 @@ def delete_copy(tx: Transaction, node: Node) -> None:
     subscribers = tuple(tx.subscriptions.here(node, tx.domain))
     seq = tx.events.record(node.key, events.PURGED)
     retract_all_repeats(tx, node)
+    storing.uncount_all(tx, node)
     tx.nodes.delete(node)
     tx.emit(NodeDeleted(seq=seq, node=node, subscribers=subscribers))
 

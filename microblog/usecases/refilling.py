@@ -16,7 +16,7 @@ from microblog.model.jid import JID
 from microblog.model.uri import item_uri
 from microblog.store import events
 from microblog.store.transaction import Transaction
-from microblog.usecases import copying, depending
+from microblog.usecases import copying, depending, storing
 from microblog.usecases.agreeing import Feed
 from microblog.usecases.copying import ReceivedItem, take_version
 from microblog.usecases.retracting import retract_repeats
@@ -121,6 +121,7 @@ def gone(tx: Transaction, feed: Feed, ids: Sequence[str]) -> None:
         if item is None:
             continue
         seq = tx.events.record(node.key, events.RETRACTED, item_id=item_id, audience=item.audience)
+        storing.uncount(tx, node, item)
         tx.items.retract(node.key, item_id)
         retract_repeats(tx, item_uri(node.service, node.name, item_id))
         depending.end(tx, node, item_id)

@@ -65,6 +65,19 @@ def count(tx: Transaction, node: Node, item: Item, old: Item | None) -> None:
         make_room(tx, domain)
 
 
+def uncount(tx: Transaction, node: Node, item: Item) -> None:
+    """A copy goes because its origin has taken it back."""
+    if item.proof is not Proof.LOCAL:
+        tx.policies.gone(node.service.domainpart, 1, _size(item.payload))
+
+
+def uncount_all(tx: Transaction, node: Node) -> None:
+    """All copies of a feed's items go; while they are still there."""
+    copies = select(func.count(), func.coalesce(func.sum(func.length(_I.c.payload)), 0))
+    row = tx.connection.execute(copies.where(_I.c.node_id == node.key, _I.c.proof != Proof.LOCAL.value)).one()
+    tx.policies.gone(node.service.domainpart, row[0], row[1] + ITEM_BYTES * row[0])
+
+
 def _size(payload: str) -> int:
     return len(payload) + ITEM_BYTES
 
@@ -85,7 +98,7 @@ def make_room(tx: Transaction, domain: str) -> int:
         if gone >= REMOVED_AT_ONCE // 2 or len(keys) < REMOVED_AT_ONCE:
             break
         after = keys[-1]
-    tx.policies.stored(domain, -gone, -freed)
+    tx.policies.gone(domain, gone, freed)
     return gone
 
 
@@ -167,7 +180,7 @@ def remove_old(tx: Transaction, keys: Sequence[int]) -> int:
     unneeded = list(_unneeded(tx, keys))
     _remove(tx, [copy.key for copy in unneeded])
     for copy in unneeded:
-        tx.policies.stored(copy.address.service.domainpart, -1, -copy.bytes)
+        tx.policies.gone(copy.address.service.domainpart, 1, copy.bytes)
     return len(unneeded)
 
 
@@ -175,7 +188,7 @@ def remove_old(tx: Transaction, keys: Sequence[int]) -> int:
 
 
 def to_measure(tx: Transaction) -> list[str]:
-    """The domains that seem to take most: what was removed otherwise is not counted down."""
+    """The domains that seem to take most: not all that goes is counted down."""
     return tx.policies.most(MEASURED_MAX)
 
 

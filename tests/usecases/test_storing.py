@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,9 @@ from microblog.model.node import COMMENTS_PREFIX, MICROBLOG
 from microblog.model.uri import comments_uri, item_uri
 from microblog.store.policies import Storage
 from microblog.store.transaction import Transaction
-from microblog.usecases import conversing, copying, storing
+from microblog.usecases import conversing, copying, receiving, storing
 from microblog.usecases.copying import ReceivedItem, SaidElsewhere
+from microblog.usecases.receiving import Received
 from tests.usecases.pubsub import BENVOLIO, JULIET, NURSE, PARIS, ROMEO, an_account, an_entry
 from tests.usecases.timelines import arrives, writes
 
@@ -127,6 +129,32 @@ def test_what_is_old_goes_but_for_the_newest_of_each_feed(verona: Transaction, m
     assert (of(verona), of(verona, PARIS)) == (["3", "4"], ["4", "new"])
     assert len(of(verona, ROMEO)) == 4
     assert verona.policies.storage(CAPULET).items == 2
+
+
+@pytest.mark.parametrize("how", [{"retracted": ("1",)}, {"purged": True}, {"deleted": True}])
+def test_what_its_origin_takes_back_is_not_counted_any_more(verona: Transaction, how: dict[str, Any]) -> None:
+    for number in range(4):
+        arrives(verona, JULIET, str(number))
+    before = verona.policies.storage(CAPULET)
+    told(verona, **how)
+    left = 3 if "retracted" in how else 0
+    assert verona.policies.storage(CAPULET) == Storage(left, before.bytes * left // 4)
+    told(verona, **how)  # to the next who follows
+    assert verona.policies.storage(CAPULET).items == left
+
+
+def told(tx: Transaction, **how: Any) -> None:
+    receiving.receive(
+        tx,
+        Received(
+            service=JULIET,
+            node=MICROBLOG,
+            recipient=BENVOLIO,
+            sender_domain=CAPULET,
+            proof=Proof.CERTIFICATE,
+            **how,
+        ),
+    )
 
 
 def test_what_went_otherwise_is_found_by_measuring(verona: Transaction) -> None:
