@@ -1,8 +1,9 @@
 """docs/protocol/fanout.md §5: what waits in a domain's delivery log is sent to it until the domain has stored it.
 
 One delivery is under way for a domain, as much as goes into one. What was not answered is sent again under the same
-numbers. An entry that the domain can never take, for its size or because it does not understand it, is void from then
-on, and its author's delivery report says why: no log stands still for ever because of one of its entries.
+numbers. An entry that the domain can never take, for its size, because it does not understand it or because it breaks
+on it again and again, is void from then on, and its author's delivery report says why: no log stands still for ever for
+one of its entries. A node that breaks on everything loses a few of them, and then nothing more.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -35,6 +36,9 @@ OVERLOAD_SECONDS: Final = 5
 ENVELOPE_BYTES: Final = 1000  # what stands around the entries, at most
 _NOT_SPOKEN: Final = ("feature-not-implemented", "service-unavailable")
 _NOT_UNDERSTOOD: Final = ("bad-request", "not-acceptable", "policy-violation")
+_BROKEN: Final = "internal-server-error"
+BROKEN_TRIES: Final = 3
+BROKEN_ENTRIES_MAX: Final = 3  # in a row: then it is not for the entries that a node breaks
 
 # Sends an IQ of ours and waits for the answer (``Router.request``).
 Request = Callable[..., Awaitable[Stanza]]
@@ -69,6 +73,14 @@ class Way(NamedTuple):
 
     trusted: bool
     limits: FanoutLimits | None = None
+
+
+class _Broken(NamedTuple):
+    """What broke a node last (first number, and whether others were with it), how often, and how many entries did."""
+
+    what: tuple[int, bool] = (0, False)
+    tries: int = 0
+    entries: int = 0
 
 
 class Written(NamedTuple):
@@ -138,6 +150,7 @@ class Forwarder:
         self._host = JID("", database.domain)
         self._one_by_one: set[str] = set()  # domains that did not take a delivery as it was
         self._hopeless: dict[str, dict[int, str]] = {}
+        self._broken: dict[str, _Broken] = {}
 
     async def way(self, domain: str, trusted: bool) -> Way:
         """How a domain is told, asked when a stream to it has been opened."""
@@ -196,6 +209,8 @@ class Forwarder:
             raise DeliveryFailed("it stored nothing")
         self._one_by_one.discard(domain)
         self._hopeless.pop(domain, None)
+        if len(written.unsent) < len(sent.entries):
+            self._broken.pop(domain, None)
         return Sent.LEVEL if level else Sent.TAKEN
 
     async def _answer(self, domain: str, sent: Entries, texts: Sequence[Raw]) -> Stanza:
@@ -220,7 +235,9 @@ class Forwarder:
             self._log.info("{domain} keeps no delivery log any more: {condition}", domain=domain, condition=condition)
             await self._peers.refused(domain)
             return Sent.NO_LOG
-        if answer.proof is Proof.LOCAL or type_ == "wait" or condition not in _NOT_UNDERSTOOD:
+        if answer.proof is Proof.LOCAL or type_ == "wait" or condition not in (*_NOT_UNDERSTOOD, _BROKEN):
+            raise DeliveryFailed(f"a delivery was not taken: {condition}")
+        if condition == _BROKEN and not self._breaks(domain, sent):
             raise DeliveryFailed(f"a delivery was not taken: {condition}")
         if len(sent.entries) > 1:
             self._one_by_one.add(domain)
@@ -229,6 +246,14 @@ class Forwarder:
         else:
             self._hopeless[domain] = {entry.number: condition}
         return Sent.AGAIN
+
+    def _breaks(self, domain: str, sent: Entries) -> bool:
+        """Did a delivery break a node so often that it is likely to be for what is in it?"""
+        known, what = self._broken.get(domain, _Broken()), (sent.entries[0].number, len(sent.entries) > 1)
+        tries = known.tries + 1 if what == known.what else 1
+        is_entry = tries == BROKEN_TRIES and not what[1]
+        self._broken[domain] = _Broken(what, tries, known.entries + is_entry)
+        return tries == BROKEN_TRIES and (not is_entry or known.entries < BROKEN_ENTRIES_MAX)
 
     async def _acknowledged(self, domain: str, sent: Entries, taken: Taken, failing: bool) -> bool | None:
         while True:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from microblog.model.errors import (
     BadRequest,
@@ -18,6 +18,7 @@ from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.usecases import delivering, forwarding
 from microblog.wire import fanout, ns, stanza
+from microblog.wire.errors import internal_error
 from microblog.wire.fanout import Deliver, Entry, FanoutLimits, Stored
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element, to_text
@@ -275,6 +276,51 @@ def test_one_entry_that_is_not_understood_stops_nothing(
     publishes(romeo, "4")
     publishes(romeo, "5")
     assert node.numbers()[-2:] == [[4], [5]]
+
+
+def broken(delivered: Deliver) -> Deferred[Stanza]:
+    answer = stanza.build("iq", "error", JID("", CAPULET), JID("", "montague.example"), "x", internal_error("1"))
+    made = stanza.read(answer.element, from_=answer.from_, to=answer.to, proof=Proof.CERTIFICATE)
+    return succeed(made)
+
+
+def test_an_entry_that_breaks_a_node_again_and_again_stops_nothing(square: Square, node: Node, time: Time) -> None:
+    node.down.add(CAPULET)
+    romeo = square.online("romeo", "orchard")
+    for number in "123":
+        publishes(romeo, number)
+    node.down.clear()
+
+    def judge(delivered: Deliver) -> Element | Deferred[Stanza]:
+        return broken(delivered) if "2" in [item_of(entry) for entry in delivered.entries] else stored(delivered)
+
+    node.answers = [judge] * 100
+    for _ in range(40):
+        time.advance(1000)
+    assert backlog(square) == {}
+    assert refusals(square, "1") == [(CAPULET, "stored", "")]
+    assert refusals(square, "2") == [(CAPULET, "refused", "internal-server-error")]
+    assert refusals(square, "3") == [(CAPULET, "stored", "")]
+
+
+def test_a_node_that_breaks_on_everything_loses_no_more_than_a_few(square: Square, node: Node, time: Time) -> None:
+    romeo = square.online("romeo", "orchard")
+    node.down.add(CAPULET)
+    for number in range(9):
+        publishes(romeo, str(number + 1))
+    node.down.clear()
+
+    def judge(delivered: Deliver) -> Element | Deferred[Stanza]:
+        return broken(delivered) if any(item_of(entry) for entry in delivered.entries) else stored(delivered)
+
+    node.answers = [judge] * 1000
+    for _ in range(200):
+        time.advance(1000)
+    assert backlog(square) == {CAPULET: 6}
+    node.answers.clear()
+    time.advance(40_000)
+    assert backlog(square) == {}
+    assert [item_of(entry) for entry in node.delivered[-1].entries][-1] == "9"
 
 
 def test_a_node_that_understands_nothing_is_left_alone(square: Square, node: Node, time: Time) -> None:
