@@ -152,6 +152,10 @@ def accept(tx: Transaction, delivery: Delivery) -> Accepted:
             return Accepted(upto=received, gap=received)
     elif peer.received_epoch:
         behind = tx.now
+    elif delivery.prev:
+        # It has told us before, and we know nothing of that: our database is an older one, or a new one.
+        behind = tx.now
+        refilling.lose(tx, delivery.domain)
     # A log that begins anew tells from its beginning on what it told before.
     again = behind is not None and delivery.last is not None
     taker = _Taker(tx, delivery, news=not again, doubted=peer.doubted is not None)
