@@ -104,6 +104,9 @@ def next_entries(tx: Transaction, turn: Turn) -> Next:
                 settled.append(row)
                 continue
             numbered.append(row)
+            if entry.told is Told.DIRECT and entry.witness is not None and row.item is not None:
+                # From now on it may be there, whatever is answered: no follower would hear that it was taken back.
+                tx.holders.hold([(entry.event.node.key, row.item.id, entry.witness)])
             size += delivering.size_of(entry.event)
             if len(numbered) >= turn.max_entries or size >= turn.max_bytes:
                 return _numbered(tx, peer, numbered, settled)

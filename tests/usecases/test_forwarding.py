@@ -420,6 +420,14 @@ def test_what_was_direct_and_may_have_come_is_taken_back(neighbour: Transaction)
     assert goes(neighbour) == [(Told.HOLDERS, ())]
 
 
+def test_what_was_direct_and_came_unconfirmed_is_taken_back(neighbour: Transaction) -> None:
+    a_secret(neighbour)
+    sends(neighbour)
+    takes_back(neighbour)
+    assert words(delivers(neighbour)) == [(1, "", "void")]
+    assert words(sends(neighbour)) == [(2, "holders", "1 is gone")]
+
+
 def test_what_was_direct_and_is_edited_on_its_way_goes_again(neighbour: Transaction) -> None:
     a_secret(neighbour)
     sent = sends(neighbour)
