@@ -57,7 +57,7 @@ def audiences(day: Day) -> None:
         f"<field var='microblog#reader'><value>{ROMEO}</value></field></x></publish-options>"
     )
     juliet.publishes("tomorrow", entry("What o'clock tomorrow shall I send to thee?"), options=options)
-    romeo.hears("What o'clock", from_=JULIET)
+    romeo.hears("(private) juliet@capulet.example: What o'clock")
     assert not any(item.get("id") == "tomorrow" for item in balthasar.reads(to=JULIET, show=False))
 
 
