@@ -113,7 +113,7 @@ def run(role: str, folder: Path, rate: float) -> None:
             seen["failed"] += 1
             await failed(*state)
 
-        node.outbox._failed = counted  # type: ignore[method-assign]
+        node.outbox._failed = counted  # type: ignore[method-assign]  # counts attempts on the way
         LoopingCall(post, "benvolio").start(1 / rate)
         LoopingCall(post, "romeo").start(EVERY_DEAD_SECONDS, now=False)
         LoopingCall(sample).start(1)

@@ -5,6 +5,7 @@ a running server, which then also ends the streams of a domain that is refused a
 one that is done at the next start.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from microblog.admin import database
@@ -229,23 +230,23 @@ def domain_list_add(configuration: Config, options: Options) -> int:
     """`domain list-add URI`."""
     from microblog.usecases import policing
 
-    service, node = _list_address(options)
-    with database(configuration) as opened:
-        opened.run(policing.add_list, service, node, outside=True)
-    said = {"service": str(service), "node": node}
-    show(options, said, lambda: print("The running server fetches the list now, and then once an hour."))
-    return 0
+    said = "The running server fetches the list now, and then once an hour."
+    return _change_lists(configuration, options, policing.add_list, said)
 
 
 def domain_list_remove(configuration: Config, options: Options) -> int:
     """`domain list-remove URI`."""
     from microblog.usecases import policing
 
+    said = "The list is not followed any more; what it said does not count."
+    return _change_lists(configuration, options, policing.remove_list, said)
+
+
+def _change_lists(configuration: Config, options: Options, change: Callable[..., object], said: str) -> int:
     service, node = _list_address(options)
     with database(configuration) as opened:
-        opened.run(policing.remove_list, service, node, outside=True)
-    said = {"service": str(service), "node": node}
-    show(options, said, lambda: print("The list is not followed any more; what it said does not count."))
+        opened.run(change, service, node, outside=True)
+    show(options, {"service": str(service), "node": node}, lambda: print(said))
     return 0
 
 

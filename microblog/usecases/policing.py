@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import delete, select, union
+from sqlalchemy import delete, func, select, union
 
 from microblog.model.errors import ItemNotFound, NotAcceptable, Refusal
 from microblog.model.event import NodeDeleted
@@ -139,10 +139,10 @@ def show(tx: Transaction, domain: str, mode: FederationMode) -> Shown:
 
 
 def _between(tx: Transaction, domain: str) -> tuple[int, int]:
-    here = select(_S.c.id).join(_N, _N.c.id == _S.c.node_id)
+    here = select(func.count()).select_from(_S).join(_N, _N.c.id == _S.c.node_id)
     follows = here.where(_S.c.domain == tx.domain, at_domain(_N.c.service, domain))
     followers = here.where(_S.c.domain == domain)
-    return tuple(len(tx.connection.execute(found).all()) for found in (follows, followers))  # type: ignore[return-value]
+    return tx.connection.execute(follows).scalar_one(), tx.connection.execute(followers).scalar_one()
 
 
 # lists

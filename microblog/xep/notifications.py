@@ -213,7 +213,7 @@ class Notifications:
         if not besides:
             return found, []
         more, contacts = self._named(event.node, [jid for jid in besides if told.get(jid, 0) < seq])
-        return [*found, *(address for address in more if address not in found)], contacts
+        return list(dict.fromkeys([*found, *more])), contacts
 
     def _named(self, node: Node, recipients: Iterable[JID]) -> tuple[list[Address], list[Session]]:
         """The readers a remote feed was meant for: those who subscribed, and contacts' sessions that say +notify."""

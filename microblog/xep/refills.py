@@ -62,8 +62,9 @@ class Refills:
         thoroughly = await self._database.read(refilling.has_lost, domain)
         done, after = True, 0
         while found := await self._database.read(refilling.feeds, domain, after):
-            for feed, reader, after in found:  # noqa: B007  # the last key goes on
+            for feed, reader, key in found:
                 done = await self._feed(feed, reader, since, thoroughly) and done
+                after = key
         if done:
             await self._database.write(refilling.level, domain, since)
 

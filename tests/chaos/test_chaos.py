@@ -16,7 +16,7 @@ SEED, SECONDS = 8, 20
 
 def test_a_short_run_is_clean(tmp_path: Path) -> None:
     if lacking := town.missing():
-        pytest.skip(lacking)
+        pytest.skip(lacking)  # it says which package is not installed
     # A process of its own: its reactor cannot be started twice, and what it starts dies with it.
     done = subprocess.run(
         [sys.executable, "-m", "tests.chaos", f"--seed={SEED}", f"--minutes={SECONDS / 60}", f"--keep={tmp_path}"],

@@ -27,7 +27,7 @@ class Office:
         account = self.database.run(registering.get_account, by)
         jid = account.jid(DOMAIN)
         call = Call(person=Person(account=account, jid=jid, address=jid, linked=linked), arguments=arguments)
-        answer = result(Table([self.words]).commands[word].function(call))  # type: ignore[arg-type]
+        answer = result(Table([self.words]).commands[word].function(call))  # type: ignore[arg-type]  # a coroutine
         return str(answer.text)
 
 
@@ -40,7 +40,7 @@ def test_it_is_for_administrators_from_their_account_here(office: Office) -> Non
     for word in Table([office.words]).commands:
         for who in ({"by": "romeo"}, {"linked": True}):
             with pytest.raises(Forbidden):
-                office.says(word, domain="capulet.example", **who)  # type: ignore[arg-type]
+                office.says(word, domain="capulet.example", **who)  # type: ignore[arg-type]  # words of several types
     assert office.heard == [] and office.database.run(lambda tx: tx.policies.rules()) == []
 
 

@@ -228,7 +228,7 @@ def test_a_right_that_is_taken_away_while_the_old_account_is_asked_does_not_pass
         verona.romeo.sends(f"<presence type='unsubscribed' to='{OLD}'/>")
         return answer
 
-    verona.montague.router.request = slow  # type: ignore[method-assign]
+    verona.montague.router.request = slow  # type: ignore[method-assign]  # answers late
     asks_under_the_new_address(new, verona.romeo)
     verona.settle()
     assert NEW not in roster(verona.romeo)

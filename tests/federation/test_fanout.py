@@ -48,7 +48,7 @@ class Wire:
         self._deliver = self._routes[_DELIVER]
         self._routes[_DELIVER] = self._take
         self._inbound = twin.router.messages.inbound
-        twin.router.messages.inbound = self._message  # type: ignore[assignment]
+        twin.router.messages.inbound = self._message  # type: ignore[assignment]  # hears what comes
 
     async def _take(self, request: Stanza) -> Element | None:
         assert request.payload is not None

@@ -35,14 +35,14 @@ class Held:
     def __init__(self, twin: Twin) -> None:
         self._twin, self._write = twin, twin.database.write
         self._held: list[tuple[Deferred[Any], Any, Any]] = []
-        twin.database.write = self._hold  # type: ignore[method-assign]
+        twin.database.write = self._hold  # type: ignore[method-assign]  # holds writes back
 
     def _hold(self, *args: Any, **kwargs: Any) -> Deferred[Any]:
         self._held.append((Deferred(), args, kwargs))
         return self._held[-1][0]
 
     def go_on(self) -> None:
-        self._twin.database.write = self._write  # type: ignore[method-assign]
+        self._twin.database.write = self._write  # type: ignore[method-assign]  # as it was
         for waiting, args, kwargs in self._held:
             self._write(*args, **kwargs).addCallbacks(waiting.callback, waiting.errback)
         self._twin.twins.settle()

@@ -6,7 +6,7 @@ from microblog.model.policy import Grade, Rule, Rules, covering
 
 
 def rules(*said: tuple[str, Grade | None, str], mode: str = "open") -> Rules:
-    return Rules.of(mode, [Rule(domain=domain, grade=grade, source=source) for domain, grade, source in said])  # type: ignore[arg-type]
+    return Rules.of(mode, [Rule(domain=domain, grade=grade, source=source) for domain, grade, source in said])  # type: ignore[arg-type]  # words for their types
 
 
 def test_a_domain_and_all_above_it() -> None:

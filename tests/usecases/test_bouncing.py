@@ -39,7 +39,7 @@ def seq(tx: Transaction, item_id: str = "1") -> int:
 
 def comes_back(tx: Transaction, condition: str, type_: str = "cancel", **more: object) -> Suspended | None:
     values = {"service": ROMEO, "by": JULIET, "seq": seq(tx), "condition": condition, "type": type_} | more
-    return bounced(tx, Bounce(**values))  # type: ignore[arg-type]
+    return bounced(tx, Bounce(**values))  # type: ignore[arg-type]  # fields of several types
 
 
 def later(tx: Transaction, **time: float) -> None:
@@ -148,7 +148,7 @@ def told_again(tx: Transaction) -> list[tuple[str, JID]]:
     told: list[tuple[str, JID]] = []
 
     def write(event: NodeEvent, to: JID) -> str:
-        told.append((getattr(event, "item_id", "") or event.item.id, to))  # type: ignore[attr-defined]
+        told.append((getattr(event, "item_id", "") or event.item.id, to))  # type: ignore[attr-defined]  # one of two kinds
         return "<message/>"
 
     bouncing.tell_again(tx, write)

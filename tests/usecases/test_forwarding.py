@@ -54,7 +54,7 @@ def nobody(payload: str) -> tuple[JID, ...]:
 
 
 def turn(trusted: bool = True, **more: object) -> Turn:
-    return Turn(domain=CAPULET, trusted=trusted, named=nobody, **more)  # type: ignore[arg-type]
+    return Turn(domain=CAPULET, trusted=trusted, named=nobody, **more)  # type: ignore[arg-type]  # fields of several types
 
 
 def unfollow(tx: Transaction, jid: JID) -> None:
@@ -72,7 +72,7 @@ def sends(tx: Transaction, trusted: bool = True, **more: object) -> Entries:
 def delivers(tx: Transaction, trusted: bool = True, **taken: object) -> Entries:
     """All of what is sent now is stored there."""
     sent = sends(tx, trusted)
-    assert forwarding.acknowledged(tx, CAPULET, sent, Taken(upto=sent.entries[-1].number, **taken))  # type: ignore[arg-type]
+    assert forwarding.acknowledged(tx, CAPULET, sent, Taken(upto=sent.entries[-1].number, **taken))  # type: ignore[arg-type]  # fields of several types
     return sent
 
 
@@ -228,7 +228,7 @@ def test_a_retraction_goes_to_whoever_holds_the_item(feed: Transaction) -> None:
     sent = sends(feed)
     assert words(sent) == [(2, "holders", "1 is gone")]
     forwarding.acknowledged(feed, CAPULET, sent, Taken(upto=2))
-    assert feed.holders.of(sent.entries[0].event.node.key, "1") == []  # type: ignore[union-attr]
+    assert feed.holders.of(sent.entries[0].event.node.key, "1") == []  # type: ignore[union-attr]  # it is not void
     nothing(feed)
 
 

@@ -68,7 +68,7 @@ class Origin:
         """Something happens; its number."""
         number = self.first + len(self.log)
         more = {"version": 7, "digest": set_digest(self.set)} if named or audience is Told.FOLLOWERS else {}
-        self.log.append(fanout.write_entry(number, JULIET, audience, event(content), to=to, **more))  # type: ignore[arg-type]
+        self.log.append(fanout.write_entry(number, JULIET, audience, event(content), to=to, **more))  # type: ignore[arg-type]  # fields of several types
         return number
 
     def delivers(self, *numbers: int, proof: Proof = Proof.CERTIFICATE) -> Element:
@@ -642,12 +642,12 @@ def test_that_retractions_may_be_missing_outlives_a_restart(
     origin.delivers(1, 2)
     origin.first, origin.log = 40, []
     origin.says(post("4"))
-    serve, origin._query = origin._query, lambda *_: _error("remote-server-not-found")  # type: ignore[method-assign]
+    serve, origin._query = origin._query, lambda *_: _error("remote-server-not-found")  # type: ignore[method-assign]  # answers otherwise for a while
     origin.delivers(40)
     origin.serves()
     assert receiver.peer.behind is not None
     again = Receiver(database, clock, settled=True)
-    origin.parlour, origin._query, origin.feed = again, serve, [post("1"), post("4")]  # type: ignore[method-assign]
+    origin.parlour, origin._query, origin.feed = again, serve, [post("1"), post("4")]  # type: ignore[method-assign]  # as it was
     time.advance(3600)
     again.intake.start()
     origin.serves()
