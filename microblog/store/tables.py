@@ -76,7 +76,9 @@ outside_changes = Table(
     Column("id", Key, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("detail", Text, nullable=False, comment="JSON"),
-    CheckConstraint("kind IN ('keys', 'contact', 'node', 'owed', 'policy', 'retry', 'dropped')", name="kind"),
+    CheckConstraint(
+        "kind IN ('keys', 'contact', 'node', 'owed', 'policy', 'retry', 'dropped', 'program')", name="kind"
+    ),
     comment="what was done beside the running server and it has not heard of yet",
 )
 
@@ -590,4 +592,236 @@ moved_accounts = Table(
     Column("moved_to", Text, nullable=False, default="", comment="empty: it did not, after all"),
     Column("since", Instant, nullable=False),
     comment="XEP-0283",
+)
+
+trails = Table(
+    "trails",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("seq", BigInteger, nullable=False, comment="the last event that it has done with"),
+    comment="how far those have come who read the log of events behind the publishing: search, track, rules",
+)
+
+tracks = Table(
+    "tracks",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("owner", Text, nullable=False, comment="bare JID of somebody here, or elsewhere"),
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), comment="of somebody here"),
+    Column("number", Integer, nullable=False, comment="by which its owner knows it: ~1"),
+    Column("query", Text, nullable=False, comment="JSON: what is looked for"),
+    Column("urgent", Boolean, nullable=False, default=False),
+    Column("hits", BigInteger, nullable=False, default=0),
+    Column("subid", Text, nullable=False),
+    Column("service", Text, nullable=False, default="", comment="the node elsewhere that tracks for somebody here"),
+    Column("checked", Instant, comment="when that node was last asked"),
+    Column("problem", Text, nullable=False, default="", comment="why it does not track"),
+    Column("expires", Instant, comment="of somebody elsewhere: until when, unless it is asked for again"),
+    Column("created", Instant, nullable=False),
+    UniqueConstraint("owner", "number"),
+    Index(None, "account_id"),
+    Index(None, "service", "subid"),
+    Index(None, "expires"),
+    comment="saved searches whose matches are told as they happen",
+)
+
+track_hits = Table(
+    "track_hits",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("track_id", Key, ForeignKey("tracks.id", ondelete="CASCADE"), nullable=False),
+    Column("service", Text, nullable=False),
+    Column("node", Text, nullable=False),
+    Column("item_id", Text, nullable=False),
+    Column("payload", Text, nullable=False, default="", comment="of an item of which there is no copy here"),
+    Column("created", Instant, nullable=False),
+    UniqueConstraint("track_id", "service", "node", "item_id"),
+    Index(None, "created"),
+    sqlite_autoincrement=True,
+)
+
+item_places = Table(
+    "item_places",
+    metadata,
+    Column("item", Key, ForeignKey("items.id", ondelete="CASCADE"), primary_key=True),
+    Column("latitude", Integer, nullable=False, comment="microdegrees"),
+    Column("longitude", Integer, nullable=False, comment="microdegrees"),
+    Index(None, "latitude", "longitude"),
+    comment="where a post says that it is, for those who look for what is near",
+)
+
+held_lines = Table(
+    "held_lines",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", Text, nullable=False, comment="why it would have been told"),
+    Column("service", Text, nullable=False),
+    Column("node", Text, nullable=False),
+    Column("item_id", Text, nullable=False),
+    Column("created", Instant, nullable=False),
+    UniqueConstraint("account_id", "service", "node", "item_id"),
+    Index(None, "created"),
+    CheckConstraint("kind IN ('post', 'mention', 'direct', 'track')", name="kind"),
+    comment="lines of chat that wait until somebody has time for them",
+)
+
+absences = Table(
+    "absences",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("since", Instant, comment="when the last session went; NULL: somebody is there"),
+    Column("seen", Instant, nullable=False, comment="when it was last certain that somebody was there"),
+    comment="when people who get lines of chat were there, for the digest on return",
+)
+
+paused_sources = Table(
+    "paused_sources",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("source", Text, primary_key=True, comment="bare JID, or #tag; empty: everything"),
+    Column("until", Instant, comment="NULL: until it is turned on again"),
+    comment="of what somebody wants no lines for now, though they follow it",
+)
+
+mutes = Table(
+    "mutes",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("value", Text, primary_key=True, comment="bare JID, domain, folded tag, folded word, URI of a thread"),
+    Column("until", Instant, comment="NULL: for ever"),
+    Column("created", Instant, nullable=False),
+    CheckConstraint("kind IN ('person', 'domain', 'tag', 'word', 'thread')", name="kind"),
+    comment="what somebody does not want to read",
+)
+
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("jid", Text, primary_key=True, comment="full or bare JID, or a domain"),
+    Column("created", Instant, nullable=False),
+    Index(None, "jid"),
+    comment="XEP-0191",
+)
+
+people_lists = Table(
+    "people_lists",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True, comment="folded"),
+    Column("jid", Text, primary_key=True, comment="bare JID of who is in it"),
+    Column("created", Instant, nullable=False),
+    comment="lists of people, each with a timeline",
+)
+
+followed_tags = Table(
+    "followed_tags",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("tag", Text, primary_key=True, comment="folded, without its #"),
+    Column("created", Instant, nullable=False),
+    Index(None, "tag"),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("reporter", Text, nullable=False, comment="bare JID of somebody here, or the domain that passed it on"),
+    Column("jid", Text, nullable=False, comment="who is reported"),
+    Column("service", Text, nullable=False, default=""),
+    Column("node", Text, nullable=False, default=""),
+    Column("item_id", Text, nullable=False, default=""),
+    Column("reason", Text, nullable=False),
+    Column("text", Text, nullable=False, default=""),
+    Column("created", Instant, nullable=False),
+    Column("settled", Instant, comment="when an administrator was done with it"),
+    Index(None, "settled", "created"),
+    comment="XEP-0377: what moderators are to look at",
+)
+
+places = Table(
+    "places",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True, comment="folded"),
+    Column("title", Text, nullable=False, comment="as it was written"),
+    Column("latitude", Integer, nullable=False, comment="microdegrees"),
+    Column("longitude", Integer, nullable=False, comment="microdegrees"),
+    Column("radius", Integer, nullable=False, comment="metres"),
+    Column("shared", Boolean, nullable=False, default=False, comment="an administrator named it for everybody here"),
+    Column("created", Instant, nullable=False),
+    Index("ix_places_shared", "name", sqlite_where=text("shared"), postgresql_where=text("shared")),
+)
+
+locations = Table(
+    "locations",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("latitude", Integer, nullable=False, comment="microdegrees, rounded"),
+    Column("longitude", Integer, nullable=False, comment="microdegrees, rounded"),
+    Column("text", Text, nullable=False, default=""),
+    Column("updated", Instant, nullable=False),
+    comment="where people say that they are; known to this node only",
+)
+
+location_consents = Table(
+    "location_consents",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("jid", Text, primary_key=True, comment="bare JID of somebody here"),
+    Column("created", Instant, nullable=False),
+    comment="whose rules may go by where somebody is",
+)
+
+rules = Table(
+    "rules",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("rule", Text, nullable=False, comment="JSON: when what happens, then what is done"),
+    Column("subject", Text, nullable=False, default="", comment="bare JID of whom it is about"),
+    Column("fired", BigInteger, nullable=False, default=0),
+    Column("last_fired", Instant),
+    Column("created", Instant, nullable=False),
+    UniqueConstraint("account_id", "number"),
+    Index(None, "subject"),
+)
+
+programs = Table(
+    "programs",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("sources", Text, nullable=False, comment="JSON list: home, mentions, own, track, local, calls"),
+    Column("seq", BigInteger, nullable=False, comment="the last event that it acknowledged"),
+    Column("call", BigInteger, nullable=False, comment="the last call that it acknowledged"),
+    Column("hit", BigInteger, nullable=False, comment="the last match of a track that it acknowledged"),
+    Column("acknowledged", Instant, comment="when it acknowledged something last"),
+    Column("url", Text, nullable=False, default="", comment="of a webhook; empty: it asks by XMPP"),
+    Column("secret", Text, nullable=False, default="", comment="that signs what is sent to the webhook"),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("next_attempt", Instant),
+    Column("problem", Text, nullable=False, default=""),
+    Column("created", Instant, nullable=False),
+    UniqueConstraint("account_id", "name"),
+    comment="durable subscriptions of programs to what happens",
+)
+
+program_calls = Table(
+    "program_calls",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("program", Text, nullable=False, comment="the name of the subscription that is called"),
+    Column("payload", Text, nullable=False, comment="JSON"),
+    Column("created", Instant, nullable=False),
+    Index(None, "account_id", "id"),
+    Index(None, "created"),
+    sqlite_autoincrement=True,
+    comment="what rules call out to programs",
 )

@@ -120,7 +120,7 @@ def test_an_older_database_is_told_from_a_newer(
 ) -> None:
     migrate.upgrade(url)
     monkeypatch.setattr(migrate, "HEAD", "later")
-    with pytest.raises(DatabaseOutdated, match="0003"):
+    with pytest.raises(DatabaseOutdated, match="0004"):
         migrate.check(connection)
 
 
