@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from microblog.store.shown import Shown
     from microblog.store.subscriptions import Subscriptions
     from microblog.store.timelines import Timelines
+    from microblog.store.trails import Trails
 
 
 class Transaction:
@@ -180,6 +181,13 @@ class Transaction:
         from microblog.store.timelines import Timelines
 
         return Timelines(self)
+
+    @cached_property
+    def trails(self) -> "Trails":
+        """How far those have come who read the log behind the publishing."""
+        from microblog.store.trails import Trails
+
+        return Trails(self)
 
     @cached_property
     def linked(self) -> "LinkedAddresses":
