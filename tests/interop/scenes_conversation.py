@@ -2,9 +2,10 @@
 
 import re
 
+from tests.interop.client import Refused
 from tests.interop.day import BALTHASAR, JULIET, ROMEO, Day, entry, number, shown_number
 from tests.interop.microblogging import EVENT, MICROBLOG
-from tests.interop.tour import shown_fragment
+from tests.interop.tour import Visitor, becomes, shown_fragment
 
 ATTACHMENTS = "urn:xmpp:pubsub-attachments:1"
 
@@ -24,10 +25,12 @@ def thread(day: Day) -> None:
     day.root, day.root_number = item.get("id") or "", root
     juliet.says(f"#{shown_number(line)} If they do see thee, they will murder thee.", "sent to")
     answer = romeo.hears("they will murder thee.")
+    # Her comment comes by a stanza of its own, which the line may be ahead of, and comments are in the order they came.
+    comments = f"{MICROBLOG}:comments/{day.root}"
+    becomes(lambda: _count(romeo, comments), 1)
     reply = f"<reply xmlns='urn:xmpp:reply:0' id='{answer.get('id')}'/>"
     romeo.says("Look thou but sweet, and I am proof against their enmity.", "sent to", inside=reply)
     juliet.hears("proof against their enmity.")
-    comments = f"{MICROBLOG}:comments/{day.root}"
     text = "I would not for the world they saw thee here."
     balthasar.publishes("c1", entry(text), to=ROMEO, node=comments)
     romeo.hears("I would not for the world")
@@ -35,6 +38,14 @@ def thread(day: Day) -> None:
     romeo.says(f"thread #{root}", "The thread has 4")
     juliet.says(f"thread #{shown_number(line)}", "The thread has 4")
     balthasar.reads(comments, ROMEO)
+
+
+def _count(romeo: Visitor, node: str) -> int:
+    """How many items a node of Romeo's has; it is made with the first."""
+    try:
+        return len(romeo.reads(node, ROMEO, show=False))
+    except Refused:
+        return 0
 
 
 def hearts(day: Day) -> None:
