@@ -26,6 +26,7 @@ from microblog.config import Endpoint, Limits
 from microblog.runtime import Clock
 
 PORT: Final = 5269
+SERVICES: Final = ("_xmpp-server", "_xmpps-server")
 TARGETS_MAX: Final = 16
 ADDRESSES_MAX: Final = 8  # of one target
 _ALIASES_MAX: Final = 8
@@ -95,6 +96,8 @@ class Resolver:
         own: Collection[Endpoint] = (),
         private_addresses: bool = False,
         choose: Callable[[int], int] = _RANDOM.randrange,
+        services: tuple[str, str] = SERVICES,
+        port: int = PORT,
     ) -> None:
         self._dns = dns_resolver
         self._clock = clock
@@ -104,6 +107,8 @@ class Resolver:
         self._private = private_addresses
         self._loopback = any(ipaddress.ip_address(endpoint.host).is_loopback for endpoint in own if endpoint.is_address)
         self._choose = choose
+        self._names = services
+        self._port = port
 
     async def targets(self, domain: str) -> list[Target]:
         """The hosts that serve a domain (in canonical form), at least one. Raises Unreachable."""
@@ -111,34 +116,38 @@ class Resolver:
         if route is not None:
             return [Target(route.host, route.port, route.direct_tls, routed=True)]
         if _literal(domain) is not None:
-            return [Target(domain.strip("[]"), PORT)]
+            return [Target(domain.strip("[]"), self._port)]
         starttls, direct = await self._services(domain)
         records = [(record, False) for record in starttls] + [(record, True) for record in direct]
         if not records:
-            return [Target(domain, PORT)]
+            return [Target(domain, self._port)]
         found = [target for target in (_target(*pair) for pair in self._ordered(records)) if target is not None]
         if found:
             return found[:TARGETS_MAX]
         if all(bytes(record.target.name).strip(b".") == b"" for record in starttls):
             if starttls:
                 raise Unreachable('the domain offers no XMPP service (SRV target ".")', permanent=True)
-            return [Target(domain, PORT)]  # XEP-0368: "." for _xmpps-server says nothing of _xmpp-server
+            return [Target(domain, self._port)]  # XEP-0368: "." for _xmpps-server says nothing of _xmpp-server
         raise Unreachable("none of the SRV targets may be connected to", permanent=True)
 
     async def addresses(self, target: Target) -> list[Address]:
         """The addresses of a target, at least one. Raises Unreachable."""
-        literal = _literal(target.host)
-        found = [literal] if literal is not None else await self._host(target.host)
+        found = await self.lookup(target.host)
         allowed = [one for one in found if target.routed or self._may_connect(one, target.port)]
         if not allowed:
             raise Unreachable(f"{target.host} has only addresses that this node does not connect to", permanent=True)
         return [Address(str(one), target.port, target.direct_tls) for one in allowed[:ADDRESSES_MAX]]
 
+    async def lookup(self, host: str) -> list[IPAddress]:
+        """All addresses of a host, whatever they are (``is_public`` says). Raises Unreachable."""
+        literal = _literal(host)
+        return [literal] if literal is not None else await self._host(host)
+
     # the questions
 
     async def _services(self, domain: str) -> tuple[list[Any], list[Any]]:
         """The records of both services. A failure counts as none: the fallback is then tried (RFC 6120 §3.2.1)."""
-        names = [f"{service}._tcp.{domain}".encode() for service in ("_xmpp-server", "_xmpps-server")]
+        names = [f"{service}._tcp.{domain}".encode() for service in self._names]
         starttls, direct = await self._ask([(name, dns.SRV) for name in names])
         return (
             [] if isinstance(starttls, Unreachable) else starttls,
@@ -239,7 +248,13 @@ class Resolver:
         inner = _embedded(address)
         if inner.is_loopback:
             return self._loopback and inner is address
-        return inner.is_global and not inner.is_multicast and address.is_global
+        return is_public(address)
+
+
+def is_public(address: IPAddress) -> bool:
+    """True of what anybody on the Internet could reach; whatever the form in which it is written."""
+    inner = _embedded(address)
+    return inner.is_global and not inner.is_multicast and address.is_global
 
 
 def _failure(failure: Failure) -> list[Any] | Unreachable:

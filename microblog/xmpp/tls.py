@@ -108,19 +108,7 @@ class Certificates:
         return self._context(trusting=True)
 
     def _context(self, *, trusting: bool) -> SSL.Context:
-        context = SSL.Context(SSL.TLS_METHOD)
-        context.set_min_proto_version(SSL.TLS1_2_VERSION)
-        context.set_cipher_list(_CIPHERS)
-        context.set_options(
-            SSL.OP_NO_COMPRESSION
-            | SSL.OP_NO_RENEGOTIATION
-            | SSL.OP_NO_TICKET
-            | SSL.OP_CIPHER_SERVER_PREFERENCE
-            | SSL.OP_SINGLE_ECDH_USE
-        )
-        # A resumed session would bring no certificate to look at.
-        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        context = _bare_context()
         try:
             self.certificate_path.open("rb").close()
             context.use_certificate_chain_file(str(self.certificate_path))
@@ -145,20 +133,48 @@ class Certificates:
         return context
 
     def _trust(self, context: SSL.Context) -> None:
-        roots = self._trust_roots
-        if roots is None:
-            context.set_default_verify_paths()
-            return
-        try:
-            if roots.is_dir():
-                context.load_verify_locations(None, str(roots))
-            else:
-                roots.open("rb").close()
-                context.load_verify_locations(str(roots))
-        except OSError as error:
-            raise CertificateUnusable(f"the trust roots {roots} cannot be read: {error.strerror}") from error
-        except SSL.Error as error:
-            raise CertificateUnusable(f"the trust roots {roots} are not PEM certificates") from error
+        _trust(context, self._trust_roots)
+
+
+def anonymous_context(trust_roots: Path | None) -> SSL.Context:
+    """For whoever connects without a certificate, as clients do. Raises CertificateUnusable: the roots are none."""
+    context = _bare_context()
+    context.set_verify(SSL.VERIFY_PEER, _record)
+    _trust(context, trust_roots)
+    return context
+
+
+def _bare_context() -> SSL.Context:
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_cipher_list(_CIPHERS)
+    context.set_options(
+        SSL.OP_NO_COMPRESSION
+        | SSL.OP_NO_RENEGOTIATION
+        | SSL.OP_NO_TICKET
+        | SSL.OP_CIPHER_SERVER_PREFERENCE
+        | SSL.OP_SINGLE_ECDH_USE
+    )
+    # A resumed session would bring no certificate to look at.
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    return context
+
+
+def _trust(context: SSL.Context, roots: Path | None) -> None:
+    if roots is None:
+        context.set_default_verify_paths()
+        return
+    try:
+        if roots.is_dir():
+            context.load_verify_locations(None, str(roots))
+        else:
+            roots.open("rb").close()
+            context.load_verify_locations(str(roots))
+    except OSError as error:
+        raise CertificateUnusable(f"the trust roots {roots} cannot be read: {error.strerror}") from error
+    except SSL.Error as error:
+        raise CertificateUnusable(f"the trust roots {roots} are not PEM certificates") from error
 
 
 def _record(connection: SSL.Connection, certificate: object, errno: int, depth: int, ok: int) -> bool:
@@ -253,10 +269,13 @@ def identities(certificate: x509.Certificate) -> frozenset[str]:
     return frozenset(names)
 
 
-def certificate_matches(certificate: x509.Certificate, domain: str) -> bool:
-    """True if any identifier of the certificate proves this (canonical) domain as an XMPP server."""
+def certificate_matches(certificate: x509.Certificate, domain: str, service: str = "_xmpp-server") -> bool:
+    """True if any identifier of the certificate proves this (canonical) domain as an XMPP server.
+
+    ``service``: what it serves, as SRV records name it.
+    """
     try:
-        wanted = (DNS_ID(domain), SRV_ID("_xmpp-server." + domain))
+        wanted = (DNS_ID(domain), SRV_ID(f"{service}.{domain}"))
     except ValueError:  # an address: nothing proves one
         return False
     return any(
@@ -265,7 +284,13 @@ def certificate_matches(certificate: x509.Certificate, domain: str) -> bool:
     )
 
 
-def trusted_for(info: TLSInfo, domain: str) -> bool:
+def trusted_for(info: TLSInfo, domain: str, service: str = "_xmpp-server") -> bool:
     """True if the peer's certificate proves this domain and leads to an authority we trust."""
     certificate = info.certificate
-    return certificate is not None and not info.verify_errors and certificate_matches(certificate, domain)
+    return certificate is not None and not info.verify_errors and certificate_matches(certificate, domain, service)
+
+
+def fingerprint(info: TLSInfo) -> str:
+    """SHA-256 of the peer's certificate, in hexadecimal; nothing without one."""
+    certificate = info.certificate
+    return "" if certificate is None else certificate.fingerprint(hashes.SHA256()).hex()
