@@ -763,6 +763,7 @@ locations = Table(
     Column("latitude", Integer, nullable=False, comment="microdegrees, rounded"),
     Column("longitude", Integer, nullable=False, comment="microdegrees, rounded"),
     Column("text", Text, nullable=False, default=""),
+    Column("shared", Boolean, nullable=False, default=False, comment="by their client (XEP-0080), not said in chat"),
     Column("updated", Instant, nullable=False),
     comment="where people say that they are; known to this node only",
 )
@@ -772,7 +773,10 @@ location_consents = Table(
     metadata,
     Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
     Column("jid", Text, primary_key=True, comment="bare JID of somebody here"),
+    Column("state", Text, nullable=False),
     Column("created", Instant, nullable=False),
+    Index(None, "jid", "created"),
+    CheckConstraint("state IN ('asked', 'allowed', 'denied')", name="state"),
     comment="whose rules may go by where somebody is",
 )
 
@@ -785,10 +789,38 @@ rules = Table(
     Column("rule", Text, nullable=False, comment="JSON: when what happens, then what is done"),
     Column("subject", Text, nullable=False, default="", comment="bare JID of whom it is about"),
     Column("fired", BigInteger, nullable=False, default=0),
+    Column("skipped", BigInteger, nullable=False, default=0, comment="how often it would have fired, but too often"),
     Column("last_fired", Instant),
+    Column("minute", Instant, comment="the minute and the day in which it fired so often"),
+    Column("in_minute", Integer, nullable=False, default=0),
+    Column("day", Instant),
+    Column("in_day", Integer, nullable=False, default=0),
     Column("created", Instant, nullable=False),
     UniqueConstraint("account_id", "number"),
     Index(None, "subject"),
+    # Who has read all rules up to one reads on from there: a later rule must not have its number.
+    sqlite_autoincrement=True,
+)
+
+rule_firings = Table(
+    "rule_firings",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("rule_id", Key, ForeignKey("rules.id", ondelete="CASCADE"), nullable=False),
+    Column("service", Text, nullable=False, default="", comment="of the post that fired it, if one did"),
+    Column("node", Text, nullable=False, default=""),
+    Column("item_id", Text, nullable=False, default=""),
+    Column("created", Instant, nullable=False),
+    Index(None, "rule_id"),
+    sqlite_autoincrement=True,
+    comment="what rules have decided and is not yet said or posted",
+)
+
+rule_posts = Table(
+    "rule_posts",
+    metadata,
+    Column("item", Key, ForeignKey("items.id", ondelete="CASCADE"), primary_key=True),
+    comment="posts that rules made: they fire none",
 )
 
 programs = Table(

@@ -110,19 +110,23 @@ def upgrade() -> None:
         "location_consents",
         sa.Column("account_id", KEY, nullable=False),
         sa.Column("jid", sa.Text(), nullable=False, comment="bare JID of somebody here"),
+        sa.Column("state", sa.Text(), nullable=False),
         sa.Column("created", INSTANT, nullable=False),
+        sa.CheckConstraint("state IN ('asked', 'allowed', 'denied')", name=op.f("ck_location_consents_state")),
         sa.ForeignKeyConstraint(
             ["account_id"], ["accounts.id"], name=op.f("fk_location_consents_account_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("account_id", "jid", name=op.f("pk_location_consents")),
         comment="whose rules may go by where somebody is",
     )
+    op.create_index(op.f("ix_location_consents_jid_created"), "location_consents", ["jid", "created"])
     op.create_table(
         "locations",
         sa.Column("account_id", KEY, nullable=False),
         sa.Column("latitude", sa.Integer(), nullable=False, comment="microdegrees, rounded"),
         sa.Column("longitude", sa.Integer(), nullable=False, comment="microdegrees, rounded"),
         sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("shared", sa.Boolean(), nullable=False, comment="by their client (XEP-0080), not said in chat"),
         sa.Column("updated", INSTANT, nullable=False),
         sa.ForeignKeyConstraint(
             ["account_id"], ["accounts.id"], name=op.f("fk_locations_account_id"), ondelete="CASCADE"
@@ -230,13 +234,42 @@ def upgrade() -> None:
         sa.Column("rule", sa.Text(), nullable=False, comment="JSON: when what happens, then what is done"),
         sa.Column("subject", sa.Text(), nullable=False, comment="bare JID of whom it is about"),
         sa.Column("fired", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "skipped", sa.BigInteger(), nullable=False, comment="how often it would have fired, but too often"
+        ),
         sa.Column("last_fired", INSTANT, nullable=True),
+        sa.Column("minute", INSTANT, nullable=True, comment="the minute and the day in which it fired so often"),
+        sa.Column("in_minute", sa.Integer(), nullable=False),
+        sa.Column("day", INSTANT, nullable=True),
+        sa.Column("in_day", sa.Integer(), nullable=False),
         sa.Column("created", INSTANT, nullable=False),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_rules_account_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rules")),
         sa.UniqueConstraint("account_id", "number", name=op.f("uq_rules_account_id_number")),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_rules_subject"), "rules", ["subject"])
+    op.create_table(
+        "rule_firings",
+        sa.Column("id", KEY, nullable=False),
+        sa.Column("rule_id", KEY, nullable=False),
+        sa.Column("service", sa.Text(), nullable=False, comment="of the post that fired it, if one did"),
+        sa.Column("node", sa.Text(), nullable=False),
+        sa.Column("item_id", sa.Text(), nullable=False),
+        sa.Column("created", INSTANT, nullable=False),
+        sa.ForeignKeyConstraint(["rule_id"], ["rules.id"], name=op.f("fk_rule_firings_rule_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_rule_firings")),
+        comment="what rules have decided and is not yet said or posted",
+        sqlite_autoincrement=True,
+    )
+    op.create_index(op.f("ix_rule_firings_rule_id"), "rule_firings", ["rule_id"])
+    op.create_table(
+        "rule_posts",
+        sa.Column("item", KEY, nullable=False),
+        sa.ForeignKeyConstraint(["item"], ["items.id"], name=op.f("fk_rule_posts_item"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("item", name=op.f("pk_rule_posts")),
+        comment="posts that rules made: they fire none",
+    )
     op.create_table(
         "tracks",
         sa.Column("id", KEY, nullable=False),
