@@ -9,10 +9,12 @@ people at remote nodes. ``events`` is the log of what happened, in order; ``outb
 told of which event (or is owed a ready-made stanza), and is written in the transaction of the event itself.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -27,6 +29,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    event,
     false,
     text,
 )
@@ -650,6 +653,41 @@ item_places = Table(
     comment="where a post says that it is, for those who look for what is near",
 )
 
+item_words = Table(
+    "item_words",
+    metadata,
+    Column("place", Key, primary_key=True, autoincrement=False, comment="greater for newer posts"),
+    Column("item", Key, ForeignKey("items.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("words", Text, nullable=False, comment="folded, in order, with a space around each"),
+    Column("keys", Text, nullable=False, comment="tags, author, language, place, each with a space behind it"),
+    comment="what posts are found by; the index over it is the database's own (SEARCH)",
+)
+
+# The full text index over ``item_words``, which holds the words as they are there and nothing that a database makes
+# of them. SQLite's follows the table by triggers.
+SEARCH: Final[Mapping[str, Sequence[str]]] = {
+    "sqlite": (
+        "CREATE VIRTUAL TABLE item_index USING fts5("
+        "words, keys, content='item_words', content_rowid='place', tokenize=\"ascii tokenchars '_'\", detail=none)",
+        "CREATE TRIGGER item_index_insert AFTER INSERT ON item_words BEGIN"
+        " INSERT INTO item_index (rowid, words, keys) VALUES (new.place, new.words, new.keys); END",
+        "CREATE TRIGGER item_index_delete AFTER DELETE ON item_words BEGIN"
+        " INSERT INTO item_index (item_index, rowid, words, keys)"
+        " VALUES ('delete', old.place, old.words, old.keys); END",
+        "CREATE TRIGGER item_index_update AFTER UPDATE ON item_words BEGIN"
+        " INSERT INTO item_index (item_index, rowid, words, keys)"
+        " VALUES ('delete', old.place, old.words, old.keys);"
+        " INSERT INTO item_index (rowid, words, keys) VALUES (new.place, new.words, new.keys); END",
+    ),
+    "postgresql": (
+        "CREATE INDEX item_index ON item_words"
+        " USING gin (array_to_tsvector(string_to_array(btrim(words || keys), ' ')))",
+    ),
+}
+for _dialect, _statements in SEARCH.items():
+    for _statement in _statements:
+        event.listen(item_words, "after_create", DDL(_statement).execute_if(dialect=_dialect))
+
 held_lines = Table(
     "held_lines",
     metadata,
@@ -834,6 +872,7 @@ programs = Table(
     Column("call", BigInteger, nullable=False, comment="the last call that it acknowledged"),
     Column("hit", BigInteger, nullable=False, comment="the last match of a track that it acknowledged"),
     Column("acknowledged", Instant, comment="when it acknowledged something last"),
+    Column("missed", Boolean, nullable=False, default=False, comment="what it had not acknowledged was forgotten"),
     Column("url", Text, nullable=False, default="", comment="of a webhook; empty: it asks by XMPP"),
     Column("secret", Text, nullable=False, default="", comment="that signs what is sent to the webhook"),
     Column("failures", Integer, nullable=False, default=0),
@@ -852,7 +891,7 @@ program_calls = Table(
     Column("program", Text, nullable=False, comment="the name of the subscription that is called"),
     Column("payload", Text, nullable=False, comment="JSON"),
     Column("created", Instant, nullable=False),
-    Index(None, "account_id", "id"),
+    Index(None, "account_id", "program", "id"),
     Index(None, "created"),
     sqlite_autoincrement=True,
     comment="what rules call out to programs",

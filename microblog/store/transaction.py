@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from microblog.store.policies import Policies
     from microblog.store.preferences import Preferences
     from microblog.store.profiles import Profiles
+    from microblog.store.programs import Programs
     from microblog.store.said import Said
     from microblog.store.settings import Settings
     from microblog.store.shown import Shown
@@ -272,3 +273,10 @@ class Transaction:
         from microblog.store.moved import MovedAccounts
 
         return MovedAccounts(self)
+
+    @cached_property
+    def programs(self) -> "Programs":
+        """Durable subscriptions of programs to what happens."""
+        from microblog.store.programs import Programs
+
+        return Programs(self)

@@ -11,6 +11,25 @@ depends_on = None
 # As microblog.store.tables had them at this revision; later ones change what is here, not this file.
 KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 INSTANT = sa.BigInteger()
+SEARCH = {
+    "sqlite": (
+        "CREATE VIRTUAL TABLE item_index USING fts5("
+        "words, keys, content='item_words', content_rowid='place', tokenize=\"ascii tokenchars '_'\", detail=none)",
+        "CREATE TRIGGER item_index_insert AFTER INSERT ON item_words BEGIN"
+        " INSERT INTO item_index (rowid, words, keys) VALUES (new.place, new.words, new.keys); END",
+        "CREATE TRIGGER item_index_delete AFTER DELETE ON item_words BEGIN"
+        " INSERT INTO item_index (item_index, rowid, words, keys)"
+        " VALUES ('delete', old.place, old.words, old.keys); END",
+        "CREATE TRIGGER item_index_update AFTER UPDATE ON item_words BEGIN"
+        " INSERT INTO item_index (item_index, rowid, words, keys)"
+        " VALUES ('delete', old.place, old.words, old.keys);"
+        " INSERT INTO item_index (rowid, words, keys) VALUES (new.place, new.words, new.keys); END",
+    ),
+    "postgresql": (
+        "CREATE INDEX item_index ON item_words"
+        " USING gin (array_to_tsvector(string_to_array(btrim(words || keys), ' ')))",
+    ),
+}
 
 
 def upgrade() -> None:
@@ -201,7 +220,9 @@ def upgrade() -> None:
         comment="what rules call out to programs",
         sqlite_autoincrement=True,
     )
-    op.create_index(op.f("ix_program_calls_account_id_id"), "program_calls", ["account_id", "id"])
+    op.create_index(
+        op.f("ix_program_calls_account_id_program_id"), "program_calls", ["account_id", "program", "id"]
+    )
     op.create_index(op.f("ix_program_calls_created"), "program_calls", ["created"])
     op.create_table(
         "programs",
@@ -213,6 +234,7 @@ def upgrade() -> None:
         sa.Column("call", sa.BigInteger(), nullable=False, comment="the last call that it acknowledged"),
         sa.Column("hit", sa.BigInteger(), nullable=False, comment="the last match of a track that it acknowledged"),
         sa.Column("acknowledged", INSTANT, nullable=True, comment="when it acknowledged something last"),
+        sa.Column("missed", sa.Boolean(), nullable=False, comment="what it had not acknowledged was forgotten"),
         sa.Column("url", sa.Text(), nullable=False, comment="of a webhook; empty: it asks by XMPP"),
         sa.Column("secret", sa.Text(), nullable=False, comment="that signs what is sent to the webhook"),
         sa.Column("failures", sa.Integer(), nullable=False),
@@ -305,6 +327,21 @@ def upgrade() -> None:
         comment="where a post says that it is, for those who look for what is near",
     )
     op.create_index(op.f("ix_item_places_latitude_longitude"), "item_places", ["latitude", "longitude"])
+    op.create_table(
+        "item_words",
+        sa.Column("place", KEY, autoincrement=False, nullable=False, comment="greater for newer posts"),
+        sa.Column("item", KEY, nullable=False),
+        sa.Column("words", sa.Text(), nullable=False, comment="folded, in order, with a space around each"),
+        sa.Column(
+            "keys", sa.Text(), nullable=False, comment="tags, author, language, place, each with a space behind it"
+        ),
+        sa.ForeignKeyConstraint(["item"], ["items.id"], name=op.f("fk_item_words_item"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("place", name=op.f("pk_item_words")),
+        sa.UniqueConstraint("item", name=op.f("uq_item_words_item")),
+        comment="what posts are found by; the index over it is the database's own (SEARCH)",
+    )
+    for statement in SEARCH[op.get_bind().dialect.name]:
+        op.execute(statement)
     op.create_table(
         "track_hits",
         sa.Column("id", KEY, nullable=False),

@@ -1,0 +1,227 @@
+"""Durable subscriptions of programs, and what rules call out to them, by the account's key."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import BigInteger, and_, bindparam, delete, func, insert, select, true, update
+
+from microblog.model.program import Position, Program, Source
+from microblog.store import tables
+
+if TYPE_CHECKING:
+    from microblog.store.transaction import Transaction
+
+_PROGRAMS = tables.programs
+_CALLS = tables.program_calls
+_P, _C = _PROGRAMS.c, _CALLS.c
+_A = tables.accounts.c
+_COLUMNS = (
+    _P.id,
+    _P.account_id,
+    _P.name,
+    _P.sources,
+    _P.seq,
+    _P.call,
+    _P.hit,
+    _P.acknowledged,
+    _P.created,
+    _P.missed,
+    _P.url,
+    _P.problem,
+)
+_ACCOUNT, _NAME, _KEY = (
+    _P.account_id == bindparam("account"),
+    _P.name == bindparam("called"),
+    _P.id == bindparam("program"),
+)
+_GET = select(*_COLUMNS).where(_KEY)
+_FIND = select(*_COLUMNS).where(_ACCOUNT, _NAME)
+_OF = select(*_COLUMNS).where(_ACCOUNT).order_by(_P.name)
+_COUNT = select(func.count()).select_from(_PROGRAMS).where(_ACCOUNT)
+_OWNER = (
+    select(_A.localpart, _A.disabled)
+    .join_from(_PROGRAMS, tables.accounts, _A.id == _P.account_id)
+    .where(_P.id == bindparam("program"))
+)
+_SET_SOURCES = update(_PROGRAMS).where(_KEY).values(sources=bindparam("listed"))
+_MOVE = (
+    update(_PROGRAMS)
+    .where(_KEY)
+    .values(seq=bindparam("to_seq"), call=bindparam("to_call"), hit=bindparam("to_hit"), missed=bindparam("lost"))
+)
+_ACKNOWLEDGE = update(_PROGRAMS).where(_KEY).values(acknowledged=bindparam("now"))
+_REMOVE = delete(_PROGRAMS).where(_KEY)
+_MISSED = update(_PROGRAMS).where(_P.seq < bindparam("forgotten"), ~_P.missed).values(missed=true())
+_MISSED_ONE = update(_PROGRAMS).where(_KEY).values(missed=true())
+
+_CALLED = and_(_C.account_id == bindparam("account"), _C.program == bindparam("called"))
+_LAST_CALL = select(func.max(_C.id)).where(_CALLED)
+_COUNT_CALLS = select(func.count()).select_from(_CALLS).where(_CALLED)
+_FIRST_CALL = select(func.min(_C.id)).where(_CALLED)
+_CALLS_AFTER = (
+    select(_C.id, _C.payload, _C.created)
+    .where(_CALLED, _C.id > bindparam("after"))
+    .order_by(_C.id)
+    .limit(bindparam("limit"))
+)
+_DONE = delete(_CALLS).where(_CALLED, _C.id <= bindparam("upto"))
+_DONE_ALL = delete(_CALLS).where(_CALLED)
+_OLD_CALLS = (
+    select(_C.id, _C.account_id, _C.program)
+    .where(_C.created < bindparam("before", type_=tables.Instant))
+    .order_by(_C.created)
+    .limit(bindparam("limit"))
+)
+_FORGET_CALLS = delete(_CALLS).where(_C.id.in_(bindparam("keys", expanding=True)))
+_MISSED_CALL = (
+    update(_PROGRAMS).where(_ACCOUNT, _NAME, _P.call < bindparam("forgotten", type_=BigInteger)).values(missed=true())
+)
+
+
+class CallRow(NamedTuple):
+    """What a rule called out. ``payload``: JSON."""
+
+    id: int
+    payload: str
+    created: datetime
+
+
+class Programs:
+    """By key, and by account and name."""
+
+    def __init__(self, transaction: "Transaction") -> None:
+        self._connection = transaction.connection
+        self._now = transaction.now
+
+    def get(self, key: int) -> Program | None:
+        """A program by its key."""
+        row = self._connection.execute(_GET, {"program": key}).first()
+        return None if row is None else _read(row)
+
+    def find(self, account: int, name: str) -> Program | None:
+        """A program by its name."""
+        row = self._connection.execute(_FIND, {"account": account, "called": name}).first()
+        return None if row is None else _read(row)
+
+    def of(self, account: int) -> list[Program]:
+        """All that somebody has, by name."""
+        return [_read(row) for row in self._connection.execute(_OF, {"account": account})]
+
+    def count(self, account: int) -> int:
+        """How many somebody has."""
+        return int(self._connection.execute(_COUNT, {"account": account}).scalar_one())
+
+    def owner(self, key: int) -> tuple[str, bool] | None:
+        """The localpart of whose program it is, and whether that account is disabled."""
+        row = self._connection.execute(_OWNER, {"program": key}).first()
+        return None if row is None else (row[0], row[1])
+
+    def add(self, account: int, name: str, sources: Iterable[Source], position: Position, *, url: str = "") -> int:
+        """Make one that has come so far; its key."""
+        key = self._connection.execute(
+            insert(_PROGRAMS),
+            {
+                "account_id": account,
+                "name": name,
+                "sources": _listed(sources),
+                "seq": position.seq,
+                "call": position.call,
+                "hit": position.hit,
+                "url": url,
+                "created": self._now,
+            },
+        ).inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
+    def set_sources(self, key: int, sources: Iterable[Source]) -> None:
+        """From now on it is told of these."""
+        self._connection.execute(_SET_SOURCES, {"program": key, "listed": _listed(sources)})
+
+    def move(self, key: int, position: Position, *, missed: bool) -> None:
+        """It has done with all up to there."""
+        values = {"to_seq": position.seq, "to_call": position.call, "to_hit": position.hit, "lost": missed}
+        self._connection.execute(_MOVE, {"program": key, **values})
+
+    def acknowledged(self, key: int) -> None:
+        """It has said so itself."""
+        self._connection.execute(_ACKNOWLEDGE, {"program": key, "now": self._now})
+
+    def remove(self, key: int) -> None:
+        """Forget one."""
+        self._connection.execute(_REMOVE, {"program": key})
+
+    def forgotten(self, seq: int) -> None:
+        """Events up to and with this one are not in the log any more."""
+        self._connection.execute(_MISSED, {"forgotten": seq})
+
+    # calls
+
+    def call(self, account: int, name: str, payload: str) -> int:
+        """Write down what is called out; its number."""
+        values = {"account_id": account, "program": name, "payload": payload, "created": self._now}
+        key = self._connection.execute(insert(_CALLS), values).inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
+    def calls(self, account: int, name: str, after: int, limit: int) -> list[CallRow]:
+        """What was called out behind a number, in order."""
+        where = {"account": account, "called": name, "after": after, "limit": limit}
+        return [CallRow(*row) for row in self._connection.execute(_CALLS_AFTER, where)]
+
+    def last_call(self, account: int, name: str) -> int:
+        """The number of the last call; 0 if there is none."""
+        return int(self._connection.execute(_LAST_CALL, {"account": account, "called": name}).scalar_one() or 0)
+
+    def count_calls(self, account: int, name: str) -> int:
+        """How many wait."""
+        return int(self._connection.execute(_COUNT_CALLS, {"account": account, "called": name}).scalar_one())
+
+    def called(self, account: int, name: str, upto: int | None = None) -> None:
+        """Calls up to a number are done with, or all."""
+        where = {"account": account, "called": name}
+        if upto is None:
+            self._connection.execute(_DONE_ALL, where)
+        else:
+            self._connection.execute(_DONE, where | {"upto": upto})
+
+    def drop_oldest_call(self, program: Program) -> None:
+        """Too many wait: the oldest is lost, and the program will hear that something was."""
+        where = {"account": program.account, "called": program.name}
+        oldest = self._connection.execute(_FIRST_CALL, where).scalar_one()
+        if oldest is not None:
+            self._connection.execute(_DONE, where | {"upto": oldest})
+            self._connection.execute(_MISSED_ONE, {"program": program.key})
+
+    def forget_calls(self, before: datetime, limit: int) -> int:
+        """Forget calls that nobody came for, not all at once; how many."""
+        rows = self._connection.execute(_OLD_CALLS, {"before": before, "limit": limit}).all()
+        if rows:
+            self._connection.execute(_FORGET_CALLS, {"keys": [row[0] for row in rows]})
+        last: dict[tuple[int, str], int] = {}
+        for key, account, name in rows:
+            last[account, name] = max(key, last.get((account, name), 0))
+        for (account, name), key in last.items():
+            self._connection.execute(_MISSED_CALL, {"account": account, "called": name, "forgotten": key})
+        return len(rows)
+
+
+def _listed(sources: Iterable[Source]) -> str:
+    return json.dumps(sorted(sources))
+
+
+def _read(row: Sequence[Any]) -> Program:
+    return Program(
+        key=row[0],
+        account=row[1],
+        name=row[2],
+        sources=frozenset(map(Source, json.loads(row[3]))),
+        position=Position(row[4], row[5], row[6]),
+        acknowledged=row[7],
+        created=row[8],
+        missed=row[9],
+        url=row[10],
+        problem=row[11],
+    )
