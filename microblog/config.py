@@ -239,6 +239,12 @@ class BorderConfig(Section):
         return Border(self.words, self.labels)
 
 
+class ProgramsConfig(Section):
+    """What webhooks may call."""
+
+    private_addresses: bool = False
+
+
 class Limits(Section):
     """Every bound by name. Rates are asked for through `rate`; sizes and deadlines are read as they are."""
 
@@ -353,6 +359,7 @@ class Config(Section):
     database: DatabaseConfig = Field(default_factory=DatabaseConfig)
     accounts: AccountsConfig = Field(default_factory=AccountsConfig)
     border: BorderConfig = Field(default_factory=BorderConfig)
+    programs: ProgramsConfig = Field(default_factory=ProgramsConfig)
     limits: Limits = Field(default_factory=Limits)
 
     @property
