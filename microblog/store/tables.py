@@ -614,16 +614,18 @@ tracks = Table(
     Column("number", Integer, nullable=False, comment="by which its owner knows it: ~1"),
     Column("query", Text, nullable=False, comment="JSON: what is looked for"),
     Column("urgent", Boolean, nullable=False, default=False),
+    Column("deliver", Boolean, nullable=False, comment="its owner is sent notifications"),
     Column("hits", BigInteger, nullable=False, default=0),
-    Column("subid", Text, nullable=False),
+    Column("subid", Text, nullable=False, comment="by which it is known as a subscription"),
     Column("service", Text, nullable=False, default="", comment="the node elsewhere that tracks for somebody here"),
+    Column("lease", Text, nullable=False, default="", comment="by which that node knows it; empty: it does not"),
     Column("checked", Instant, comment="when that node was last asked"),
     Column("problem", Text, nullable=False, default="", comment="why it does not track"),
     Column("expires", Instant, comment="of somebody elsewhere: until when, unless it is asked for again"),
     Column("created", Instant, nullable=False),
     UniqueConstraint("owner", "number"),
     Index(None, "account_id"),
-    Index(None, "service", "subid"),
+    Index(None, "service", "checked"),
     Index(None, "expires"),
     comment="saved searches whose matches are told as they happen",
 )
@@ -637,9 +639,13 @@ track_hits = Table(
     Column("node", Text, nullable=False),
     Column("item_id", Text, nullable=False),
     Column("payload", Text, nullable=False, default="", comment="of an item of which there is no copy here"),
+    Column("told", Boolean, nullable=False, comment="its owner was told, or nobody is to be"),
     Column("created", Instant, nullable=False),
     UniqueConstraint("track_id", "service", "node", "item_id"),
+    Index(None, "track_id", "id"),
+    Index(None, "item_id"),
     Index(None, "created"),
+    Index("ix_track_hits_untold", "id", sqlite_where=text("NOT told"), postgresql_where=text("NOT told")),
     sqlite_autoincrement=True,
 )
 
@@ -775,6 +781,7 @@ reports = Table(
     Column("reason", Text, nullable=False),
     Column("text", Text, nullable=False, default=""),
     Column("created", Instant, nullable=False),
+    Column("passed_on", Instant, comment="when the node of who is reported was told"),
     Column("settled", Instant, comment="when an administrator was done with it"),
     Index(None, "settled", "created"),
     comment="XEP-0377: what moderators are to look at",
@@ -824,6 +831,7 @@ rules = Table(
     Column("id", Key, primary_key=True),
     Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
     Column("number", Integer, nullable=False),
+    Column("what", Text, nullable=False, comment="that has to happen"),
     Column("rule", Text, nullable=False, comment="JSON: when what happens, then what is done"),
     Column("subject", Text, nullable=False, default="", comment="bare JID of whom it is about"),
     Column("fired", BigInteger, nullable=False, default=0),
@@ -836,6 +844,7 @@ rules = Table(
     Column("created", Instant, nullable=False),
     UniqueConstraint("account_id", "number"),
     Index(None, "subject"),
+    CheckConstraint("what IN ('post', 'enters', 'leaves', 'online')", name="what"),
     # Who has read all rules up to one reads on from there: a later rule must not have its number.
     sqlite_autoincrement=True,
 )
@@ -852,13 +861,6 @@ rule_firings = Table(
     Index(None, "rule_id"),
     sqlite_autoincrement=True,
     comment="what rules have decided and is not yet said or posted",
-)
-
-rule_posts = Table(
-    "rule_posts",
-    metadata,
-    Column("item", Key, ForeignKey("items.id", ondelete="CASCADE"), primary_key=True),
-    comment="posts that rules made: they fire none",
 )
 
 programs = Table(

@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("created", INSTANT, nullable=False),
+        sa.Column("passed_on", INSTANT, nullable=True, comment="when the node of who is reported was told"),
         sa.Column("settled", INSTANT, nullable=True, comment="when an administrator was done with it"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reports")),
         comment="XEP-0377: what moderators are to look at",
@@ -220,9 +221,7 @@ def upgrade() -> None:
         comment="what rules call out to programs",
         sqlite_autoincrement=True,
     )
-    op.create_index(
-        op.f("ix_program_calls_account_id_program_id"), "program_calls", ["account_id", "program", "id"]
-    )
+    op.create_index(op.f("ix_program_calls_account_id_program_id"), "program_calls", ["account_id", "program", "id"])
     op.create_index(op.f("ix_program_calls_created"), "program_calls", ["created"])
     op.create_table(
         "programs",
@@ -253,18 +252,18 @@ def upgrade() -> None:
         sa.Column("id", KEY, nullable=False),
         sa.Column("account_id", KEY, nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("what", sa.Text(), nullable=False, comment="that has to happen"),
         sa.Column("rule", sa.Text(), nullable=False, comment="JSON: when what happens, then what is done"),
         sa.Column("subject", sa.Text(), nullable=False, comment="bare JID of whom it is about"),
         sa.Column("fired", sa.BigInteger(), nullable=False),
-        sa.Column(
-            "skipped", sa.BigInteger(), nullable=False, comment="how often it would have fired, but too often"
-        ),
+        sa.Column("skipped", sa.BigInteger(), nullable=False, comment="how often it would have fired, but too often"),
         sa.Column("last_fired", INSTANT, nullable=True),
         sa.Column("minute", INSTANT, nullable=True, comment="the minute and the day in which it fired so often"),
         sa.Column("in_minute", sa.Integer(), nullable=False),
         sa.Column("day", INSTANT, nullable=True),
         sa.Column("in_day", sa.Integer(), nullable=False),
         sa.Column("created", INSTANT, nullable=False),
+        sa.CheckConstraint("what IN ('post', 'enters', 'leaves', 'online')", name=op.f("ck_rules_what")),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_rules_account_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rules")),
         sa.UniqueConstraint("account_id", "number", name=op.f("uq_rules_account_id_number")),
@@ -286,13 +285,6 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_rule_firings_rule_id"), "rule_firings", ["rule_id"])
     op.create_table(
-        "rule_posts",
-        sa.Column("item", KEY, nullable=False),
-        sa.ForeignKeyConstraint(["item"], ["items.id"], name=op.f("fk_rule_posts_item"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("item", name=op.f("pk_rule_posts")),
-        comment="posts that rules made: they fire none",
-    )
-    op.create_table(
         "tracks",
         sa.Column("id", KEY, nullable=False),
         sa.Column("owner", sa.Text(), nullable=False, comment="bare JID of somebody here, or elsewhere"),
@@ -300,9 +292,11 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), nullable=False, comment="by which its owner knows it: ~1"),
         sa.Column("query", sa.Text(), nullable=False, comment="JSON: what is looked for"),
         sa.Column("urgent", sa.Boolean(), nullable=False),
+        sa.Column("deliver", sa.Boolean(), nullable=False, comment="its owner is sent notifications"),
         sa.Column("hits", sa.BigInteger(), nullable=False),
-        sa.Column("subid", sa.Text(), nullable=False),
+        sa.Column("subid", sa.Text(), nullable=False, comment="by which it is known as a subscription"),
         sa.Column("service", sa.Text(), nullable=False, comment="the node elsewhere that tracks for somebody here"),
+        sa.Column("lease", sa.Text(), nullable=False, comment="by which that node knows it; empty: it does not"),
         sa.Column("checked", INSTANT, nullable=True, comment="when that node was last asked"),
         sa.Column("problem", sa.Text(), nullable=False, comment="why it does not track"),
         sa.Column(
@@ -316,7 +310,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_tracks_account_id"), "tracks", ["account_id"])
     op.create_index(op.f("ix_tracks_expires"), "tracks", ["expires"])
-    op.create_index(op.f("ix_tracks_service_subid"), "tracks", ["service", "subid"])
+    op.create_index(op.f("ix_tracks_service_checked"), "tracks", ["service", "checked"])
     op.create_table(
         "item_places",
         sa.Column("item", KEY, nullable=False),
@@ -350,6 +344,7 @@ def upgrade() -> None:
         sa.Column("node", sa.Text(), nullable=False),
         sa.Column("item_id", sa.Text(), nullable=False),
         sa.Column("payload", sa.Text(), nullable=False, comment="of an item of which there is no copy here"),
+        sa.Column("told", sa.Boolean(), nullable=False, comment="its owner was told, or nobody is to be"),
         sa.Column("created", INSTANT, nullable=False),
         sa.ForeignKeyConstraint(["track_id"], ["tracks.id"], name=op.f("fk_track_hits_track_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_track_hits")),
@@ -359,3 +354,12 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_track_hits_created"), "track_hits", ["created"])
+    op.create_index(op.f("ix_track_hits_item_id"), "track_hits", ["item_id"])
+    op.create_index(op.f("ix_track_hits_track_id_id"), "track_hits", ["track_id", "id"])
+    op.create_index(
+        "ix_track_hits_untold",
+        "track_hits",
+        ["id"],
+        sqlite_where=sa.text("NOT told"),
+        postgresql_where=sa.text("NOT told"),
+    )
