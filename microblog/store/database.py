@@ -378,7 +378,7 @@ def _tables_in_memory() -> str:
             CreateTable(table),
             *(CreateIndex(index) for index in sorted(table.indexes, key=lambda it: str(it.name))),
         ]
-    return ";\n".join(str(statement.compile(dialect=dialect)) for statement in made)
+    return ";\n".join((*(str(statement.compile(dialect=dialect)) for statement in made), *tables.SEARCH["sqlite"]))
 
 
 def _check(connection: Connection, url: URL, *, thorough: bool) -> None:
