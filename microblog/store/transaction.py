@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from microblog.store.preferences import Preferences
     from microblog.store.profiles import Profiles
     from microblog.store.programs import Programs
+    from microblog.store.reports import Reports
     from microblog.store.said import Said
     from microblog.store.settings import Settings
     from microblog.store.shown import Shown
@@ -184,6 +185,13 @@ class Transaction:
         return Timelines(self)
 
     @cached_property
+    def search(self) -> "Search":
+        """Posts by what they say."""
+        from microblog.store.search import Search
+
+        return Search(self)
+
+    @cached_property
     def trails(self) -> "Trails":
         """How far those have come who read the log behind the publishing."""
         from microblog.store.trails import Trails
@@ -280,3 +288,10 @@ class Transaction:
         from microblog.store.programs import Programs
 
         return Programs(self)
+
+    @cached_property
+    def reports(self) -> "Reports":
+        """What was reported to the moderators."""
+        from microblog.store.reports import Reports
+
+        return Reports(self)
