@@ -702,11 +702,14 @@ held_lines = Table(
     Column("kind", Text, nullable=False, comment="why it would have been told"),
     Column("service", Text, nullable=False),
     Column("node", Text, nullable=False),
-    Column("item_id", Text, nullable=False),
+    Column("item_id", Text, nullable=False, comment="of a line that shows no item: something that is only once"),
+    Column("text", Text, nullable=False, default="", comment="what stands before the item, or the line itself"),
     Column("created", Instant, nullable=False),
-    UniqueConstraint("account_id", "service", "node", "item_id"),
+    UniqueConstraint("service", "node", "item_id", "account_id"),
+    Index(None, "account_id", "id"),
     Index(None, "created"),
-    CheckConstraint("kind IN ('post', 'mention', 'direct', 'track')", name="kind"),
+    CheckConstraint("kind IN ('post', 'mention', 'direct', 'track', 'line')", name="kind"),
+    sqlite_autoincrement=True,
     comment="lines of chat that wait until somebody has time for them",
 )
 
@@ -716,6 +719,8 @@ absences = Table(
     Column("account_id", Key, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
     Column("since", Instant, comment="when the last session went; NULL: somebody is there"),
     Column("seen", Instant, nullable=False, comment="when it was last certain that somebody was there"),
+    Column("missed", Instant, comment="since when there were no lines, as the last digest said"),
+    Column("announced", BigInteger, nullable=False, default=0, comment="the last held line that a digest counted"),
     comment="when people who get lines of chat were there, for the digest on return",
 )
 

@@ -79,6 +79,8 @@ def upgrade() -> None:
         sa.Column("account_id", KEY, nullable=False),
         sa.Column("since", INSTANT, nullable=True, comment="when the last session went; NULL: somebody is there"),
         sa.Column("seen", INSTANT, nullable=False, comment="when it was last certain that somebody was there"),
+        sa.Column("missed", INSTANT, nullable=True, comment="since when there were no lines, as the last digest said"),
+        sa.Column("announced", sa.BigInteger(), nullable=False, comment="the last held line that a digest counted"),
         sa.ForeignKeyConstraint(
             ["account_id"], ["accounts.id"], name=op.f("fk_absences_account_id"), ondelete="CASCADE"
         ),
@@ -113,18 +115,23 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), nullable=False, comment="why it would have been told"),
         sa.Column("service", sa.Text(), nullable=False),
         sa.Column("node", sa.Text(), nullable=False),
-        sa.Column("item_id", sa.Text(), nullable=False),
+        sa.Column(
+            "item_id", sa.Text(), nullable=False, comment="of a line that shows no item: something that is only once"
+        ),
+        sa.Column("text", sa.Text(), nullable=False, comment="what stands before the item, or the line itself"),
         sa.Column("created", INSTANT, nullable=False),
-        sa.CheckConstraint("kind IN ('post', 'mention', 'direct', 'track')", name=op.f("ck_held_lines_kind")),
+        sa.CheckConstraint("kind IN ('post', 'mention', 'direct', 'track', 'line')", name=op.f("ck_held_lines_kind")),
         sa.ForeignKeyConstraint(
             ["account_id"], ["accounts.id"], name=op.f("fk_held_lines_account_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_held_lines")),
         sa.UniqueConstraint(
-            "account_id", "service", "node", "item_id", name=op.f("uq_held_lines_account_id_service_node_item_id")
+            "service", "node", "item_id", "account_id", name=op.f("uq_held_lines_service_node_item_id_account_id")
         ),
+        sqlite_autoincrement=True,
         comment="lines of chat that wait until somebody has time for them",
     )
+    op.create_index(op.f("ix_held_lines_account_id_id"), "held_lines", ["account_id", "id"])
     op.create_index(op.f("ix_held_lines_created"), "held_lines", ["created"])
     op.create_table(
         "location_consents",
