@@ -23,6 +23,7 @@ from microblog.model.item import Audience
 if TYPE_CHECKING:
     from microblog.store.accounts import Accounts
     from microblog.store.affiliations import Affiliations
+    from microblog.store.blocks import Blocks
     from microblog.store.contacts import Contacts
     from microblog.store.domains import Domains
     from microblog.store.events import Events
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from microblog.store.logs import Logs
     from microblog.store.marks import BacklogMarks
     from microblog.store.moved import MovedAccounts
+    from microblog.store.mutes import Mutes
     from microblog.store.nodes import Nodes
     from microblog.store.outbox import Outbox
     from microblog.store.outside import OutsideChanges
@@ -44,10 +46,12 @@ if TYPE_CHECKING:
     from microblog.store.programs import Programs
     from microblog.store.reports import Reports
     from microblog.store.said import Said
+    from microblog.store.search import Search
     from microblog.store.settings import Settings
     from microblog.store.shown import Shown
     from microblog.store.subscriptions import Subscriptions
     from microblog.store.timelines import Timelines
+    from microblog.store.tracks import Tracks
     from microblog.store.trails import Trails
 
 
@@ -132,6 +136,7 @@ class Transaction:
     def affiliations(self) -> "Affiliations":
         """Who is what at which node."""
         from microblog.store.affiliations import Affiliations
+    from microblog.store.blocks import Blocks
 
         return Affiliations(self)
 
@@ -197,6 +202,13 @@ class Transaction:
         from microblog.store.trails import Trails
 
         return Trails(self)
+
+    @cached_property
+    def tracks(self) -> "Tracks":
+        """Saved searches, and what has met them."""
+        from microblog.store.tracks import Tracks
+
+        return Tracks(self)
 
     @cached_property
     def linked(self) -> "LinkedAddresses":
@@ -295,3 +307,17 @@ class Transaction:
         from microblog.store.reports import Reports
 
         return Reports(self)
+
+    @cached_property
+    def mutes(self) -> "Mutes":
+        """What our people do not want to read."""
+        from microblog.store.mutes import Mutes
+
+        return Mutes(self)
+
+    @cached_property
+    def blocks(self) -> "Blocks":
+        """Whom our people have blocked."""
+        from microblog.store.blocks import Blocks
+
+        return Blocks(self)
