@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, literal, select
+from sqlalchemy import ColumnElement, and_, bindparam, case, delete, func, literal, select
 
 from microblog.model.access import Facts
 from microblog.model.jid import JID
 from microblog.model.node import Node
 from microblog.model.subscription import Affiliated, Affiliation, SubscriptionState
 from microblog.store import tables
+from microblog.store.blocks import asked, blocked_by
 from microblog.store.prepared import Prepared
 from microblog.store.upsert import insert
 
@@ -40,7 +42,7 @@ def _facts_query(jids: Any) -> Any:
         .scalar_subquery()
     )
     return (
-        select(jids.c.jid, state, *FACT_COLUMNS)
+        select(jids.c.jid, state, *FACT_COLUMNS, case((blocked_by(ACCOUNT), 1), else_=0))
         .select_from(jids)
         .outerjoin(
             _AFFILIATIONS,
@@ -99,9 +101,12 @@ class Affiliations:
 
     def facts(self, node: Node, jid: JID) -> Facts:
         """What the access rules have to know of somebody at a node."""
-        row = _FACTS.first(self._connection, {"node_id": node.key, "account": account_of(node), "jid": str(jid.bare)})
+        values = {"node_id": node.key, "account": account_of(node), **asked(jid, self._transaction.domain)}
+        row = _FACTS.first(self._connection, values)
         assert row is not None
-        return self._read(node, jid, row)
+        facts = self._read(node, jid, row)
+        # Whom the node's owner has blocked has no business there (XEP-0191).
+        return replace(facts, affiliation=Affiliation.OUTCAST) if row[5] else facts
 
     def facts_of(self, node: Node, jids: Iterable[JID]) -> Mapping[JID, Facts]:
         """The same of several, by bare JID."""

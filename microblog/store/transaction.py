@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from microblog.store.contacts import Contacts
     from microblog.store.domains import Domains
     from microblog.store.events import Events
+    from microblog.store.followed_tags import FollowedTags
     from microblog.store.held import HeldMessages
     from microblog.store.holders import Holders
     from microblog.store.interests import Interests
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from microblog.store.outbox import Outbox
     from microblog.store.outside import OutsideChanges
     from microblog.store.peers import Peers
+    from microblog.store.people_lists import PeopleLists
     from microblog.store.policies import Policies
     from microblog.store.preferences import Preferences
     from microblog.store.profiles import Profiles
@@ -136,7 +138,6 @@ class Transaction:
     def affiliations(self) -> "Affiliations":
         """Who is what at which node."""
         from microblog.store.affiliations import Affiliations
-    from microblog.store.blocks import Blocks
 
         return Affiliations(self)
 
@@ -300,6 +301,20 @@ class Transaction:
         from microblog.store.programs import Programs
 
         return Programs(self)
+
+    @cached_property
+    def followed_tags(self) -> "FollowedTags":
+        """Tags that our people follow."""
+        from microblog.store.followed_tags import FollowedTags
+
+        return FollowedTags(self)
+
+    @cached_property
+    def people_lists(self) -> "PeopleLists":
+        """Lists of people, each with a timeline."""
+        from microblog.store.people_lists import PeopleLists
+
+        return PeopleLists(self)
 
     @cached_property
     def reports(self) -> "Reports":
