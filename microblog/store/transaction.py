@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from microblog.store.affiliations import Affiliations
     from microblog.store.blocks import Blocks
     from microblog.store.contacts import Contacts
+    from microblog.store.deferred import DeferredLines
     from microblog.store.domains import Domains
     from microblog.store.events import Events
     from microblog.store.followed_tags import FollowedTags
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from microblog.store.policies import Policies
     from microblog.store.preferences import Preferences
     from microblog.store.profiles import Profiles
+    from microblog.store.programlogs import ProgramLogs
     from microblog.store.programs import Programs
     from microblog.store.reports import Reports
     from microblog.store.said import Said
@@ -247,6 +249,13 @@ class Transaction:
         return Shown(self)
 
     @cached_property
+    def deferred(self) -> "DeferredLines":
+        """Lines of chat that wait for their readers."""
+        from microblog.store.deferred import DeferredLines
+
+        return DeferredLines(self)
+
+    @cached_property
     def said(self) -> "Said":
         """What our people said in chat."""
         from microblog.store.said import Said
@@ -336,3 +345,10 @@ class Transaction:
         from microblog.store.blocks import Blocks
 
         return Blocks(self)
+
+    @cached_property
+    def program_logs(self) -> "ProgramLogs":
+        """What programs are told, out of the logs."""
+        from microblog.store.programlogs import ProgramLogs
+
+        return ProgramLogs(self)

@@ -1,0 +1,262 @@
+"""Lines of chat that wait for their reader, when readers were there, and what they want no lines of for a while."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import and_, bindparam, delete, func, or_, select, update
+
+from microblog.model.jid import JID
+from microblog.model.uri import ItemAddress
+from microblog.store import tables
+from microblog.store.upsert import insert
+
+if TYPE_CHECKING:
+    from microblog.store.transaction import Transaction
+
+# What shows no item.
+LINE: Final = "line"
+_HELD = tables.held_lines
+_H = _HELD.c
+_ABSENCES = tables.absences
+_A = _ABSENCES.c
+_PAUSED = tables.paused_sources
+_P = _PAUSED.c
+_TRACKS = tables.tracks
+_HITS = tables.track_hits
+_SHOWN = tables.shown.c
+
+_ACCOUNT = _H.account_id == bindparam("account")
+_ITEM = (_H.service == bindparam("of_service"), _H.node == bindparam("of_node"), _H.item_id == bindparam("of_item"))
+_AMONG = select(_H.account_id).where(*_ITEM, _H.account_id.in_(bindparam("accounts", expanding=True)))
+_ANY = select(_H.id).limit(1)
+_PAGE = (
+    select(_H.id, _H.kind, _H.service, _H.node, _H.item_id, _H.text, _H.created)
+    .where(_ACCOUNT, _H.id > bindparam("after"))
+    .order_by(_H.id)
+    .limit(bindparam("limit"))
+)
+_COUNTS = select(_H.kind, func.count()).where(_ACCOUNT, _H.id > bindparam("after")).group_by(_H.kind)
+_EDGES = select(func.max(_H.id), func.min(_H.created)).where(_ACCOUNT, _H.id > bindparam("after"))
+_OLDEST = select(_H.id).where(_ACCOUNT).order_by(_H.id).limit(bindparam("limit"))
+_THERE = select(_H.id).where(_ACCOUNT, _H.id.in_(bindparam("ids", expanding=True)))
+_DROP = delete(_HELD).where(_H.account_id == bindparam("account"), _H.id.in_(bindparam("ids", expanding=True)))
+_SETTLE = delete(_HELD).where(_ACCOUNT, *_ITEM)
+_SETTLE_ALL = delete(_HELD).where(_ACCOUNT)
+_OLD = select(_H.id).where(_H.created < bindparam("before", type_=_H.created.type)).limit(bindparam("limit"))
+_FORGET = delete(_HELD).where(_H.id.in_(_OLD))
+
+_ABSENCE = select(_A.since, _A.seen, _A.missed, _A.announced).where(_A.account_id == bindparam("account"))
+_SEEN = update(_ABSENCES).where(_A.since.is_(None)).values(seen=bindparam("now"))
+_GONE = update(_ABSENCES).where(_A.since.is_(None)).values(since=_A.seen)
+_LAST_SHOWN = select(func.max(_SHOWN.shown)).where(_SHOWN.account_id == bindparam("account"))
+
+_PAUSES = select(_P.source, _P.until).where(
+    _P.account_id == bindparam("account"),
+    or_(_P.until.is_(None), _P.until > bindparam("now", type_=_P.until.type)),
+)
+_RESUME = delete(_PAUSED).where(_P.account_id == bindparam("account"), _P.source == bindparam("of_source"))
+_RESUME_ALL = delete(_PAUSED).where(_P.account_id == bindparam("account"))
+_ENDED = delete(_PAUSED).where(_P.until <= bindparam("now", type_=_P.until.type))
+
+_OF_TRACK = and_(_HITS.c.track_id == _TRACKS.c.id, _TRACKS.c.account_id == bindparam("account"))
+_MATCHES = (
+    select(func.count())
+    .select_from(_HITS)
+    .join(_TRACKS, _OF_TRACK)
+    .where(_HITS.c.created > bindparam("since", type_=_HITS.c.created.type))
+)
+_PAYLOAD = (
+    select(_HITS.c.payload)
+    .join(_TRACKS, _OF_TRACK)
+    .where(
+        _HITS.c.service == bindparam("of_service"),
+        _HITS.c.node == bindparam("of_node"),
+        _HITS.c.item_id == bindparam("of_item"),
+        _HITS.c.payload != "",
+    )
+    .limit(1)
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A line that waits. ``address``: of the item, None for a line without one. ``text``: what stands before the item,
+    or the line itself."""
+
+    key: int
+    kind: str
+    address: ItemAddress | None
+    text: str
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absence:
+    """When somebody was there. ``since``: when they went; None: they are there, or the server died.
+
+    ``missed``, ``announced``: since when there were no lines, and up to which held line, as the last digest said.
+    """
+
+    since: datetime | None
+    seen: datetime
+    missed: datetime | None = None
+    announced: int = 0
+
+
+class DeferredLines:
+    """By the account's key."""
+
+    def __init__(self, transaction: "Transaction") -> None:
+        self._connection = transaction.connection
+        self._now = transaction.now
+        self._new_id = transaction.new_id
+
+    # lines that wait
+
+    def hold(self, account: int, kind: str, address: ItemAddress | None, text: str) -> bool:
+        """A line waits; False if that of its item waits already."""
+        service, node, item_id = ("", "", self._new_id()) if address is None else address
+        result = self._connection.execute(
+            insert(self._connection, _HELD).on_conflict_do_nothing(),
+            {
+                "account_id": account,
+                "kind": kind,
+                "service": str(service),
+                "node": node,
+                "item_id": item_id,
+                "text": text,
+                "created": self._now,
+            },
+        )
+        return bool(result.rowcount)
+
+    def among(self, accounts: Iterable[int], address: ItemAddress) -> frozenset[int]:
+        """Those of these accounts for whom the line of an item waits."""
+        values = {"accounts": list(accounts), **_item(address)}
+        return frozenset(self._connection.execute(_AMONG, values).scalars())
+
+    def any(self) -> bool:
+        """Does a line wait for anybody?"""
+        return self._connection.execute(_ANY).first() is not None
+
+    def page(self, account: int, after: int, limit: int) -> list[Held]:
+        """So many of the lines that wait for somebody, the oldest first."""
+        rows = self._connection.execute(_PAGE, {"account": account, "after": after, "limit": limit})
+        return [
+            Held(
+                key=row[0],
+                kind=row[1],
+                address=None if row[1] == LINE else ItemAddress(JID.parse(row[2]), row[3], row[4]),
+                text=row[5],
+                created=row[6],
+            )
+            for row in rows
+        ]
+
+    def counts(self, account: int, after: int) -> dict[str, int]:
+        """How many wait, by kind."""
+        return {kind: count for kind, count in self._connection.execute(_COUNTS, {"account": account, "after": after})}
+
+    def edges(self, account: int, after: int) -> tuple[int, datetime | None]:
+        """The key of the last line that waits, and when the first began to; 0 and None if there is none."""
+        last, first = self._connection.execute(_EDGES, {"account": account, "after": after}).one()
+        return last or 0, first
+
+    def drop(self, account: int, keys: Collection[int]) -> frozenset[int]:
+        """These lines do not wait any more; those that did until now."""
+        if not keys:
+            return frozenset()
+        values = {"account": account, "ids": list(keys)}
+        there = frozenset(self._connection.execute(_THERE, values).scalars())
+        if there:
+            self._connection.execute(_DROP, values)
+        return there
+
+    def trim(self, account: int, most: int) -> None:
+        """Let no more wait than so many: the oldest go."""
+        over = sum(self.counts(account, 0).values()) - most
+        if over > 0:
+            self.drop(account, self._connection.execute(_OLDEST, {"account": account, "limit": over}).scalars().all())
+
+    def settle(self, account: int, address: ItemAddress) -> None:
+        """Somebody has seen an item: its line needs not wait."""
+        self._connection.execute(_SETTLE, {"account": account, **_item(address)})
+
+    def settle_all(self, account: int) -> int:
+        """Somebody has seen, or wants to see, nothing of what waits; how many lines that were."""
+        return int(self._connection.execute(_SETTLE_ALL, {"account": account}).rowcount)
+
+    def forget(self, before: datetime, limit: int) -> int:
+        """Forget lines that waited too long; how many."""
+        return int(self._connection.execute(_FORGET, {"before": before, "limit": limit}).rowcount)
+
+    def payload(self, account: int, address: ItemAddress) -> str:
+        """What a track of somebody's has of an item of which there is no copy here; empty if it has nothing."""
+        values = {"account": account, **_item(address)}
+        return self._connection.execute(_PAYLOAD, values).scalar_one_or_none() or ""
+
+    def matches(self, account: int, since: datetime) -> int:
+        """How many matches the tracks of somebody had since then."""
+        return int(self._connection.execute(_MATCHES, {"account": account, "since": since}).scalar_one())
+
+    # who was there
+
+    def absence(self, account: int) -> Absence | None:
+        """When somebody was there; None if that was never written down."""
+        row = self._connection.execute(_ABSENCE, {"account": account}).one_or_none()
+        return None if row is None else Absence(since=row[0], seen=row[1], missed=row[2], announced=row[3])
+
+    def put_absence(self, account: int, absence: Absence) -> None:
+        """Write it down."""
+        values = {
+            "since": absence.since,
+            "seen": absence.seen,
+            "missed": absence.missed,
+            "announced": absence.announced,
+        }
+        statement = insert(self._connection, _ABSENCES).values(account_id=account, **values)
+        self._connection.execute(statement.on_conflict_do_update(index_elements=["account_id"], set_=values))
+
+    def still_there(self) -> None:
+        """Everybody who was there is there now."""
+        self._connection.execute(_SEEN, {"now": self._now})
+
+    def nobody_there(self) -> None:
+        """Everybody who was there is gone: since they were seen last."""
+        self._connection.execute(_GONE)
+
+    def last_shown(self, account: int) -> datetime | None:
+        """When somebody was shown an item last."""
+        shown: datetime | None = self._connection.execute(_LAST_SHOWN, {"account": account}).scalar_one()
+        return shown
+
+    # what they want no lines of
+
+    def pauses(self, account: int) -> dict[str, datetime | None]:
+        """What somebody wants no lines of now, each until when; None: until they say so."""
+        return dict(self._connection.execute(_PAUSES, {"account": account, "now": self._now}).tuples().all())
+
+    def pause(self, account: int, source: str, until: datetime | None) -> None:
+        """No lines of a source; of an empty one: none at all."""
+        statement = insert(self._connection, _PAUSED).values(account_id=account, source=source, until=until)
+        self._connection.execute(
+            statement.on_conflict_do_update(index_elements=["account_id", "source"], set_={"until": until})
+        )
+
+    def resume(self, account: int, source: str) -> bool:
+        """Lines of a source again; False if it was not paused."""
+        return bool(self._connection.execute(_RESUME, {"account": account, "of_source": source}).rowcount)
+
+    def resume_all(self, account: int) -> None:
+        """Lines of everything again."""
+        self._connection.execute(_RESUME_ALL, {"account": account})
+
+    def forget_pauses(self) -> None:
+        """Forget pauses that are over."""
+        self._connection.execute(_ENDED, {"now": self._now})
+
+
+def _item(address: ItemAddress) -> dict[str, object]:
+    return {"of_service": str(address.service), "of_node": address.node, "of_item": address.item_id}
