@@ -262,6 +262,7 @@ _MENTIONING = (
     .where(_M.c.jid == _READER, _MAY_SEE, _I.publisher != _READER, or_(_STANDING, and_(_NO_HEART, ~_TWICE)))
 )
 _MENTIONS_PAGE = _ordered(_MENTIONING, _M.c.stands, _M.c.item)
+_MENTIONS_AMONG = Prepared(_MENTIONING.where(_M.c.item.in_([_number(f"key_{n}") for n in range(_BATCH)])))
 
 # threads, items, nodes
 
@@ -405,6 +406,13 @@ class Timelines:
         """What names somebody: posts of others, comments, and direct ones for them."""
         parameters = {"reader": str(reader), "limit": limit, **_span(span), **_audiences(audiences)}
         return _standing(_MENTIONS_PAGE[span.descending].rows(self._connection, parameters))
+
+    def mentions_among(self, keys: Sequence[int], reader: JID, audiences: Iterable[Audience]) -> set[int]:
+        """Which of these items are among those."""
+        parameters = {"reader": str(reader), **_audiences(audiences)}
+        return {
+            row[1] for batch in _batches(keys) for row in _MENTIONS_AMONG.rows(self._connection, parameters | batch)
+        }
 
     def replies(self, thread: str, limit: int) -> list[tuple[int, Item]]:
         """The replies of a thread, wherever they are, oldest first, each with its node's key; no hearts."""

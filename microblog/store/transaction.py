@@ -10,6 +10,7 @@ Statements are made once, at import, with ``bindparam``: building one costs thre
 import base64
 import os
 import secrets
+from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from microblog.config import Limits
+from microblog.model.entry import Entry
 from microblog.model.event import Event
 from microblog.model.item import Audience
 
@@ -71,12 +73,15 @@ class Transaction:
         limits: Limits,
         audience: Audience = Audience.PUBLIC,
         folder: str | None = None,
+        read_entry: Callable[[str], Entry | None] = lambda payload: None,
     ) -> None:
         self.connection = connection
         self.now = now
         self.domain = domain
         self.limits = limits
         self.audience = audience
+        # What a payload says: rules know no XML.
+        self.read_entry = read_entry
         self.emitted: list[Event] = []
         self._folder = folder
 
