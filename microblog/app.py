@@ -48,7 +48,7 @@ from microblog.store.database import Database, open_database
 from microblog.store.watermark import Watermark
 from microblog.terminal import sentence
 from microblog.usecases import collapsing, expiring, following, forgetting, identity, noticing, registering
-from microblog.wire import elsewhere, mention, pubsub
+from microblog.wire import atom, elsewhere, mention, pubsub
 from microblog.xep.administration import Administration
 from microblog.xep.adminlines import AdminLines
 from microblog.xep.approval import Approval
@@ -184,6 +184,7 @@ class Node(Service):
             audience=config.accounts.audience,
             exclusive=True,
         )
+        self.database.read_entry = atom.read_text
         self._look_at_watermark()
         self.compose()
         listeners = (

@@ -19,6 +19,7 @@ from microblog.runtime import Clock
 from microblog.store import migrate, tables
 from microblog.store.database import Database, Transaction, open_database
 from microblog.store.engine import make_engine
+from microblog.wire import atom
 from tests.postgres import PACKAGE, postgresql_programs, start_postgresql
 
 DOMAIN = "montague.example"
@@ -127,12 +128,14 @@ def database(
     """An empty database with our tables, run inline."""
     if database_kind == "sqlite":
         opened = open_database("sqlite://", domain=DOMAIN, now=time.now)
+        opened.read_entry = atom.read_text
         yield opened
     else:
         engine = request.getfixturevalue("postgresql_tables")
         with monkeypatch.context() as patched:
             patched.setattr("microblog.store.database.make_engine", same_engine)
             opened = open_database(engine.url, domain=DOMAIN, now=time.now)
+        opened.read_entry = atom.read_text
         yield opened
         opened.close()
         empty(engine)

@@ -30,6 +30,7 @@ from twisted.python.threadpool import ThreadPool
 
 from microblog.config import Limits
 from microblog.model.errors import ResourceConstraint
+from microblog.model.entry import Entry
 from microblog.model.event import Event
 from microblog.model.item import Audience
 from microblog.store import tables
@@ -95,6 +96,7 @@ class Database:
         self.limits = limits
         self.audience = audience
         self.listeners: list[Callable[[Event], None]] = []
+        self.read_entry: Callable[[str], Entry | None] = lambda payload: None
         self._now = now
         self._folder = str(Path(url.database).parent) if is_file(url) and url.database else None
         self._lock_file = lock_file(url) if exclusive and is_file(url) else None
@@ -120,6 +122,7 @@ class Database:
             limits=self.limits,
             audience=self.audience,
             folder=self._folder,
+            read_entry=self.read_entry,
         )
 
     # Anybody
