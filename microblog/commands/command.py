@@ -27,7 +27,7 @@ class Kind(Enum):
     WORD: str without space. TEXT: str, the rest of the message with its line breaks. TOPIC: str, what stands before a
     colon. PERSON: JID (bare), written as a local name or an address. ITEM: ItemAddress, written ``#12`` or as an
     ``xmpp:`` URI. ADDRESS: JID (bare), always written in full. NUMBER: int, not negative. CHOICE: str, one of the
-    parameter's choices. FLAG: bool.
+    parameter's choices. FLAG: bool. TAG: str, a tag without its ``#`` and folded, written ``#verona``.
     """
 
     WORD = auto()
@@ -39,6 +39,7 @@ class Kind(Enum):
     NUMBER = auto()
     CHOICE = auto()
     FLAG = auto()
+    TAG = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Final, NoReturn, Protocol
 
 from microblog.commands.command import Answer, Call, Command, Kind, Parameter, Person
 from microblog.commands.texts import has, say
+from microblog.model.account import Account
 from microblog.model.errors import (
     ClosedNode,
     Conflict,
@@ -18,6 +19,7 @@ from microblog.model.errors import (
     Forbidden,
     Gone,
     ItemNotFound,
+    NotAcceptable,
     NotAllowed,
     NotAuthorized,
     NotSubscribed,
@@ -26,13 +28,14 @@ from microblog.model.errors import (
     Refusal,
     RemoteServerNotFound,
     RemoteServerTimeout,
+    ResourceConstraint,
     ServiceUnavailable,
 )
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.model.subscription import Subscription, SubscriptionState
 from microblog.store.database import Database, Transaction
-from microblog.usecases import following, moving, owning, subscribing
+from microblog.usecases import following, moving, owning, subscribing, tagging
 from microblog.usecases.following import Followed
 from microblog.wire import notification
 from microblog.wire.moved import read_gone
@@ -80,6 +83,12 @@ class Follows(Protocol):
     def unfollow(self, account: JID, service: JID) -> Awaitable[None]:
         """Follow them no longer. Raises Refusal."""
 
+    def follow_tag(self, account: Account, tag: str) -> Awaitable[None]:
+        """Follow a tag. Raises Refusal."""
+
+    def leave_tag(self, account: Account, tag: str) -> Awaitable[None]:
+        """Follow it no longer. Raises Refusal."""
+
 
 class Importer(Protocol):
     """How a list of feeds is followed."""
@@ -99,11 +108,12 @@ class FollowingWords:
     def commands(self) -> Iterable[Command]:
         """All of them."""
         person = Parameter(name="person", kinds=(Kind.PERSON,))
+        followed = Parameter(name="person", kinds=(Kind.PERSON, Kind.TAG))
         follower = Parameter(name="person", kinds=(Kind.CHOICE, Kind.PERSON), choices=(_ALL,))
         seen = Parameter(name="seen", kinds=(Kind.CHOICE,), choices=(_PUBLIC, _PRIVATE), required=False)
         address = Parameter(name="address", kinds=(Kind.ADDRESS,), required=False)
-        yield self._command("follow", self.follow, person, seen, aliases=("sub", "f", "add"))
-        yield self._command("leave", self.leave, person, aliases=("unfollow", "unsub", "part"))
+        yield self._command("follow", self.follow, followed, seen, aliases=("sub", "f", "add"))
+        yield self._command("leave", self.leave, followed, aliases=("unfollow", "unsub", "part"))
         yield self._command("allow", self.allow, follower)
         yield self._command("deny", self.deny, follower)
         yield self._command("lose", self.lose, person, aliases=("drop follower",), destructive=True)
@@ -135,8 +145,10 @@ class FollowingWords:
     # whom one follows
 
     async def follow(self, call: Call) -> Answer:
-        """``follow NAME [public|private]``."""
+        """``follow NAME [public|private]``, ``follow #TAG``."""
         person, service = call.person, call.arguments["person"]
+        if isinstance(service, str):
+            return await self._follow_tag(person, service, call.get("seen"))
         name = self._name(service)
         if service == person.jid:
             raise NotAllowed(_text(person, "oneself"))
@@ -153,8 +165,10 @@ class FollowingWords:
         return _said(person, "followed_public" if seen == _PUBLIC else "followed", name=name)
 
     async def leave(self, call: Call) -> Answer:
-        """``leave NAME``."""
+        """``leave NAME``, ``leave #TAG``."""
         person, service = call.person, call.arguments["person"]
+        if isinstance(service, str):
+            return await self._leave_tag(person, service)
         try:
             await self._follows.unfollow(person.jid, service)
         except (NotSubscribed, ItemNotFound):
@@ -163,8 +177,24 @@ class FollowingWords:
             raise NotSubscribed(_text(person, text, name=self._name(service))) from None
         return _said(person, "left", name=self._name(service))
 
+    async def _follow_tag(self, person: Person, tag: str, seen: str | None) -> Answer:
+        if seen == _PUBLIC:
+            raise NotAcceptable(_text(person, "tag_private", tag=tag))
+        try:
+            await self._follows.follow_tag(person.account, tag)
+        except ResourceConstraint:
+            raise ResourceConstraint(_text(person, "tags_max", number=tagging.TAGS_MAX)) from None
+        return _said(person, "tag_followed", tag=tag)
+
+    async def _leave_tag(self, person: Person, tag: str) -> Answer:
+        try:
+            await self._follows.leave_tag(person.account, tag)
+        except NotSubscribed:
+            raise NotSubscribed(_text(person, "not_followed", name=f"#{tag}")) from None
+        return _said(person, "tag_left", tag=tag)
+
     async def following(self, call: Call) -> Answer:
-        """``following``: the feeds, with what is wrong with them."""
+        """``following``: the feeds, with what is wrong with them, and the tags."""
         return await self._list(call.person, "following_all", self._following_lines, call)
 
     async def _following_lines(self, person: Person) -> list[tuple[str, str]]:
@@ -172,7 +202,8 @@ class FollowingWords:
         found = [one for one in followed if one.node.name == MICROBLOG]
         found.sort(key=lambda one: (not one.problem, str(one.node.service)))
         moved = await self._database.read(moving.moved, [one.node.service for one in found])
-        return [(self._name(one.node.service), self._condition(person, one, moved)) for one in found]
+        rows = [(self._name(one.node.service), self._condition(person, one, moved)) for one in found]
+        return [*rows, *((f"#{tag}", "") for tag in await self._database.read(tagging.tags, person.jid))]
 
     def _condition(self, person: Person, followed: Followed, moved: Mapping[JID, JID]) -> str:
         new = moved.get(followed.node.service)

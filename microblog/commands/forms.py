@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from microblog.commands.command import Command, Kind, Parameter, Person
+from microblog.commands.parsing import read_tag
 from microblog.commands.texts import has, say
 from microblog.model.errors import JIDMalformed, NotAcceptable
 from microblog.model.jid import JID, localpart
@@ -230,6 +231,11 @@ class Dialogue:
             return await self._person(parameter, word, lookup)
         if kind is Kind.ADDRESS:
             return JID.parse(word).bare
+        if kind is Kind.TAG:
+            tag = read_tag(word)
+            if tag is None:
+                raise self._wrong("no_tag", parameter)
+            return tag
         if kind is Kind.NUMBER:
             if not (word.isascii() and word.isdigit() and len(word) <= 9):
                 raise self._wrong("no_number", parameter)
@@ -267,8 +273,9 @@ class Dialogue:
 
 
 def _is_choice(parameter: Parameter) -> bool:
-    """A person, or one of a few words."""
-    return Kind.PERSON in parameter.kinds and set(parameter.kinds) <= {Kind.PERSON, Kind.CHOICE} and not parameter.many
+    """A person, one of a few words, or a tag instead."""
+    kinds = {Kind.PERSON, Kind.CHOICE, Kind.TAG}
+    return Kind.PERSON in parameter.kinds and set(parameter.kinds) <= kinds and not parameter.many
 
 
 def _field_type(parameter: Parameter) -> FieldType:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from microblog.commands.command import Command, Kind, Parameter, Table
+from microblog.model.entry import fold_tag
 from microblog.model.errors import JIDMalformed
 from microblog.model.jid import JID
 from microblog.model.uri import ItemAddress, read_uri
@@ -26,10 +27,12 @@ THREAD: Final = "thread"
 TO_NAME: Final = "@"
 WORD_MAX_CHARACTERS: Final = 1023
 TOPIC_MAX_CHARACTERS: Final = 200
+TAG_MAX_CHARACTERS: Final = 100
 _QUOTED_MAX: Final = 40
 _WORD: Final = re.compile(r"\S+")
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 _ITEM: Final = re.compile(r"#([0-9]{1,9})[,:;.!?]?")
+_TAG: Final = re.compile(r"#([^\s#]+?)[,:;.!?]*")
 _NAME: Final = re.compile(r"@(\w[^\s,:;!?]*)[,:;!?]?")
 _TOPIC: Final = re.compile(rf"([^:\n]{{1,{TOPIC_MAX_CHARACTERS}}}):(?=\s)")
 _ME: Final = "me"
@@ -282,6 +285,8 @@ class Parser:
                 value = await self._named(word, parameter, names)
             case Kind.ADDRESS:
                 value = _address(word)
+            case Kind.TAG:
+                value = read_tag(word)
         if value is not None:
             rest.skip()
         return value
@@ -333,6 +338,13 @@ def bound(command: Command, *, target: ItemAddress | JID | None = None, text: st
         elif text and (Kind.TEXT in parameter.kinds or Kind.WORD in parameter.kinds) and text not in arguments.values():
             arguments[parameter.name] = text
     return arguments
+
+
+def read_tag(word: str) -> str | None:
+    """A tag as it is kept, from ``#verona``; digits alone are the number of a post."""
+    found = _TAG.fullmatch(word)
+    tag = fold_tag(found[1]) if found else ""
+    return tag if 0 < len(tag) <= TAG_MAX_CHARACTERS and not tag.isdecimal() else None
 
 
 def _address(word: str) -> JID | None:

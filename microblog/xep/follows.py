@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
+from microblog.model.account import Account
 from microblog.model.errors import (
     BadRequest,
     ItemNotFound,
@@ -32,7 +33,7 @@ from microblog.model.node import MICROBLOG, AccessModel
 from microblog.model.subscription import SubscriptionState
 from microblog.runtime import Tasks
 from microblog.store.database import Database, Transaction
-from microblog.usecases import copying, following, listing, retrieving, subscribing
+from microblog.usecases import copying, following, listing, retrieving, subscribing, tagging
 from microblog.usecases.copying import Backfill, ReceivedItem
 from microblog.usecases.following import Described, Follow, Followed, Unfollow
 from microblog.usecases.listing import PublicFollows
@@ -175,6 +176,16 @@ class Follows:
         if refusal is not None:
             raise refusal
         return answer
+
+    async def follow_tag(self, account: Account, tag: str) -> None:
+        """Follow a tag. Raises NotAcceptable, ResourceConstraint."""
+        await self._database.write(tagging.follow, account.key, tag)
+        self._readers.reload(account.jid(self._router.domain))
+
+    async def leave_tag(self, account: Account, tag: str) -> None:
+        """Follow it no longer. Raises NotSubscribed."""
+        await self._database.write(tagging.leave, account.key, tag)
+        self._readers.reload(account.jid(self._router.domain))
 
     async def listed(self, account: JID, address: JID) -> tuple[Listing, ...]:
         """The feeds that somebody says they follow, as the account may see them, each once.

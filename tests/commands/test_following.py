@@ -15,6 +15,7 @@ from microblog.runtime import Clock
 from microblog.store.database import Database, Transaction
 from microblog.usecases import following, owning, subscribing, tending
 from microblog.usecases.following import Follow
+from microblog.usecases.tagging import TAGS_MAX
 from microblog.usecases.tending import Due
 from microblog.wire import ns
 from microblog.xep.importing import FollowImporter
@@ -275,3 +276,28 @@ def test_numbers(square: Square, romeo: Speaker, juliet: Service) -> None:
         "Have not allowed you yet: 1",
         "Wait for your answer: 1",
     ]
+
+
+# tags
+
+
+def test_a_tag_is_followed_and_left(romeo: Speaker) -> None:
+    assert romeo.says("follow", person="verona") == (
+        "You follow #verona now: what has it and you may read is in your home timeline."
+    )
+    romeo.says("follow", person="verona")
+    romeo.says("follow", person=BENVOLIO)
+    assert romeo.says("following") == "You follow 2:\nbenvolio\n#verona"
+    assert romeo.says("leave", person="verona") == "You do not follow #verona any more."
+    assert romeo.is_refused("leave", person="verona") == "You do not follow #verona."
+    assert romeo.says("following") == "You follow 1:\nbenvolio"
+
+
+def test_which_tags_one_follows_is_not_shown_and_there_are_not_too_many(romeo: Speaker) -> None:
+    assert "nobody else's business" in romeo.is_refused("follow", person="verona", seen="public")
+    for number in range(TAGS_MAX):
+        romeo.says("follow", person=f"tag{number}")
+    assert "leave #TAG" in romeo.is_refused("follow", person="verona")
+    romeo.says("follow", person="tag7")
+    romeo.says("leave", person="tag7")
+    romeo.says("follow", person="verona")

@@ -79,7 +79,7 @@ def test_help_fits_on_a_small_screen_and_says_how_to_begin(help_: Help, romeo: P
 
 def test_every_word_is_explained(help_: Help, romeo: Person) -> None:
     assert asked(help_, romeo, "follow") == (
-        "follow NAME [public|private]\n"
+        "follow NAME [public|private], or follow #TAG\n"
         'read what somebody posts, here or anywhere; with "public" everybody can see that you follow them\n'
         "For example: follow juliet@capulet.example\n"
         "Also: sub, f, add"

@@ -42,6 +42,7 @@ class Words:
         yield word("delete", Parameter(name="item", kinds=(Kind.ITEM, Kind.CHOICE), choices=("last",)))
         yield word("lose", PERSON, aliases=("drop follower",))
         yield word("link", Parameter(name="address", kinds=(Kind.ADDRESS,)))
+        yield word("follow", Parameter(name="person", kinds=(Kind.PERSON, Kind.TAG)))
         yield word("read", Parameter(name="all", kinds=(Kind.FLAG,), required=False))
         yield word("thread", ITEM)
         yield word("stats")
@@ -142,6 +143,9 @@ def test_posts(text: str, said: str) -> None:
         ("delete last", "delete", {"item": "last"}),
         ("drop  Follower benvolio", "lose", {"person": BENVOLIO}),
         ("link romeo@capulet.example", "link", {"address": JID("romeo", "capulet.example")}),
+        ("follow #Verona", "follow", {"person": "verona"}),
+        ("follow #ÉTÉ,", "follow", {"person": "été"}),
+        ("follow benvolio", "follow", {"person": BENVOLIO}),
         ("read all", "read", {"all": True}),
         ("read", "read", {}),
     ],
@@ -175,6 +179,12 @@ def test_commands(text: str, name: str, arguments: dict[str, Any]) -> None:
         ("read it", "wrong", "all"),
         ("get rosaline@montague.example", "no_name", "person"),
         ("get @@", "no_name", "person"),
+        ("follow #", "wrong", "person"),
+        ("follow #12", "wrong", "person"),
+        ("follow ##", "wrong", "person"),
+        ("follow #a#b", "wrong", "person"),
+        (f"follow #{'x' * 101}", "wrong", "person"),
+        ("follow rosaline", "wrong", "person"),
     ],
 )
 def test_what_begins_like_a_command_and_is_none_is_offered_and_not_posted(
