@@ -7,6 +7,7 @@ the connection is made to what was looked at.
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -18,10 +19,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
-from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.web.client import Agent, FileBodyProducer, ResponseFailed, readBody
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, FileBodyProducer, ResponseFailed
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
@@ -74,8 +76,6 @@ def check_url(text: str, *, plain: bool) -> str:
 
 class Caller:
     """``find``: where to connect to; without it the system says. ``trust_roots``: as in the configuration."""
-
-    _log = Logger()
 
     def __init__(
         self, reactor: Any, clock: Clock, *, seconds: float, find: Find | None = None, trust_roots: Path | None = None
@@ -130,19 +130,22 @@ class Caller:
         return wrapClientTLS(optionsForClientTLS(host, trustRoot=roots), endpoint)
 
     async def _ask(self, endpoint: Any, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        agent = Agent.usingEndpointFactory(self._reactor, _Endpoints(endpoint))
+        connecting = _Connecting(endpoint)
+        agent = Agent.usingEndpointFactory(self._reactor, connecting)
         sent = Headers({name: [value] for name, value in headers.items()})
-        response: Any = await agent.request(b"POST", url.encode("ascii"), sent, _Body(body))
-        (after,) = response.headers.getRawHeaders(b"retry-after", [b""])[:1]
-        answer = Answer(response.code, int(after) if after.isdigit() and len(after) < 7 else None)
         try:
+            response: Any = await agent.request(b"POST", url.encode("ascii"), sent, _Body(body))
+            if not 200 <= response.code < 600:
+                raise CallFailed("what it answers is no HTTP")
+            (after,) = response.headers.getRawHeaders(b"retry-after", [b""])[:1]
             # What it has to say is nothing to us, but a server may want to say it before the connection ends.
-            await self._clock.deadline(readBody(response), BODY_SECONDS)
-        except CancelledError:
-            raise
-        except Exception:
-            self._log.debug("{url}: the body of the answer did not end well", url=url)
-        return answer
+            rest = _Rest()
+            response.deliverBody(rest)
+            with suppress(TimeoutError):
+                await self._clock.deadline(rest.ended, BODY_SECONDS)
+        finally:
+            connecting.abort()
+        return Answer(response.code, int(after) if after.isdigit() and len(after) < 7 else None)
 
 
 class _Body(FileBodyProducer):
@@ -166,24 +169,41 @@ class _Metered(ProtocolWrapper):
             super().dataReceived(data)
 
 
+class _Rest(Protocol):
+    """Passes over what there is behind the headers."""
+
+    def __init__(self) -> None:
+        self.ended: Deferred[None] = Deferred()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self.ended.called:
+            self.ended.callback(None)
+
+
 @implementer(IAgentEndpointFactory)
-class _Endpoints:
-    """The one endpoint of a call, whatever is asked."""
+class _Connecting:
+    """The one endpoint of a call, whatever is asked, and its connection."""
 
     def __init__(self, endpoint: Any) -> None:
         self._endpoint = endpoint
+        self._connection: Any = None
 
-    def endpointForURI(self, uri: object) -> "_Endpoints":
+    def endpointForURI(self, uri: object) -> "_Connecting":
         return self
 
     def connect(self, factory: Any) -> Deferred[Any]:
         return Deferred.fromCoroutine(self._connect(factory))
 
+    def abort(self) -> None:
+        if self._connection is not None and self._connection.connected:
+            self._connection.transport.abortConnection()
+
     async def _connect(self, factory: Any) -> Any:
         metering: Any = WrappingFactory(factory)
         metering.protocol = _Metered
         metering.noisy = False
-        return (await self._endpoint.connect(metering)).wrappedProtocol
+        self._connection = await self._endpoint.connect(metering)
+        return self._connection.wrappedProtocol
 
 
 def _certificates(path: Path) -> list[Certificate]:
