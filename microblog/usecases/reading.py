@@ -7,6 +7,7 @@ Pages are those of XEP-0059, both ways. A page begins at a place and not at an i
 goes on. How many there are in all is said if it is at most ``COUNT_MAX``, and if that does not cost more than reading.
 """
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -15,25 +16,28 @@ from typing import Final, NamedTuple
 from microblog.model.access import NO_SUCH_NODE, Action, check
 from microblog.model.account import Account
 from microblog.model.entry import fold_tag
-from microblog.model.errors import BadRequest, ClosedNode, FeatureNotImplemented, ItemNotFound
+from microblog.model.errors import BadRequest, ClosedNode, FeatureNotImplemented, ItemNotFound, NotAcceptable
 from microblog.model.item import Audience, Item, PageRequest
 from microblog.model.jid import JID
 from microblog.model.node import COMMENTS_PREFIX, MICROBLOG, AccessModel, Node, NodeConfig, SendLast
+from microblog.model.quiet import Quiet
 from microblog.model.uri import ItemAddress, node_uri, read_uri
 from microblog.store.timelines import FIRST, LAST, Place, Span
 from microblog.store.transaction import Transaction
 from microblog.usecases import subscribing
 from microblog.usecases.depending import is_dependent
 from microblog.usecases.sight import Sight
-from microblog.usecases.sources import Feed, Filtered, Home, Source, by_place
+from microblog.usecases.sources import Feed, Filtered, Home, Listed, Source, Wanted, by_place
 
 HOME: Final = "urn:x-microblog:home:0"
 MENTIONS: Final = "urn:x-microblog:mentions:0"
 LOCAL: Final = "urn:x-microblog:local:0"
 TAG_PREFIX: Final = "urn:x-microblog:tag:0:"
+LIST_PREFIX: Final = "urn:x-microblog:list:0:"
 COUNT_MAX: Final = 1000
 THREAD_MAX: Final = 200
 TAG_MAX_CHARACTERS: Final = 100
+LIST_MAX_CHARACTERS: Final = 40
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # One's own are for oneself, those of the domain for its people; nobody else subscribes to either.
 _OWN_CONFIG: Final = NodeConfig(
@@ -165,10 +169,31 @@ def tag_of(node: str) -> str | None:
     return tag if 0 < len(tag) <= TAG_MAX_CHARACTERS else None
 
 
+def list_node(name: str) -> str:
+    """The name of the timeline of a list of people. Raises NotAcceptable for what is no name for one."""
+    return LIST_PREFIX + fold_list(name)
+
+
+def list_of(node: str) -> str | None:
+    """The list of a timeline, if it is that of one; folded."""
+    try:
+        return fold_list(node.removeprefix(LIST_PREFIX)) if node.startswith(LIST_PREFIX) else None
+    except NotAcceptable:
+        return None
+
+
+def fold_list(name: str) -> str:
+    """The name of a list as it is kept. Raises NotAcceptable: it is a word of letters, digits, ``-``, ``_``, ``.``."""
+    name = unicodedata.normalize("NFC", name.casefold())
+    if not 0 < len(name) <= LIST_MAX_CHARACTERS or not all(one.isalnum() or one in "-_." for one in name):
+        raise NotAcceptable("that is no name for a list")
+    return name
+
+
 def is_timeline(service: JID, node: str) -> bool:
-    """Is that a node which is computed: one's own home and mentions, the domain's local timeline and tags?"""
+    """Is that a node which is computed: one's own home, mentions and lists, the domain's local timeline and tags?"""
     if service.localpart:
-        return node in (HOME, MENTIONS)
+        return node in (HOME, MENTIONS) or list_of(node) is not None
     return node == LOCAL or tag_of(node) is not None
 
 
@@ -181,7 +206,10 @@ def _timeline(tx: Transaction, service: JID, node: str, request: Reading) -> Tim
     mine = not service.localpart or service == request.actor.bare
     if service.domainpart != tx.domain or not is_timeline(service, node) or not mine:
         raise ItemNotFound(NO_SUCH_NODE)
-    sight = Sight(tx, request.actor, request.audiences)
+    name = list_of(node)
+    if name is not None and not tx.people_lists.exists(service, name):
+        raise ItemNotFound(NO_SUCH_NODE)
+    sight = Sight(tx, request.actor, request.audiences, unmuted=True)
     return _page(tx, _source(tx, node, request, sight), request, sight)
 
 
@@ -206,6 +234,11 @@ def local(tx: Transaction, request: Reading) -> TimelinePage:
 def tag(tx: Transaction, word: str, request: Reading) -> TimelinePage:
     """What has a tag, of all we know. Who is not of this domain reads what is public. Raises as ``home``."""
     return _timeline(tx, JID("", tx.domain), tag_node(word), request)
+
+
+def people(tx: Transaction, name: str, request: Reading) -> TimelinePage:
+    """What those wrote who are in one of somebody's lists. Raises as ``home``, and for a list that they have not."""
+    return _timeline(tx, request.actor.bare, list_node(name), request)
 
 
 def author(tx: Transaction, service: JID, request: Reading) -> TimelinePage:
@@ -261,7 +294,7 @@ def thread(tx: Transaction, request: Thread) -> ThreadPage:
         known = posts.get(key)
         if known is not None and known.node.name == MICROBLOG:
             continue
-        node = sight.readable(node_key, candidate)
+        node = None if sight.quiet.avoids(candidate.publisher) else sight.readable(node_key, candidate)
         if node is not None:
             posts[key] = Placed(node, candidate, Place(0, candidate.key))
     return ThreadPage(posts=tuple(posts.values())[:THREAD_MAX], root=root, comments=comments)
@@ -286,8 +319,9 @@ def read_all(tx: Transaction, account: Account, timeline: str) -> None:
     service = reader if timeline in (HOME, MENTIONS) else JID("", tx.domain)
     newest = _timeline(tx, service, timeline, Reading(actor=reader, page=PageRequest(max=1), counted=False))
     # Who has read nothing, as there was nothing, goes on from now.
-    now = Place((tx.now - _EPOCH) // timedelta(microseconds=1), 0)
-    read_to(tx, account, timeline, newest.posts[0].place if newest.posts else now)
+    read_to(tx, account, timeline, newest.posts[0].place if newest.posts else _at(tx.now))
+    if timeline == HOME:
+        tx.deferred.settle_all(account.key)
 
 
 def unread(tx: Transaction, account: Account, timeline: str = HOME) -> int | None:
@@ -299,8 +333,18 @@ def unread(tx: Transaction, account: Account, timeline: str = HOME) -> int | Non
     return _count_since(tx, timeline, after, Reading(actor=account.jid(tx.domain), own=False))
 
 
+def count_after(tx: Transaction, account: Account, timeline: str, instant: datetime) -> int | None:
+    """How many posts of others stand in a timeline later than an instant; None for very many."""
+    return _count_since(tx, timeline, _at(instant), Reading(actor=account.jid(tx.domain), own=False))
+
+
+def _at(instant: datetime) -> Place:
+    """Before all that stands at an instant."""
+    return Place((instant - _EPOCH) // timedelta(microseconds=1), 0)
+
+
 def _count_since(tx: Transaction, timeline: str, place: Place, request: Reading) -> int | None:
-    source = _source(tx, timeline, request, Sight(tx, request.actor, request.audiences))
+    source = _source(tx, timeline, request, Sight(tx, request.actor, request.audiences, unmuted=True))
     count = source.count(Span(place, LAST), COUNT_MAX + 1)
     return None if count is None else count.posts
 
@@ -308,21 +352,32 @@ def _count_since(tx: Transaction, timeline: str, place: Place, request: Reading)
 def catch_up(tx: Transaction, request: CatchUp) -> CaughtUp:
     """The oldest of what somebody has not read; with this they have. What they wrote themselves is left out.
 
-    Who never read anything begins with the newest.
+    Who never read anything begins with the newest. Who was away begins with what they missed: what was before that came
+    as lines of chat.
     """
     account, reader = request.account, request.account.jid(tx.domain)
-    since = None if request.since is None else Place((request.since - _EPOCH) // timedelta(microseconds=1), 0)
-    after = request.after or since or tx.timelines.cursor(account.key, HOME)
+    after = request.after or (_at(request.since) if request.since is not None else _read_up_to(tx, account))
     wanted = PageRequest(max=request.most, before=None if after is None else after.anchor)
     reading = Reading(actor=reader, page=wanted, audiences=request.audiences, own=False, counted=False)
     count = _count_since(tx, HOME, after or FIRST, reading)
     page = home(tx, reading)
     if page.posts:
         read_to(tx, account, HOME, page.posts[0].place)
+        if tx.deferred.waits(account.key):
+            for one in page.posts:
+                tx.deferred.settle(account.key, ItemAddress(one.node.service, one.node.name, one.item.id))
     fresh = bool(page.posts)
     if not fresh:
         page = home(tx, replace(reading, page=PageRequest(max=request.most), own=True))
     return CaughtUp(page=page, fresh=fresh, begun=after is None, unread=count, mentions=unread(tx, account, MENTIONS))
+
+
+def _read_up_to(tx: Transaction, account: Account) -> Place | None:
+    cursor, absence = tx.timelines.cursor(account.key, HOME), tx.deferred.absence(account.key)
+    if absence is None or absence.missed is None:
+        return cursor
+    missed = _at(absence.missed)
+    return missed if cursor is None else max(cursor, missed)
 
 
 # telling
@@ -333,6 +388,9 @@ def timeline_node(tx: Transaction, service: JID, name: str) -> Node:
     if service.domainpart != tx.domain or not is_timeline(service, name) or name != _canonical(name):
         raise ItemNotFound(NO_SUCH_NODE)
     if service.localpart and not tx.accounts.exists(service.localpart):
+        raise ItemNotFound(NO_SUCH_NODE)
+    called = list_of(name) if service.localpart else None
+    if called is not None and not tx.people_lists.exists(service, called):
         raise ItemNotFound(NO_SUCH_NODE)
     known = tx.nodes.find(service, name)
     return known or tx.nodes.create(service, name, timeline_config(service))
@@ -358,7 +416,9 @@ def timeline_config(service: JID) -> NodeConfig:
 
 
 def _canonical(name: str) -> str:
-    tag_ = tag_of(name)
+    tag_, list_ = tag_of(name), list_of(name)
+    if list_ is not None:
+        return list_node(list_)
     return name if tag_ is None else tag_node(tag_)
 
 
@@ -375,11 +435,14 @@ def told(tx: Transaction, request: Telling) -> dict[str, frozenset[JID]]:
         wanted = {name: readers for name, readers in wanted.items() if name not in tagged or name in kept}
     readers = frozenset().union(*wanted.values()) if wanted else frozenset()
     if not _for_all_here(tx, node, item):
-        readers = frozenset(
-            reader for reader in readers if Sight(tx, reader).readable(node.key, item, mentioned) is not None
-        )
+        readers = frozenset(reader for reader in readers if _sees(tx, reader, node, item, mentioned))
     found = {name: some & readers for name, some in wanted.items()}
     return {name: some for name, some in found.items() if some}
+
+
+def _sees(tx: Transaction, reader: JID, node: Node, item: Item, mentioned: Mapping[JID, bool]) -> bool:
+    # Who does not want it is known to whoever asks.
+    return Sight(tx, reader, quiet=Quiet(reader=reader)).readable(node.key, item, mentioned) is not None
 
 
 def _for_all_here(tx: Transaction, node: Node, item: Item) -> bool:
@@ -397,7 +460,12 @@ def _for_all_here(tx: Transaction, node: Node, item: Item) -> bool:
 
 
 def _source(tx: Transaction, timeline: str, request: Reading, sight: Sight) -> Source:
-    """A timeline by its name."""
+    """A timeline by its name, without what its reader does not want."""
+    source = _everything(tx, timeline, request, sight)
+    return Wanted(tx, source, sight) if sight.quiet else source
+
+
+def _everything(tx: Transaction, timeline: str, request: Reading, sight: Sight) -> Source:
     timelines, reader, everybodys = tx.timelines, request.actor.bare, sight.everybodys
     if timeline == HOME:
         return Home(tx, reader, sight, own=request.own)
@@ -409,6 +477,9 @@ def _source(tx: Transaction, timeline: str, request: Reading, sight: Sight) -> S
             lambda span, n: timelines.local(span, n, everybodys),
             lambda span, n: timelines.count_local(span, n, everybodys),
         )
+    name = list_of(timeline)
+    if name is not None:
+        return Listed(tx, reader, name, sight)
     word = tag_of(timeline) or ""
     if not sight.here:
         reader = JID("", tx.domain)
@@ -439,7 +510,7 @@ def _page(tx: Transaction, source: Source, request: Reading, sight: Sight) -> Ti
     standing, more = found[:limit], len(found) > limit
     standing.sort(key=by_place, reverse=True)
     count = None
-    if request.counted:
+    if request.counted and not isinstance(source, Wanted):
         count = source.count(Span(FIRST, LAST), COUNT_MAX + 1, standing[0].place if standing else LAST)
     items = tx.timelines.items([one.place.item for one in standing])
     posts = (

@@ -3,25 +3,42 @@
 A node is asked once for everything that is read in one go. Our copies of feeds elsewhere are read by whoever follows
 them, and what is public of them by all; nodes that depend on an item by whoever may read that item. Direct posts are
 read by those they name. What comes from a domain that the administrator has silenced is read by those who follow it.
+Who has blocked somebody, or was blocked, sees nothing of theirs.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 
 from microblog.model.access import Facts, audiences_readable
 from microblog.model.item import Audience, Item
 from microblog.model.jid import JID
 from microblog.model.node import Node
+from microblog.model.quiet import Quiet
 from microblog.model.subscription import SubscriptionState
 from microblog.store.timelines import Standing
 from microblog.store.transaction import Transaction
+from microblog.usecases import muting
 from microblog.usecases.depending import is_dependent, stand
 
 
 class Sight:
-    """What a reader may see at which node. ``audiences``: of what may go to where they read it."""
+    """What a reader may see at which node. ``audiences``: of what may go to where they read it.
 
-    def __init__(self, tx: Transaction, reader: JID, audiences: frozenset[Audience] = frozenset(Audience)) -> None:
+    ``unmuted``: nor what is all of somebody whom they muted. ``quiet``: what they do not want, where that is known.
+    """
+
+    def __init__(
+        self,
+        tx: Transaction,
+        reader: JID,
+        audiences: frozenset[Audience] = frozenset(Audience),
+        *,
+        unmuted: bool = False,
+        quiet: Quiet | None = None,
+    ) -> None:
         self._tx = tx
+        self._quiet = quiet
+        self._unmuted = unmuted
         self._reader = reader.bare
         self.here = self._reader.domainpart == tx.domain
         # Whom somebody from elsewhere follows does not matter: their own server has those posts.
@@ -29,6 +46,14 @@ class Sight:
         self.everybodys = self.audiences & {Audience.PUBLIC, Audience.LOCAL}
         self._direct = Audience.DIRECT in self.audiences
         self._nodes: dict[int, tuple[Node, frozenset[Audience] | None] | None] = {}
+
+    @cached_property
+    def quiet(self) -> Quiet:
+        """What the reader does not want."""
+        return self._quiet if self._quiet is not None else muting.quiet(self._tx, self._reader)
+
+    def _shuns(self, jid: JID) -> bool:
+        return self.quiet.hides_all_of(jid) if self._unmuted else self.quiet.avoids(jid)
 
     def at(self, node_key: int) -> tuple[Node, frozenset[Audience] | None] | None:
         """A node with the audiences of which everything there may be read; None in their place: nothing at all."""
@@ -49,6 +74,8 @@ class Sight:
         return found[0] if found else None
 
     def _seen(self, node: Node, facts: Facts) -> tuple[Node, frozenset[Audience] | None]:
+        if node.service != self._reader and self._shuns(node.service):
+            return node, None
         if is_dependent(node.name):
             node, facts = stand(self._tx, node, self._reader)
         if not facts.capability.retrieve:

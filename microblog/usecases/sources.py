@@ -7,11 +7,12 @@ what it finds.
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
-from microblog.model.item import Audience
+from microblog.model.item import Audience, Item
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.store.timelines import LAST, Place, Span, Standing
 from microblog.store.transaction import Transaction
+from microblog.usecases import muting
 from microblog.usecases.sight import Sight
 
 # How many posts are looked at, for one page, that the reader may not see.
@@ -22,6 +23,8 @@ FEEDS_MORE: Final = 2
 BUSY: Final = 10
 # How many feeds are looked into one by one, to count what has to be counted that way.
 LOOKED_INTO_MAX: Final = 100
+# How many posts under followed tags are looked at, to count them.
+TAGGED_MAX: Final = 500
 
 
 class Count(NamedTuple):
@@ -64,20 +67,29 @@ class Feed:
         return _count_feed(self._tx, self._key, self._reader, span, limit, mark, self._allowed)
 
 
-class Home:
-    """The feeds somebody follows, and their own.
+class _Feeds:
+    """Many feeds: ``reaching`` says which, in the order in which they reach into a span.
 
-    The feeds come in the order in which they reach into the span. Once a page is full, no feed that begins behind its
-    last post can change it, nor any feed after that one.
+    Once a page is full, no feed that begins behind its last post can change it, nor any feed after that one. ``own`` is
+    the key of the reader's feed, which is there even if it is not among them, or if it is but not ``with_own``, is not.
     """
 
-    def __init__(self, tx: Transaction, reader: JID, sight: Sight, *, own: bool) -> None:
+    def __init__(
+        self,
+        tx: Transaction,
+        reader: JID,
+        sight: Sight,
+        reaching: Callable[[Span, int], list[tuple[int, int]]],
+        *,
+        own: int = 0,
+        with_own: bool = False,
+    ) -> None:
         self._tx = tx
         self._reader = reader.bare
         self._sight = sight
-        self._with_own = own
-        node = tx.nodes.find(self._reader, MICROBLOG)
-        self._own = node.key if node else 0
+        self._followed = reaching
+        self._own = own
+        self._with_own = with_own
 
     def scan(self, span: Span, limit: int) -> list[Standing]:
         """What may be read of a span."""
@@ -99,9 +111,6 @@ class Home:
             # Many of them have nothing for this reader.
             feeds *= 10
             followed = self._followed(span, feeds)
-
-    def _followed(self, span: Span, feeds: int) -> list[tuple[int, int]]:
-        return self._tx.timelines.followed(self._reader, span, feeds)
 
     def _take_first(self, best: list[Standing], first: list[tuple[int, int]], span: Span, limit: int) -> Iterable[int]:
         """Take as many feeds as a page has posts at once, as far as to where the last of them begins.
@@ -138,8 +147,86 @@ class Home:
         best.sort(key=by_place, reverse=span.descending)
         del best[limit:]
 
+    def _count_each(self, keys: Iterable[int], span: Span, limit: int, mark: Place) -> Count | None:
+        """How much the feeds of these keys have together; None if it is as much as a limit."""
+        found = Count(0, 0)
+        for key in keys:
+            seen = self._sight.at(key)
+            if seen is not None and seen[1] is not None:
+                count = _count_feed(self._tx, key, self._reader, span, limit, mark, seen[1])
+                if count is None:
+                    return None
+                found = Count(found.posts + count.posts, found.above + count.above)
+                if found.posts >= limit:
+                    return None
+        return found
+
+
+class Listed(_Feeds):
+    """The feeds of those who are in a list."""
+
+    def __init__(self, tx: Transaction, reader: JID, name: str, sight: Sight) -> None:
+        def reaching(span: Span, feeds: int) -> list[tuple[int, int]]:
+            return tx.timelines.listed(reader.bare, name, span, feeds)
+
+        super().__init__(tx, reader, sight, reaching)
+
     def count(self, span: Span, limit: int, mark: Place = LAST) -> Count | None:
         """How much that is."""
+        keys = [node_key for node_key, _ in self._followed(span, LOOKED_INTO_MAX + 1)]
+        if len(keys) > LOOKED_INTO_MAX:
+            return None
+        self._sight.look(keys)
+        return self._count_each(keys, span, limit, mark)
+
+
+class Home(_Feeds):
+    """The feeds somebody follows, and their own; and what has the tags that they follow."""
+
+    def __init__(self, tx: Transaction, reader: JID, sight: Sight, *, own: bool) -> None:
+        def reaching(span: Span, feeds: int) -> list[tuple[int, int]]:
+            return tx.timelines.followed(reader.bare, span, feeds)
+
+        node = tx.nodes.find(reader.bare, MICROBLOG)
+        super().__init__(tx, reader, sight, reaching, own=node.key if node else 0, with_own=own)
+        self._tags = bool(tx.followed_tags.of(self._reader))
+
+    def scan(self, span: Span, limit: int) -> list[Standing]:
+        """What may be read of a span."""
+        best = super().scan(span, limit)
+        # The tags come in the order in which they reach into the span, as the feeds do.
+        for tag, edge in self._tx.timelines.followed_tags(self._reader, span) if self._tags else ():
+            part = span
+            if len(best) == limit:
+                last = best[-1].place
+                if _behind(edge, best[-1], span.descending):
+                    break
+                part = span._replace(low=last) if span.descending else span._replace(high=last)
+            known = {one.place.item for one in best}
+            best += [one for one in self._under(tag).scan(part, limit) if one.place.item not in known]
+            best.sort(key=by_place, reverse=span.descending)
+            del best[limit:]
+        return best
+
+    def _under(self, tag: str) -> "Filtered":
+        timelines, reader, audiences = self._tx.timelines, self._reader, self._sight.everybodys
+        without = 0 if self._with_own else self._own
+        return Filtered(self._sight, lambda span, n: timelines.tagged(tag, reader, span, n, audiences), without=without)
+
+    def count(self, span: Span, limit: int, mark: Place = LAST) -> Count | None:
+        """How much that is."""
+        found = self._count_feeds(span, limit, mark)
+        if found is None or not self._tags:
+            return found
+        rows = self._tx.timelines.by_tags(self._reader, self._own, span, TAGGED_MAX, self._sight.everybodys)
+        if rows is None:
+            return None
+        self._sight.look({row.node for row in rows})
+        places = {row.place for row in rows if self._sight.admits(row)}
+        count = Count(found.posts + len(places), found.above + sum(place > mark for place in places))
+        return count if count.posts < limit else None
+
+    def _count_feeds(self, span: Span, limit: int, mark: Place) -> Count | None:
         audiences = self._sight.everybodys | ({Audience.FOLLOWERS} & self._sight.audiences)
         counts = self._tx.timelines.counts(self._reader, self._own, span, mark, limit, audiences)
         if counts is None:
@@ -149,13 +236,12 @@ class Home:
         if len(keys) > LOOKED_INTO_MAX:
             return None
         self._sight.look(keys)
-        for key in [self._own] * (self._with_own and bool(self._own)) + keys:
-            seen = self._sight.at(key)
-            if seen is not None and seen[1] is not None:
-                count = _count_feed(self._tx, key, self._reader, span, limit, mark, seen[1])
-                if count is None:
-                    return None
-                found.append(count)
+        each = self._count_each(
+            [self._own] * (self._with_own and bool(self._own)) + keys, span, limit, mark
+        )
+        if each is None:
+            return None
+        found.append(each)
         count = Count(sum(one.posts for one in found), sum(one.above for one in found))
         return count if count.posts < limit else None
 
@@ -184,7 +270,7 @@ def by_place(standing: Standing) -> Place:
 class Filtered:
     """Posts of all kinds of nodes, of which what the reader may not see is left out.
 
-    ``at_most``: what there is at most, where that is known for less.
+    ``at_most``: what there is at most, where that is known for less. ``without``: the key of a node that is left out.
     """
 
     def __init__(
@@ -192,7 +278,9 @@ class Filtered:
         sight: Sight,
         rows: Callable[[Span, int], list[Standing]],
         at_most: Callable[[Span, int], int] | None = None,
+        without: int = 0,
     ) -> None:
+        self._without = without
         self._sight = sight
         self._rows = rows
         self._at_most = at_most
@@ -224,4 +312,41 @@ class Filtered:
 
     def _seen(self, rows: list[Standing]) -> list[Standing]:
         self._sight.look({row.node for row in rows})
-        return [row for row in rows if self._sight.admits(row)]
+        return [row for row in rows if row.node != self._without and self._sight.admits(row)]
+
+
+class Wanted:
+    """A timeline without what its reader muted, or what is of those whom they blocked."""
+
+    def __init__(self, tx: Transaction, source: Source, sight: Sight) -> None:
+        self._tx = tx
+        self._source = source
+        self._sight = sight
+
+    def scan(self, span: Span, limit: int) -> list[Standing]:
+        """What is wanted of a span."""
+        found: list[Standing] = []
+        scanned = 0
+        while len(found) < limit and scanned < SCAN_MAX:
+            wanted = limit - len(found)
+            rows = self._source.scan(span, wanted)
+            found += self._wanted(rows)
+            scanned += len(rows)
+            if len(rows) < wanted:
+                break
+            last = rows[-1].place
+            span = span._replace(high=last) if span.descending else span._replace(low=last)
+        return found
+
+    def count(self, span: Span, limit: int, mark: Place = LAST) -> Count | None:
+        """How much that is: all of it is looked at."""
+        found = self.scan(span, limit)
+        return None if len(found) >= limit else Count(len(found), sum(one.place > mark for one in found))
+
+    def _wanted(self, rows: list[Standing]) -> list[Standing]:
+        items = self._tx.timelines.items([row.place.item for row in rows])
+        return [row for row in rows if (found := items.get(row.place.item)) and not self._hidden(row.node, found[1])]
+
+    def _hidden(self, node_key: int, item: Item) -> bool:
+        node = self._sight.node(node_key)
+        return node is None or muting.hides(self._tx, self._sight.quiet, node, item)
