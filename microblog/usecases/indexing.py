@@ -1,0 +1,74 @@
+"""Posts are found by what they say: the index follows the log of events, behind the publishing.
+
+A step does so many events, and then, as long as there are any, so many of the posts that were here before the index
+was: those with the newest keys first. How far both have come is written down with what they did, so that nothing is
+left out, or done twice, whenever the server stops. What is retracted is gone from the index with its item.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from microblog.model.entry import Entry
+from microblog.model.item import Item
+from microblog.model.jid import JID
+from microblog.model.query import content
+from microblog.store import events
+from microblog.store.transaction import Transaction
+
+NAME: Final = "search"
+# A mark that goes down: the key of the last item that was looked at.
+PAST: Final = "search, the past"
+EVENTS_MAX: Final = 100
+PAST_MAX: Final = 100
+# What a payload says (``wire.atom.read_text``).
+Read = Callable[[str], Entry | None]
+
+
+def step(tx: Transaction, read: Read) -> bool:
+    """Do what is next; True if there is more."""
+    done = tx.trails.position(NAME)
+    if done is None:
+        done = tx.events.last()
+        tx.trails.reach(NAME, done)
+        tx.trails.reach(PAST, tx.search.last() + 1)
+    happened = tx.trails.after(done, EVENTS_MAX)
+    if happened:
+        # What was published several times is read once, as it is now.
+        published = {(one.node, one.item_id) for one in happened if one.kind == events.PUBLISHED}
+        _index(tx, ((node, tx.items.get(node, item_id)) for node, item_id in sorted(published)), read)
+        tx.trails.reach(NAME, happened[-1].seq)
+    if len(happened) == EVENTS_MAX:
+        return True
+    return _index_past(tx, read)
+
+
+def is_complete(tx: Transaction) -> bool:
+    """Has all been indexed that was here before the index was?"""
+    return not tx.trails.position(PAST)
+
+
+def _index_past(tx: Transaction, read: Read) -> bool:
+    before = tx.trails.position(PAST) or 0
+    if not before:
+        return False
+    found = tx.search.past(before, PAST_MAX)
+    _index(tx, found, read)
+    tx.trails.reach(PAST, found[-1][1].key if found else 0)
+    return bool(found)
+
+
+def _index(tx: Transaction, items: Iterable[tuple[int, Item | None]], read: Read) -> None:
+    services: dict[int, JID | None] = {}
+    for node_key, item in items:
+        if item is None or item.stands is None:
+            continue
+        if node_key not in services:
+            node = tx.nodes.get(node_key)
+            services[node_key] = node.service if node is not None else None
+        service, entry = services[node_key], read(item.payload)
+        if service is None:
+            continue
+        if entry is None:
+            tx.search.remove(item.key)
+        else:
+            tx.search.put(item, content(entry, service))
