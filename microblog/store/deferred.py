@@ -1,11 +1,11 @@
 """Lines of chat that wait for their reader, when readers were there, and what they want no lines of for a while."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import Select, and_, bindparam, delete, func, or_, select, update
 
 from microblog.model.jid import JID
 from microblog.model.uri import ItemAddress
@@ -29,16 +29,14 @@ _SHOWN = tables.shown.c
 
 _ACCOUNT = _H.account_id == bindparam("account")
 _ITEM = (_H.service == bindparam("of_service"), _H.node == bindparam("of_node"), _H.item_id == bindparam("of_item"))
-_AMONG = select(_H.account_id).where(*_ITEM, _H.account_id.in_(bindparam("accounts", expanding=True)))
+_OF_ITEM = select(_H.account_id).where(*_ITEM)
 _ANY = select(_H.id).limit(1)
-_PAGE = (
-    select(_H.id, _H.kind, _H.service, _H.node, _H.item_id, _H.text, _H.created)
-    .where(_ACCOUNT, _H.id > bindparam("after"))
-    .order_by(_H.id)
-    .limit(bindparam("limit"))
-)
+_WAITS = _ANY.where(_ACCOUNT)
+_COLUMNS = select(_H.id, _H.kind, _H.service, _H.node, _H.item_id, _H.text, _H.created).where(_ACCOUNT)
+_DUE = _COLUMNS.where(or_(_H.id > bindparam("after"), _H.kind == LINE)).order_by(_H.id).limit(bindparam("limit"))
+_ITEMS = _COLUMNS.where(_H.id > bindparam("after"), _H.kind != LINE).order_by(_H.id).limit(bindparam("limit"))
 _COUNTS = select(_H.kind, func.count()).where(_ACCOUNT, _H.id > bindparam("after")).group_by(_H.kind)
-_EDGES = select(func.max(_H.id), func.min(_H.created)).where(_ACCOUNT, _H.id > bindparam("after"))
+_LAST = select(func.max(_H.id)).where(_ACCOUNT)
 _OLDEST = select(_H.id).where(_ACCOUNT).order_by(_H.id).limit(bindparam("limit"))
 _THERE = select(_H.id).where(_ACCOUNT, _H.id.in_(bindparam("ids", expanding=True)))
 _DROP = delete(_HELD).where(_H.account_id == bindparam("account"), _H.id.in_(bindparam("ids", expanding=True)))
@@ -132,18 +130,30 @@ class DeferredLines:
         )
         return bool(result.rowcount)
 
-    def among(self, accounts: Iterable[int], address: ItemAddress) -> frozenset[int]:
-        """Those of these accounts for whom the line of an item waits."""
-        values = {"accounts": list(accounts), **_item(address)}
-        return frozenset(self._connection.execute(_AMONG, values).scalars())
+    def of(self, address: ItemAddress) -> frozenset[int]:
+        """The accounts for whom the line of an item waits."""
+        if not self._any:
+            return frozenset()
+        return frozenset(self._connection.execute(_OF_ITEM, _item(address)).scalars())
 
-    def any(self) -> bool:
-        """Does a line wait for anybody?"""
+    @property
+    def _any(self) -> bool:
         return self._connection.execute(_ANY).first() is not None
 
-    def page(self, account: int, after: int, limit: int) -> list[Held]:
-        """So many of the lines that wait for somebody, the oldest first."""
-        rows = self._connection.execute(_PAGE, {"account": account, "after": after, "limit": limit})
+    def waits(self, account: int) -> bool:
+        """Does a line wait for somebody?"""
+        return self._connection.execute(_WAITS, {"account": account}).first() is not None
+
+    def due(self, account: int, after: int, limit: int) -> list[Held]:
+        """So many of the lines that wait behind one, and of those without an item also before it; the oldest first."""
+        return self._page(_DUE, account, after, limit)
+
+    def items(self, account: int, after: int, limit: int) -> list[Held]:
+        """So many of those that show an item, behind one; the oldest first."""
+        return self._page(_ITEMS, account, after, limit)
+
+    def _page(self, statement: Select[Any], account: int, after: int, limit: int) -> list[Held]:
+        rows = self._connection.execute(statement, {"account": account, "after": after, "limit": limit})
         return [
             Held(
                 key=row[0],
@@ -157,12 +167,12 @@ class DeferredLines:
 
     def counts(self, account: int, after: int) -> dict[str, int]:
         """How many wait, by kind."""
-        return {kind: count for kind, count in self._connection.execute(_COUNTS, {"account": account, "after": after})}
+        rows = self._connection.execute(_COUNTS, {"account": account, "after": after})
+        return {kind: count for kind, count in rows}
 
-    def edges(self, account: int, after: int) -> tuple[int, datetime | None]:
-        """The key of the last line that waits, and when the first began to; 0 and None if there is none."""
-        last, first = self._connection.execute(_EDGES, {"account": account, "after": after}).one()
-        return last or 0, first
+    def last(self, account: int) -> int:
+        """The key of the last line that waits; 0 if there is none."""
+        return int(self._connection.execute(_LAST, {"account": account}).scalar_one() or 0)
 
     def drop(self, account: int, keys: Collection[int]) -> frozenset[int]:
         """These lines do not wait any more; those that did until now."""
@@ -236,7 +246,8 @@ class DeferredLines:
 
     def pauses(self, account: int) -> dict[str, datetime | None]:
         """What somebody wants no lines of now, each until when; None: until they say so."""
-        return dict(self._connection.execute(_PAUSES, {"account": account, "now": self._now}).tuples().all())
+        rows = self._connection.execute(_PAUSES, {"account": account, "now": self._now})
+        return {source: until for source, until in rows}
 
     def pause(self, account: int, source: str, until: datetime | None) -> None:
         """No lines of a source; of an empty one: none at all."""

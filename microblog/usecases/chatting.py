@@ -4,10 +4,10 @@ Whoever has once spoken to the node in chat gets lines from then on, until they 
 before it is done: one that comes twice is done once, whatever happens in between.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from microblog.model.access import may_leave
 from microblog.model.errors import JIDMalformed
@@ -15,6 +15,7 @@ from microblog.model.item import Audience
 from microblog.model.jid import JID, localpart
 from microblog.model.node import MICROBLOG
 from microblog.model.uri import ItemAddress
+from microblog.model.when import DEFAULT, When, read_when
 from microblog.store.transaction import Transaction
 
 # Preferences.
@@ -22,6 +23,7 @@ CHAT: Final = "chat"
 CHAT_FROM: Final = "chat-from"
 COMMANDS: Final = "commands"
 LANGUAGE: Final = "lang"
+WHEN: Final = "when"
 ON: Final = "on"
 OFF: Final = "off"
 SLASH: Final = "slash"
@@ -29,6 +31,8 @@ SLASH: Final = "slash"
 SAME_SECONDS: Final = 60
 NEWEST_SECONDS: Final = 600
 NUMBERS_DAYS: Final = 30
+HELD_MAX: Final = 500
+HELD_DAYS: Final = 30
 IDLE_DAYS: Final = 1
 
 
@@ -94,6 +98,9 @@ def answered(tx: Transaction, answer: Answered) -> dict[ItemAddress, int]:
         for id_ in answer.ids:
             tx.said.became(answer.account, answer.by, id_, answer.became.item_id)
     spoken_of = () if answer.done is None else (answer.done,)
+    if answer.posts and tx.deferred.waits(answer.account):
+        for address in answer.posts:
+            tx.deferred.settle(answer.account, address)
     return show(tx, answer.account, (*spoken_of, *answer.posts), answer.answered)
 
 
@@ -150,11 +157,16 @@ def show(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """Somebody who gets lines. ``away``: their addresses elsewhere."""
+    """Somebody who gets lines. ``away``: their addresses elsewhere.
+
+    ``hold``: the line has to wait, and of which kind it is then. ``mark``: what stands before the line.
+    """
 
     key: int
     account: JID
     away: tuple[JID, ...] = ()
+    hold: str = ""
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +190,8 @@ Write = Callable[[Line, JID], str]
 class Told:
     """An item that is shown to those readers. ``copies``: other addresses under which they may have seen it.
 
-    ``recent``: worth a line for those who have not seen it; else only lines that are there change.
+    ``recent``: worth a line for those who have not seen it; else only lines that are there change. ``once``: lines that
+    are there stay as they are. ``urgent``: also those get it for whom it waits.
     """
 
     address: ItemAddress
@@ -187,6 +200,17 @@ class Told:
     audience: Audience
     readers: tuple[Reader, ...]
     recent: bool
+    write: Write
+    once: bool = False
+    urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken:
+    """A line that shows no item."""
+
+    readers: tuple[Reader, ...]
+    text: str
     write: Write
 
 
@@ -208,13 +232,18 @@ class Lines:
     domains: frozenset[str]
 
 
-def tell(tx: Transaction, told: Sequence[Told | Withdrawn]) -> Lines:
-    """Give items their numbers, find the lines of those that are gone, and owe them to addresses elsewhere."""
+def tell(tx: Transaction, told: Sequence[Told | Spoken | Withdrawn]) -> Lines:
+    """Give items their numbers, find the lines of those that are gone, and owe them to addresses elsewhere.
+
+    What has to wait is written down.
+    """
     lines: list[tuple[Line, ...]] = []
     domains: set[str] = set()
     for one in told:
         if isinstance(one, Told):
             found, audience = tuple(_lines(tx, one)), one.audience
+        elif isinstance(one, Spoken):
+            found, audience = tuple(_spoken(tx, one)), Audience.DIRECT
         else:
             found, audience = tuple(_withdrawn(tx, one)), tx.events.audience(one.seq)
         lines.append(found)
@@ -234,11 +263,35 @@ def _lines(tx: Transaction, told: Told) -> Iterable[Line]:
     keys = [reader.key for reader in told.readers]
     known = tx.shown.to(keys, told.address)
     copied = {key for copy in told.copies for key in tx.shown.to(keys, copy)}
+    waiting = {key for address in (told.address, *told.copies) for key in tx.deferred.of(address)}
     for reader in told.readers:
         again = reader.key in known
-        if again or (told.recent and reader.key not in copied):
+        if (again and told.once) or not (again or (told.recent and reader.key not in copied)):
+            continue
+        if reader.key in waiting:
+            if not told.urgent:
+                continue  # it comes as it is then
+            for address in (told.address, *told.copies):
+                tx.deferred.settle(reader.key, address)
+        if reader.hold:
+            hold(tx, reader, told.address, reader.mark)
+        else:
             numbers = show(tx, reader.key, [told.address], [told.answered] if told.answered else [])
             yield Line(reader=reader, number=numbers[told.address], numbers=numbers, again=again)
+
+
+def _spoken(tx: Transaction, spoken: Spoken) -> Iterable[Line]:
+    for reader in spoken.readers:
+        if reader.hold:
+            hold(tx, reader, None, spoken.text)
+        else:
+            yield Line(reader=reader, number=0, numbers={}, again=False)
+
+
+def hold(tx: Transaction, reader: Reader, address: ItemAddress | None, text: str) -> None:
+    """A line waits until its reader has time for it; of very many, the newest."""
+    if tx.deferred.hold(reader.key, reader.hold, address, text):
+        tx.deferred.trim(reader.key, HELD_MAX)
 
 
 def shown_to(tx: Transaction, addresses: Sequence[ItemAddress]) -> dict[ItemAddress, frozenset[int]]:
@@ -256,11 +309,16 @@ def _withdrawn(tx: Transaction, gone: Withdrawn) -> Iterable[Line]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """How somebody gets lines: the localpart of the address they come from, and their language."""
+    """How somebody gets lines: the localpart of the address they come from, their language, and when.
+
+    ``paused``: of what they want none now, each until when; the empty name stands for all of it.
+    """
 
     key: int
     sender: str
     language: str
+    when: When = DEFAULT
+    paused: Mapping[str, datetime | None] = field(default_factory=dict)
 
 
 def delivery(tx: Transaction, localpart: str) -> Delivery | None:
@@ -269,12 +327,17 @@ def delivery(tx: Transaction, localpart: str) -> Delivery | None:
     if account is None:
         return None
     preferences = tx.preferences.of(account.key)
-    return _delivery(account.key, preferences) if preferences.get(CHAT) == ON else None
+    return Delivery(**_delivery(tx, account.key, preferences)) if preferences.get(CHAT) == ON else None
 
 
-def _delivery(key: int, preferences: dict[str, str]) -> Delivery:
-    sender, language = preferences.get(CHAT_FROM, ""), preferences.get(LANGUAGE, "en")
-    return Delivery(key=key, sender=sender, language=language)
+def _delivery(tx: Transaction, key: int, preferences: dict[str, str]) -> dict[str, Any]:
+    return {
+        "key": key,
+        "sender": preferences.get(CHAT_FROM, ""),
+        "language": preferences.get(LANGUAGE, "en"),
+        "when": read_when(preferences.get(WHEN)),
+        "paused": tx.deferred.pauses(key),
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,8 +352,8 @@ def elsewhere(tx: Transaction) -> tuple[Elsewhere, ...]:
     """All addresses elsewhere to which lines go."""
     found = []
     for key, account, address in tx.shown.elsewhere(CHAT, ON):
-        how = _delivery(key, tx.preferences.of(key))
-        found.append(Elsewhere(key=key, sender=how.sender, language=how.language, account=account, address=address))
+        how = _delivery(tx, key, tx.preferences.of(key))
+        found.append(Elsewhere(**how, account=account, address=address))
     return tuple(found)
 
 
@@ -303,4 +366,6 @@ def forget(tx: Transaction, limit: int) -> int:
     """Forget numbers that nobody saw for 30 days, and messages of that age; of which there were more, how many."""
     before = tx.now - timedelta(days=NUMBERS_DAYS)
     idle_before = tx.now - timedelta(days=IDLE_DAYS)
-    return max(tx.shown.forget(before, limit), tx.said.forget(before, idle_before, limit))
+    tx.deferred.forget_pauses()
+    held = tx.deferred.forget(tx.now - timedelta(days=HELD_DAYS), limit)
+    return max(held, tx.shown.forget(before, limit), tx.said.forget(before, idle_before, limit))

@@ -185,7 +185,9 @@ def list_of(node: str) -> str | None:
 def fold_list(name: str) -> str:
     """The name of a list as it is kept. Raises NotAcceptable: it is a word of letters, digits, ``-``, ``_``, ``.``."""
     name = unicodedata.normalize("NFC", name.casefold())
-    if not 0 < len(name) <= LIST_MAX_CHARACTERS or not all(one.isalnum() or one in "-_." for one in name):
+    if not 0 < len(name) <= LIST_MAX_CHARACTERS or not all(
+        unicodedata.category(one)[0] in "LMN" or one in "-_." for one in name
+    ):
         raise NotAcceptable("that is no name for a list")
     return name
 
