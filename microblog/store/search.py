@@ -178,6 +178,7 @@ class Search:
 
     def put(self, item: Item, content: Content) -> None:
         """A post is found by what it says now."""
+        self._few.clear()
         words = _line(content.words) if content.words else " "
         if len(words) > WORDS_MAX_CHARACTERS:
             words = words[: words.rindex(" ", 0, WORDS_MAX_CHARACTERS) + 1]
@@ -191,6 +192,7 @@ class Search:
 
     def remove(self, item_key: int) -> None:
         """A post is not found any more, as if it were gone."""
+        self._few.clear()
         self._connection.execute(_FORGET, {"item_key": item_key})
         self._connection.execute(_FORGET_PLACE, {"item_key": item_key})
 
