@@ -54,6 +54,7 @@ _FORGET = delete(_EVENTS).where(
     _EVENTS.c.seq.in_(select(_OLDEST.c.seq).where(_OLDEST.c.created < bindparam("before"))),
     ~exists().where(tables.outbox.c.event_seq == _EVENTS.c.seq),
 )
+_OLD = select(func.max(_OLDEST.c.seq)).where(_OLDEST.c.created < bindparam("before", type_=tables.Instant))
 _RETRACTED_FROM = (
     select(_EVENTS.c.audience)
     .where(
@@ -146,6 +147,10 @@ class Events:
         where = {"node_id": node_key, "after": after, "upto": upto, "limit": limit}
         rows = self._connection.execute(_RETRACTIONS, where)
         return [(row[0], row[1]) for row in rows][::-1]
+
+    def old(self, before: "datetime", limit: int) -> int:
+        """The last of those that ``forget`` would look at and that are older; 0 if none is."""
+        return int(self._connection.execute(_OLD, {"before": before, "limit": limit}).scalar_one() or 0)
 
     def forget(self, before: "datetime", limit: int) -> int:
         """Of so many of the oldest events remove those that are older and owed to nobody; how many."""

@@ -15,6 +15,7 @@ from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.model.program import Source
 from microblog.store import tables
+from microblog.store.events import PURGED, RETRACTED
 from microblog.store.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ _LOG = Prepared(
     .where(
         _E.seq > _number("after"),
         _E.seq <= _number("upto"),
-        or_(_E.kind.in_(["retracted", "purged"]), _I.id.is_not(None)),
+        or_(_I.id.is_not(None), *(_E.kind == literal_column(f"'{kind}'") for kind in (RETRACTED, PURGED))),
         or_(
             and_(_wants(Source.OWN), _FEED, _N.service == _READER),
             and_(_wants(Source.HOME), _FEED, or_(_FOLLOWED, _TAGGED)),

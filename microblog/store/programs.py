@@ -92,8 +92,8 @@ class Programs:
     """By key, and by account and name."""
 
     def __init__(self, transaction: "Transaction") -> None:
+        self._transaction = transaction
         self._connection = transaction.connection
-        self._now = transaction.now
 
     def get(self, key: int) -> Program | None:
         """A program by its key."""
@@ -130,7 +130,7 @@ class Programs:
                 "call": position.call,
                 "hit": position.hit,
                 "url": url,
-                "created": self._now,
+                "created": self._transaction.now,
             },
         ).inserted_primary_key
         assert key is not None
@@ -147,7 +147,7 @@ class Programs:
 
     def acknowledged(self, key: int) -> None:
         """It has said so itself."""
-        self._connection.execute(_ACKNOWLEDGE, {"program": key, "now": self._now})
+        self._connection.execute(_ACKNOWLEDGE, {"program": key, "now": self._transaction.now})
 
     def remove(self, key: int) -> None:
         """Forget one."""
@@ -161,7 +161,7 @@ class Programs:
 
     def call(self, account: int, name: str, payload: str) -> int:
         """Write down what is called out; its number."""
-        values = {"account_id": account, "program": name, "payload": payload, "created": self._now}
+        values = {"account_id": account, "program": name, "payload": payload, "created": self._transaction.now}
         key = self._connection.execute(insert(_CALLS), values).inserted_primary_key
         assert key is not None
         return int(key[0])

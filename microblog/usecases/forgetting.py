@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from microblog.store.transaction import Transaction
-from microblog.usecases import chatting, conversing, holding, linking, reading
+from microblog.usecases import chatting, conversing, holding, informing, linking, locating, reading
 
 DAYS = 90
 LOG_DAYS = 30  # as nodes say to each other
@@ -36,9 +36,14 @@ def forget(tx: Transaction) -> Forgotten:
     owed = tx.outbox.forget(before, ROWS_MAX)
     tx.holders.forget(before)
     logged = tx.logs.forget(tx.now - timedelta(days=LOG_DAYS), ROWS_MAX)
-    events = 0 if owed == ROWS_MAX else tx.events.forget(before, ROWS_MAX)
+    events = 0
+    if owed < ROWS_MAX:
+        tx.programs.forgotten(tx.events.old(before, ROWS_MAX))
+        events = tx.events.forget(before, ROWS_MAX)
+    calls = informing.forget(tx, ROWS_MAX)
     held = holding.forget(tx, ROWS_MAX)
     linking.forget(tx)
+    locating.forget(tx)
     conversing.forget(tx)
     chat = chatting.forget(tx, ROWS_MAX)
     tags = reading.forget(tx, ROWS_MAX)
@@ -46,5 +51,5 @@ def forget(tx: Transaction) -> Forgotten:
         events=events,
         owed=owed,
         tombstones=tx.items.forget_tombstones(before),
-        more=ROWS_MAX in (owed, logged, events, held, chat, tags),
+        more=ROWS_MAX in (owed, logged, events, held, chat, tags, calls),
     )

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import merge
+from itertools import takewhile
 from typing import Final, NamedTuple
 
 from microblog.model.account import Account
@@ -169,10 +170,15 @@ def next_events(tx: Transaction, request: Next) -> EventPage:
     more = stretch.more or limit in (len(calls), len(hits))
     sight = Sight(tx, reader, request.audiences)
     horizon = _horizon(tx, stretch)
+
+    def has_come(one: Hit | CallRow) -> bool:
+        return horizon is None or one.created <= horizon
+
     steps = merge(
         _logged(tx, stretch, sources, sight, reader),
-        (_matched(tx, hit, sight) for hit in hits if horizon is None or hit.created <= horizon),
-        (_called(call, sight) for call in calls if horizon is None or call.created <= horizon),
+        # In their order, even if the clock was set back.
+        (_matched(tx, hit, sight) for hit in takewhile(has_come, hits)),
+        (_called(call, sight) for call in takewhile(has_come, calls)),
         key=lambda step: step.time,
     )
     found: list[ProgramEvent] = []
