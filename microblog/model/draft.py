@@ -50,6 +50,7 @@ class Reference:
 class Draft:
     """``text`` may have simple markup (XEP-0393), ``@names`` and ``#tags``; with ``via`` it is a comment on what is
     repeated, or empty. ``audience`` None: the author's default. ``mentions``, ``tags``: beyond those in the text.
+    ``automatic``: a rule makes it.
     """
 
     text: str = ""
@@ -63,6 +64,7 @@ class Draft:
     via: Reference | None = None
     mentions: tuple[JID, ...] = ()
     tags: tuple[str, ...] = ()
+    automatic: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

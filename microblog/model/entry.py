@@ -41,7 +41,7 @@ class Entry:
     ``tags``: its categories, folded; ``mentions``: whom it names (links with rel ``mentioned``). ``thread``,
     ``answers``, ``via``: canonical URIs, empty if there is none: the comments node it belongs to (link rel
     ``replies``), the item it answers, the item it repeats. ``audience``: None, or what it says of itself.
-    ``labels``: its security labels (XEP-0258), as displayed.
+    ``labels``: its security labels (XEP-0258), as displayed. ``automatic``: a rule made it, nobody wrote it.
     """
 
     id: str = ""
@@ -66,6 +66,7 @@ class Entry:
     audience: Audience | None = None
     expires: datetime | None = None
     labels: tuple[str, ...] = ()
+    automatic: bool = False
 
     @property
     def text(self) -> str:

@@ -17,6 +17,7 @@ _A = tables.accounts.c
 
 _GET = Prepared(select(_P.value).where(_P.account_id == bindparam("account"), _P.name == bindparam("name")))
 _OF = select(_P.name, _P.value).where(_P.account_id == bindparam("account")).order_by(_P.name)
+_ANY = select(_P.value).where(_P.name == bindparam("called"), _P.value == bindparam("set_to")).limit(1)
 _REMOVE = delete(_PREFERENCES).where(_P.account_id == bindparam("account"), _P.name == bindparam("called"))
 
 
@@ -44,6 +45,10 @@ class Preferences:
     def remove(self, account: int, name: str) -> None:
         """As if it had never been set."""
         self._connection.execute(_REMOVE, {"account": account, "called": name})
+
+    def any(self, name: str, value: str) -> bool:
+        """Has anybody set that?"""
+        return self._connection.execute(_ANY, {"called": name, "set_to": value}).first() is not None
 
     def of(self, account: int) -> dict[str, str]:
         """All that somebody has set, by name."""

@@ -847,11 +847,11 @@ rules = Table(
     Column("day", Instant),
     Column("in_day", Integer, nullable=False, default=0),
     Column("created", Instant, nullable=False),
+    Column("changed", Instant, nullable=False, comment="when it was made, or its owner moved if it goes by that"),
     UniqueConstraint("account_id", "number"),
     Index(None, "subject"),
+    Index(None, "changed"),
     CheckConstraint("what IN ('post', 'enters', 'leaves', 'online')", name="what"),
-    # Who has read all rules up to one reads on from there: a later rule must not have its number.
-    sqlite_autoincrement=True,
 )
 
 rule_firings = Table(

@@ -45,12 +45,14 @@ if TYPE_CHECKING:
     from microblog.store.outside import OutsideChanges
     from microblog.store.peers import Peers
     from microblog.store.people_lists import PeopleLists
+    from microblog.store.places import Locations, Places
     from microblog.store.policies import Policies
     from microblog.store.preferences import Preferences
     from microblog.store.profiles import Profiles
     from microblog.store.programlogs import ProgramLogs
     from microblog.store.programs import Programs
     from microblog.store.reports import Reports
+    from microblog.store.rules import Rules
     from microblog.store.said import Said
     from microblog.store.search import Search
     from microblog.store.settings import Settings
@@ -357,3 +359,24 @@ class Transaction:
         from microblog.store.programlogs import ProgramLogs
 
         return ProgramLogs(self)
+
+    @cached_property
+    def places(self) -> "Places":
+        """Places that our people have named."""
+        from microblog.store.places import Places
+
+        return Places(self)
+
+    @cached_property
+    def locations(self) -> "Locations":
+        """Where our people are."""
+        from microblog.store.places import Locations
+
+        return Locations(self)
+
+    @cached_property
+    def rules(self) -> "Rules":
+        """What our people want done when something happens."""
+        from microblog.store.rules import Rules
+
+        return Rules(self)

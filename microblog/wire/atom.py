@@ -263,6 +263,22 @@ def _labels(elements: Sequence[Element]) -> dict[str, Any]:
     return {"labels": tuple(name.strip() for name in names)}
 
 
+def _automatic(elements: Sequence[Element]) -> dict[str, Any]:
+    return {"automatic": any(child.name == "automatic" for child in elements)}
+
+
+def read_geoloc(payload: str) -> Location | None:
+    """Where somebody is who publishes that (XEP-0080); None if it says nothing of it."""
+    try:
+        element = parse(payload)
+    except ValueError:
+        return None
+    if not element.is_(ns.GEOLOC, "geoloc"):
+        return None
+    location: Location | None = _location((element,)).get("location")
+    return location
+
+
 _EXTENSIONS: Final[dict[str, Callable[[list[Element]], dict[str, Any]]]] = {
     ns.THREADING: _in_reply_to,
     ns.GEOLOC: _location,
@@ -270,6 +286,7 @@ _EXTENSIONS: Final[dict[str, Callable[[list[Element]], dict[str, Any]]]] = {
     ns.AUDIENCE: _audience,
     ns.AGE: _expires,
     ns.SECURITY_LABEL: _labels,
+    ns.RULES: _automatic,
 }
 
 

@@ -64,6 +64,8 @@ def write_entry(draft: Draft, byline: Byline) -> Element:
         entry.append(Element(ns.SPOILER, "spoiler", None, clean(draft.warning)))
     if draft.location is not None and (repeated is None or styled.text):
         entry.append(_geoloc(draft.location))
+    if draft.automatic:
+        entry.append(Element(ns.RULES, "automatic"))
     return entry if draft.expires is None else with_expiry(entry, draft.expires)
 
 

@@ -270,12 +270,15 @@ def upgrade() -> None:
         sa.Column("day", INSTANT, nullable=True),
         sa.Column("in_day", sa.Integer(), nullable=False),
         sa.Column("created", INSTANT, nullable=False),
+        sa.Column(
+            "changed", INSTANT, nullable=False, comment="when it was made, or its owner moved if it goes by that"
+        ),
         sa.CheckConstraint("what IN ('post', 'enters', 'leaves', 'online')", name=op.f("ck_rules_what")),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_rules_account_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rules")),
         sa.UniqueConstraint("account_id", "number", name=op.f("uq_rules_account_id_number")),
-        sqlite_autoincrement=True,
     )
+    op.create_index(op.f("ix_rules_changed"), "rules", ["changed"])
     op.create_index(op.f("ix_rules_subject"), "rules", ["subject"])
     op.create_table(
         "rule_firings",

@@ -1,0 +1,343 @@
+"""Rules act: behind the log of events, when somebody comes on line, and when somebody is elsewhere than before.
+
+What a rule decides is written down in the transaction in which it decides, once for each post: a program is called
+there and then, what is to be said or posted waits to be done (``due``). Posts are looked at by what they have
+(``model.track``), so that rules that they do not meet cost nothing. A post that a rule made fires no rule, here or at
+another node of ours; and however it comes, each rule fires only so often.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from microblog.model.account import Account
+from microblog.model.entry import Entry, Location
+from microblog.model.item import Item
+from microblog.model.jid import JID
+from microblog.model.node import MICROBLOG, Node
+from microblog.model.place import FRESH, GEOLOC, Located, rounded
+from microblog.model.query import Circle, content, micro
+from microblog.model.rule import KeptRule, Then, What
+from microblog.model.subscription import SubscriptionState
+from microblog.model.track import Index
+from microblog.model.uri import ItemAddress
+from microblog.store import events
+from microblog.store.rules import Counts
+from microblog.store.trails import Happened
+from microblog.store.transaction import Transaction
+from microblog.usecases import authoring, calling, locating, muting
+from microblog.usecases.authoring import Posted
+from microblog.usecases.placing import FEED_ITEM
+from microblog.usecases.publishing import Publish
+from microblog.usecases.settling import LANGUAGE
+from microblog.usecases.sight import Sight
+
+TRAIL: Final = "rules"
+EVENTS_AT_ONCE: Final = 100
+DUE_AT_ONCE: Final = 20
+# How often a rule fires in a minute, and in a day.
+OFTEN: Final[Mapping[Then, tuple[int, int]]] = {Then.TELL: (10, 200), Then.POST: (1, 50), Then.CALL: (10, 1000)}
+# Who loses their connection and comes back does not come.
+ONLINE_AGAIN: Final = timedelta(minutes=10)
+WAITING_MAX: Final = 100
+_BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
+CROSSING_MAX: Final = 500
+NEW: Final = timedelta(hours=24)
+_MINUTE: Final = timedelta(minutes=1)
+_DAY: Final = timedelta(days=1)
+# What a payload of XEP-0080 says; None if it says no place.
+Locate = Callable[[str], Location | None]
+
+
+class Watched:
+    """The rules about posts, in memory, as far as the database was read; only the writer's thread uses it.
+
+    ``sharing``: some client may tell the node where somebody is. What was ended since is found out when it matters.
+    """
+
+    def __init__(self) -> None:
+        self.sharing = True
+        self._index: Index[int] = Index()
+        self._read: datetime | None = None
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    @property
+    def index(self) -> Index[int]:
+        """The rules' queries, by key."""
+        return self._index
+
+    def forget(self) -> None:
+        """Read everything again, the next time."""
+        self._read = None
+
+    def refresh(self, tx: Transaction) -> None:
+        """Read what has changed. What was changed in the same instant as it was last read is read again."""
+        since = self._read
+        if since is None or tx.now < since:
+            self._index = Index()
+            since = _BEGINNING
+            self.sharing = tx.preferences.any(locating.SHARING, locating.ON)
+        for kept in tx.rules.changed(since):
+            query = kept.rule.query
+            if query is None:
+                continue
+            if kept.rule.here and query.circle is not None:
+                # Where its owner is now; who is nowhere is near nothing.
+                located = tx.locations.of(kept.account)
+                if located is None:
+                    self._index.remove(kept.key)
+                    continue
+                query = replace(query, circle=_at(query.circle, located))
+            self._index.add(kept.key, query)
+        self._read = tx.now
+
+
+def step(tx: Transaction, watched: Watched, locate: Locate) -> bool:
+    """Look at what comes next in the log; True if there is more. A step of a trail."""
+    watched.refresh(tx)
+    position = tx.trails.position(TRAIL)
+    if position is None or (not watched and not watched.sharing):
+        tx.trails.reach(TRAIL, tx.events.last())
+        return False
+    happened = tx.trails.after(position, EVENTS_AT_ONCE)
+    if not happened:
+        return False
+    looked_at: set[int] = set()
+    sights: dict[JID, Sight] = {}
+    nodes: dict[int, Node | None] = {}
+    for one in happened:
+        if one.node not in nodes:
+            nodes[one.node] = tx.nodes.get(one.node)
+        node = nodes[one.node]
+        if node is None:
+            continue
+        if node.name == GEOLOC and one.node not in looked_at:
+            looked_at.add(one.node)
+            look(tx, node, locate)
+        elif node.name == MICROBLOG and one.kind == events.PUBLISHED and one.item_id != FEED_ITEM and watched:
+            _published(tx, watched, node, one, sights)
+    tx.trails.reach(TRAIL, happened[-1].seq)
+    return len(happened) == EVENTS_AT_ONCE
+
+
+# posts
+
+
+def _published(tx: Transaction, watched: Watched, node: Node, event: Happened, sights: dict[JID, Sight]) -> None:
+    item = tx.items.get(node.key, event.item_id)
+    entry = None if item is None else tx.read_entry(item.payload)
+    if item is None or entry is None or entry.automatic or item.stands is None or tx.now - item.stands > NEW:
+        return
+    author = node.service
+    keys = watched.index.matching(content(entry, author))
+    # An edit is no new post.
+    if not keys or tx.events.first_of(node.key, event.item_id) != event.seq:
+        return
+    there = {kept.key: kept for kept in tx.rules.some(keys)}
+    for key in sorted(keys):
+        kept = there.get(key)
+        if kept is None:
+            watched.index.remove(key)
+        elif kept.owner != author and _concerns(tx, kept, node, item, entry, sights):
+            fire(tx, kept, _told(node, item, entry), ItemAddress(node.service, node.name, item.id))
+
+
+def _concerns(tx: Transaction, kept: KeptRule, node: Node, item: Item, entry: Entry, sights: dict[JID, Sight]) -> bool:
+    """Is a post one for a rule, and may its owner read it?"""
+    rule, owner = kept.rule, kept.owner
+    query = rule.query
+    if query is not None and rule.here and query.circle is not None:
+        located = tx.locations.of(kept.account)
+        if located is None or tx.now - located.updated > FRESH:
+            return False
+        query = replace(query, circle=_at(query.circle, located))
+    if query is None or not query.matches(content(entry, node.service)):
+        return False
+    if rule.followed:
+        facts = tx.timelines.at_nodes((node.key,), owner)[node.key][1]
+        if facts.subscribed is not SubscriptionState.SUBSCRIBED:
+            return False
+    sight = sights.setdefault(owner, Sight(tx, owner))
+    if sight.readable(node.key, item) is None:
+        return False
+    return not muting.hides(tx, muting.quiet(tx, owner), node, item)
+
+
+def _told(node: Node, item: Item, entry: Entry) -> dict[str, Any]:
+    """What a program is told of a post."""
+    return {
+        "address": ItemAddress(node.service, node.name, item.id).uri,
+        "author": str(node.service),
+        "text": entry.text,
+        calling.AUDIENCE: item.audience.value,
+    }
+
+
+# people
+
+
+def move(tx: Transaction, account: Account, located: Located) -> None:
+    """Somebody is somewhere, as it will be known; rules that go by that fire."""
+    located = replace(located, latitude=rounded(located.latitude), longitude=rounded(located.longitude))
+    before = tx.locations.of(account.key)
+    tx.locations.put(account.key, located)
+    fresh = before is not None and tx.now - before.updated <= FRESH
+    if fresh and before is not None and (before.latitude, before.longitude) == (located.latitude, located.longitude):
+        return
+    me = account.jid(tx.domain)
+    for kept in tx.rules.crossing(account.key, me, CROSSING_MAX):
+        circle = kept.rule.circle
+        if circle is None:
+            continue
+        was, is_ = before is not None and before.is_in(circle, tx.now), located.is_in(circle, tx.now)
+        wanted = (True, False) if kept.rule.what is What.LEAVES else (False, True)
+        if (was, is_) == wanted and not (kept.owner != me and tx.blocks.between(kept.owner, me)):
+            fire(tx, kept, {"person": str(me), "place": circle.name})
+    tx.rules.moved(account.key)
+
+
+def leave(tx: Transaction, account: Account) -> bool:
+    """Nobody is to know any more where somebody is; no rule hears of it. False if nobody knew."""
+    known = locating.nowhere(tx, account)
+    if known:
+        tx.rules.moved(account.key)
+    return known
+
+
+def share(tx: Transaction, account: Account, on: bool, locate: Locate) -> None:
+    """Somebody's client may tell the node where they are, or not any more; what it told is forgotten then."""
+    if not on:
+        tx.preferences.remove(account.key, locating.SHARING)
+        located = tx.locations.of(account.key)
+        if located is not None and located.shared:
+            leave(tx, account)
+        return
+    tx.preferences.set(account.key, locating.SHARING, locating.ON)
+    node = tx.nodes.find(account.jid(tx.domain), GEOLOC)
+    if node is not None:
+        look(tx, node, locate)
+
+
+def look(tx: Transaction, node: Node, locate: Locate) -> None:
+    """Somebody's client has said where they are; only who shares that with the node is looked at."""
+    owner = node.service
+    account = tx.accounts.get(owner.localpart) if owner.localpart and owner.domainpart == tx.domain else None
+    if account is None or account.disabled or not locating.is_sharing(tx, account.key):
+        return
+    newest = tx.items.newest(node.key, 1)
+    known = tx.locations.of(account.key)
+    said = locate(newest[0].payload) if newest else None
+    if said is None or said.latitude is None or said.longitude is None:
+        # XEP-0080 §3: nothing is said any more.
+        if known is not None and known.shared:
+            leave(tx, account)
+        return
+    updated = newest[0].updated
+    if known is not None and not known.shared and known.updated >= updated:
+        return  # they have said something else since
+    text = " ".join(said.text.split())[:100]
+    located = Located(
+        latitude=micro(said.latitude), longitude=micro(said.longitude), text=text, shared=True, updated=updated
+    )
+    move(tx, account, located)
+
+
+def come(tx: Transaction, localpart: str) -> bool:
+    """Somebody comes on line; True if a rule of theirs fired."""
+    account = tx.accounts.get(localpart)
+    if account is None or account.disabled:
+        return False
+    fired = False
+    for kept in tx.rules.online(account.key):
+        circle = kept.rule.circle
+        if kept.last_fired is not None and timedelta() <= tx.now - kept.last_fired < ONLINE_AGAIN:
+            continue
+        if circle is not None:
+            located = tx.locations.of(account.key)
+            if located is None or not located.is_in(circle, tx.now):
+                continue
+        told = {"person": str(account.jid(tx.domain)), "place": circle.name if circle is not None else ""}
+        fired = fire(tx, kept, told) or fired
+    return fired
+
+
+# firing
+
+
+def fire(tx: Transaction, kept: KeptRule, told: Mapping[str, Any], post: ItemAddress | None = None) -> bool:
+    """A rule fires, if it did not too often. ``told``: what its program is told. Only for rules that may fire."""
+    rule = kept.rule
+    counts = _once_more(tx.rules.counts(kept.key), tx.now, *OFTEN[rule.then])
+    if counts is None or (rule.then is not Then.CALL and tx.rules.waiting(kept.key) >= WAITING_MAX):
+        tx.rules.skip(kept.key)
+        return False
+    if rule.then is Then.CALL:
+        payload = {"rule": kept.number, "when": rule.when, "what": rule.what.value} | dict(told)
+        if not calling.call(tx, kept.account, rule.text, payload):
+            return False
+    else:
+        tx.rules.decide(kept.key, post)
+    tx.rules.fire(kept.key, counts)
+    return True
+
+
+def _once_more(counts: Counts, now: datetime, most_in_minute: int, most_in_day: int) -> Counts | None:
+    """Counted once more; None if that is too often. A clock that went back begins anew."""
+    minute, in_minute = _window(counts.minute, counts.in_minute, now, _MINUTE)
+    day, in_day = _window(counts.day, counts.in_day, now, _DAY)
+    if in_minute >= most_in_minute or in_day >= most_in_day:
+        return None
+    return Counts(minute, in_minute + 1, day, in_day + 1)
+
+
+def _window(began: datetime | None, count: int, now: datetime, length: timedelta) -> tuple[datetime, int]:
+    if began is None or not timedelta() <= now - began < length:
+        return now, 0
+    return began, count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """What a rule has decided and is to be done. ``post``: that made it so, if it may still be read."""
+
+    key: int
+    rule: KeptRule
+    account: Account
+    language: str
+    post: tuple[Node, Item] | None = None
+
+
+def due(tx: Transaction) -> tuple[Due, ...]:
+    """The oldest of what is to be done."""
+    found = []
+    for firing in tx.rules.due(DUE_AT_ONCE):
+        post = None
+        if firing.post is not None:
+            at = tx.nodes.look_up(firing.post.service, firing.post.node, firing.post.item_id or "")
+            if at is not None and at.item is not None:
+                node = Sight(tx, firing.rule.owner).readable(at.node.key, at.item)
+                post = None if node is None else (node, at.item)
+        language = tx.preferences.get(firing.account.key, LANGUAGE) or "en"
+        found.append(Due(key=firing.key, rule=firing.rule, account=firing.account, language=language, post=post))
+    return tuple(found)
+
+
+def done(tx: Transaction, key: int) -> None:
+    """It is done, or not to be done any more."""
+    tx.rules.done(key)
+
+
+def post(tx: Transaction, key: int, account: int, request: Publish) -> Posted | None:
+    """Post what a rule has decided; None if that is done already. Raises what ``publishing.publish`` raises."""
+    if not tx.rules.is_due(key):
+        return None
+    posted = authoring.post(tx, account, request)
+    tx.rules.done(key)
+    return posted
+
+
+def _at(circle: Circle, located: Located) -> Circle:
+    return replace(circle, latitude=located.latitude, longitude=located.longitude)
