@@ -50,7 +50,7 @@ class FollowedTags:
     def add(self, account: int, tag: str) -> bool:
         """Somebody follows a tag; False if they did before."""
         statement = insert(self._connection, _FOLLOWED).values(account_id=account, tag=tag, created=self._now)
-        return self._connection.execute(statement.on_conflict_do_nothing()).rowcount > 0
+        return self._connection.execute(statement.on_conflict_do_nothing().returning(_F.tag)).first() is not None
 
     def remove(self, account: int, tag: str) -> bool:
         """Somebody follows a tag no longer; False if they did not."""

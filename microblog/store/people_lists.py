@@ -55,7 +55,7 @@ class PeopleLists:
         """Put somebody in; False if they were."""
         values = {"account_id": account, "name": name, "jid": str(jid), "created": self._now}
         statement = insert(self._connection, _LISTS).values(values)
-        return self._connection.execute(statement.on_conflict_do_nothing()).rowcount > 0
+        return self._connection.execute(statement.on_conflict_do_nothing().returning(_L.jid)).first() is not None
 
     def remove(self, account: int, name: str, jid: JID) -> bool:
         """Take somebody out; False if they were not in it."""

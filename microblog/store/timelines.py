@@ -93,6 +93,9 @@ _NAMED = _M.alias("named")
 _T = tables.item_tags
 _N = tables.nodes
 _A = tables.affiliations
+_F = tables.followed_tags.c
+_L = tables.people_lists.c
+_ACCOUNTS = tables.accounts
 _CURSORS = tables.cursors
 
 
@@ -130,6 +133,7 @@ def _counted(statement: Select[Any]) -> Prepared:
 
 
 _READER = _text("reader")
+_NAME = _text("account_name")
 _DIRECT = Audience.DIRECT.value
 # Four places for the four audiences there are; fewer are repeated.
 _ALLOWED = _I.audience.in_([_text(f"audience_{n}") for n in range(len(Audience))])
@@ -142,27 +146,52 @@ _SUBSCRIBED = _S.c.state == literal_column("'subscribed'")
 # home
 
 
-def _edge(descending: bool) -> Prepared:
-    """The feeds somebody follows, each with how far into the span it reaches: one step in the index for each."""
-    column = _whole(_I.stands)
+def _reaching(
+    source: Select[Any], stands: ColumnElement[Any], among: ColumnElement[bool], descending: bool
+) -> Select[Any]:
+    """Sources, each with how far into the span it reaches: one step in the index for each, of those that it is among.
+
+    Those that reach furthest to the span's beginning come first.
+    """
+    column = _whole(stands)
     reaches = (
         select(column)
-        .where(
-            _I.node_id == _S.c.node_id,
-            column <= _number("high_stands"),
-            column >= _number("low_stands"),
-        )
-        .order_by(_I.stands.desc() if descending else _I.stands)
+        .where(among, column <= _number("high_stands"), column >= _number("low_stands"))
+        .order_by(stands.desc() if descending else stands)
         .limit(1)
         .scalar_subquery()
     )
     edge = reaches.label("edge")
-    order = edge.desc() if descending else edge
-    followed = select(_S.c.node_id, edge).where(_S.c.bare == _READER)
-    return Prepared(followed.order_by(order.nulls_last()).limit(_number("feeds")))
+    return source.add_columns(edge).order_by((edge.desc() if descending else edge).nulls_last())
+
+
+def _edge(descending: bool) -> Prepared:
+    """The feeds somebody follows."""
+    followed = select(_S.c.node_id).where(_S.c.bare == _READER)
+    return Prepared(_reaching(followed, _I.stands, _I.node_id == _S.c.node_id, descending).limit(_number("feeds")))
+
+
+def _tag_edge(descending: bool) -> Prepared:
+    """The tags somebody follows."""
+    followed = select(_F.tag).join(_ACCOUNTS, _ACCOUNTS.c.id == _F.account_id).where(_ACCOUNTS.c.localpart == _NAME)
+    return Prepared(_reaching(followed, _T.c.stands, _T.c.tag == _F.tag, descending))
+
+
+def _list_edge(descending: bool) -> Prepared:
+    """The feeds of those who are in a list."""
+    people = (
+        select(_N.c.id)
+        .select_from(tables.people_lists)
+        .join(_ACCOUNTS, _ACCOUNTS.c.id == _L.account_id)
+        .join(_N, and_(_N.c.service == _L.jid, _N.c.name == literal_column(f"'{MICROBLOG}'")))
+        .where(_ACCOUNTS.c.localpart == _NAME, _L.name == _text("list"))
+    )
+    return Prepared(_reaching(people, _I.stands, _I.node_id == _N.c.id, descending).limit(_number("feeds")))
 
 
 _EDGES = {True: _edge(True), False: _edge(False)}
+_TAG_EDGES = {True: _tag_edge(True), False: _tag_edge(False)}
+_LIST_EDGES = {True: _list_edge(True), False: _list_edge(False)}
 _IN_FEED = select(_whole(_I.stands), _I.id).where(_I.node_id == _number("node"), or_(_ALLOWED, _FOR_READER))
 _OF_FEED = _ordered(_IN_FEED, _I.stands, _I.id)
 _OF_FEEDS = Prepared(
@@ -234,6 +263,21 @@ _TAGGED = (
     .where(_T.c.tag == _text("tag"), _MAY_SEE)
 )
 _TAG_PAGE = _ordered(_TAGGED, _T.c.stands, _T.c.item)
+# What the tags that somebody follows bring to their home timeline beside the feeds.
+_BY_TAGS = Prepared(
+    select(_whole(_T.c.stands), _T.c.item, _I.node_id, _I.audience)
+    .join(tables.items, _I.id == _T.c.item)
+    .where(
+        _T.c.tag.in_(
+            select(_F.tag).join(_ACCOUNTS, _ACCOUNTS.c.id == _F.account_id).where(_ACCOUNTS.c.localpart == _NAME)
+        ),
+        _I.node_id != _number("own"),
+        ~exists().where(_S.c.bare == _READER, _S.c.node_id == _I.node_id),
+        _MAY_SEE,
+        _within(_T.c.stands, _T.c.item),
+    )
+    .limit(_number("limit"))
+)
 # A like as Movim writes it is a comment, and nothing that is read.
 _R = tables.reactions.c
 _NO_HEART = ~exists().where(_R.item == _I.id)
@@ -284,7 +328,6 @@ _ITEMS = Prepared(select(_I.node_id, *ITEM_COLUMNS).where(_I.id.in_([_number(f"k
 _STATE = (
     select(func.max(_S.c.state)).where(_S.c.node_id == _N.c.id, _S.c.bare == _READER).correlate(_N).scalar_subquery()
 )
-_ACCOUNTS = tables.accounts
 _CONTACTS = tables.contacts
 _AT_NODES = Prepared(
     select(*NODE_COLUMNS, _STATE, *FACT_COLUMNS)
@@ -337,6 +380,28 @@ class Timelines:
             "feeds": feeds,
         }
         rows = _EDGES[span.descending].rows(self._connection, parameters)
+        return [(row[0], row[1]) for row in rows if row[1] is not None]
+
+    def followed_tags(self, reader: JID, span: Span) -> list[tuple[str, int]]:
+        """Tags that somebody here follows and that have posts in a span, in the same order."""
+        parameters = {
+            "account_name": reader.localpart,
+            "low_stands": span.low.stands,
+            "high_stands": span.high.stands,
+        }
+        rows = _TAG_EDGES[span.descending].rows(self._connection, parameters)
+        return [(row[0], row[1]) for row in rows if row[1] is not None]
+
+    def listed(self, owner: JID, name: str, span: Span, feeds: int) -> list[tuple[int, int]]:
+        """The feeds of those who are in a list of somebody here and have posts in a span; as ``followed``."""
+        parameters = {
+            "account_name": owner.localpart,
+            "list": name,
+            "low_stands": span.low.stands,
+            "high_stands": span.high.stands,
+            "feeds": feeds,
+        }
+        rows = _LIST_EDGES[span.descending].rows(self._connection, parameters)
         return [(row[0], row[1]) for row in rows if row[1] is not None]
 
     def of_feed(
@@ -401,6 +466,24 @@ class Timelines:
         """Posts under a tag; also of those the reader follows, the reader's own, and direct ones for the reader."""
         parameters = {"tag": tag, "reader": str(reader), "limit": limit, **_span(span), **_audiences(audiences)}
         return _standing(_TAG_PAGE[span.descending].rows(self._connection, parameters))
+
+    def by_tags(
+        self, reader: JID, own: int, span: Span, limit: int, audiences: Iterable[Audience]
+    ) -> list[Standing] | None:
+        """Posts under the tags that somebody here follows, of feeds that they do not follow; None if they are too many.
+
+        ``own``: the feed that is theirs. In no order, and one under two tags comes twice.
+        """
+        parameters = {
+            "account_name": reader.localpart,
+            "own": own,
+            "reader": str(reader),
+            "limit": limit,
+            **_span(span),
+            **_audiences(audiences),
+        }
+        rows = _BY_TAGS.rows(self._connection, parameters)
+        return None if len(rows) >= limit else _standing(rows)
 
     def mentioning(self, reader: JID, span: Span, limit: int, audiences: Iterable[Audience]) -> list[Standing]:
         """What names somebody: posts of others, comments, and direct ones for them."""

@@ -236,9 +236,7 @@ class Home(_Feeds):
         if len(keys) > LOOKED_INTO_MAX:
             return None
         self._sight.look(keys)
-        each = self._count_each(
-            [self._own] * (self._with_own and bool(self._own)) + keys, span, limit, mark
-        )
+        each = self._count_each([self._own] * (self._with_own and bool(self._own)) + keys, span, limit, mark)
         if each is None:
             return None
         found.append(each)

@@ -12,7 +12,7 @@ TAGS_MAX: Final = 50
 
 
 def follow(tx: Transaction, account: int, tag: str) -> str:
-    """Follow a tag; again, and nothing changes. As it is kept. Raises NotAcceptable, ResourceConstraint for too many."""
+    """Follow a tag; again, and nothing changes. As it is kept. Raises NotAcceptable, ResourceConstraint."""
     tag = fold_tag(tag)
     if not 0 < len(tag) <= TAG_MAX_CHARACTERS:
         raise NotAcceptable("that is no tag")

@@ -16,6 +16,11 @@ from tests.usecases.pubsub import ROMEO, an_account
 STATEMENTS = {
     "edges, newest": timelines._EDGES[True],
     "edges, oldest": timelines._EDGES[False],
+    "edges of tags, newest": timelines._TAG_EDGES[True],
+    "edges of tags, oldest": timelines._TAG_EDGES[False],
+    "edges of a list, newest": timelines._LIST_EDGES[True],
+    "edges of a list, oldest": timelines._LIST_EDGES[False],
+    "what tags bring": timelines._BY_TAGS,
     **{
         f"{name}, {'newest' if descending else 'oldest'}": pages[descending]
         for name, pages in (
