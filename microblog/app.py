@@ -33,6 +33,7 @@ from microblog.commands.people import PeopleWords
 from microblog.commands.posting import Posting, PostingWords
 from microblog.commands.profile import ProfileWords
 from microblog.commands.reading import ANSWER_SECONDS, ReadingWords
+from microblog.commands.searching import SearchWords
 from microblog.config import Config, Endpoint
 from microblog.im.held import HeldMessages
 from microblog.im.message import Messages
@@ -47,7 +48,7 @@ from microblog.store import migrate
 from microblog.store.database import Database, open_database
 from microblog.store.watermark import Watermark
 from microblog.terminal import sentence
-from microblog.usecases import collapsing, expiring, following, forgetting, identity, noticing, registering
+from microblog.usecases import collapsing, expiring, following, forgetting, identity, indexing, noticing, registering
 from microblog.wire import atom, elsewhere, mention, pubsub
 from microblog.xep.administration import Administration
 from microblog.xep.adminlines import AdminLines
@@ -88,6 +89,7 @@ from microblog.xep.readers import Readers
 from microblog.xep.registration import Enrolment, Registration
 from microblog.xep.time import Time
 from microblog.xep.timelines import Timelines
+from microblog.xep.trail import Trail
 from microblog.xep.upkeep import Upkeep
 from microblog.xep.vcard import RemoteProfiles, VCards
 from microblog.xep.version import Version
@@ -342,6 +344,7 @@ class Node(Service):
         messages.error_listeners += (self.outbox.bounced, eventing.bounced)
         router.answer_listeners.append(self.outbox.answered)
         presence.listeners += (readers, eventing, approval, self.lines, held)
+        self.indexing = Trail(indexing.NAME, indexing.step, database, clock, tasks)
         self._listeners = (
             notifications.hear,
             approval.hear,
@@ -351,6 +354,7 @@ class Node(Service):
             ReactionLines(self.sessions, database, clock, tasks, wake).hear,
             avatars.hear,
             self.moved.hear,
+            self.indexing.hear,
         )
         database.listeners += self._listeners
 
@@ -420,6 +424,7 @@ class Node(Service):
         return (
             PostingWords(database, posting),
             ReadingWords(database, partial(router.request, seconds=ANSWER_SECONDS), self.clock.now),
+            SearchWords(database),
             ConversationWords(database, posting, router, self.outbox.wake, self.clock.now),
             FollowingWords(
                 database, following.follows, FollowImporter(database, following.follows, self.clock, self.tasks)
@@ -466,6 +471,7 @@ class Node(Service):
         self.lines.start()
         self.health.start()
         self.intake.start()
+        self.indexing.wake()
         self._ask_followed()
         seconds = KEPT_LOOK_SECONDS if self._only_dials else FOLLOWED_LOOK_SECONDS
         self._followed_look = self.clock.every(seconds, self._ask_followed)
@@ -523,6 +529,8 @@ class Node(Service):
                 )
 
     async def _expire(self) -> None:
+        # What comes from elsewhere and is not new is told to nobody, but is to be found.
+        self.indexing.wake()
         more = True
         while more:
             try:

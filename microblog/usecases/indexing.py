@@ -5,10 +5,9 @@ was: those with the newest keys first. How far both have come is written down wi
 left out, or done twice, whenever the server stops. What is retracted is gone from the index with its item.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
-from microblog.model.entry import Entry
 from microblog.model.item import Item
 from microblog.model.jid import JID
 from microblog.model.query import content
@@ -20,11 +19,9 @@ NAME: Final = "search"
 PAST: Final = "search, the past"
 EVENTS_MAX: Final = 100
 PAST_MAX: Final = 100
-# What a payload says (``wire.atom.read_text``).
-Read = Callable[[str], Entry | None]
 
 
-def step(tx: Transaction, read: Read) -> bool:
+def step(tx: Transaction) -> bool:
     """Do what is next; True if there is more."""
     done = tx.trails.position(NAME)
     if done is None:
@@ -35,11 +32,11 @@ def step(tx: Transaction, read: Read) -> bool:
     if happened:
         # What was published several times is read once, as it is now.
         published = {(one.node, one.item_id) for one in happened if one.kind == events.PUBLISHED}
-        _index(tx, ((node, tx.items.get(node, item_id)) for node, item_id in sorted(published)), read)
+        _index(tx, ((node, tx.items.get(node, item_id)) for node, item_id in sorted(published)))
         tx.trails.reach(NAME, happened[-1].seq)
     if len(happened) == EVENTS_MAX:
         return True
-    return _index_past(tx, read)
+    return _index_past(tx)
 
 
 def is_complete(tx: Transaction) -> bool:
@@ -47,17 +44,17 @@ def is_complete(tx: Transaction) -> bool:
     return not tx.trails.position(PAST)
 
 
-def _index_past(tx: Transaction, read: Read) -> bool:
+def _index_past(tx: Transaction) -> bool:
     before = tx.trails.position(PAST) or 0
     if not before:
         return False
     found = tx.search.past(before, PAST_MAX)
-    _index(tx, found, read)
+    _index(tx, found)
     tx.trails.reach(PAST, found[-1][1].key if found else 0)
     return bool(found)
 
 
-def _index(tx: Transaction, items: Iterable[tuple[int, Item | None]], read: Read) -> None:
+def _index(tx: Transaction, items: Iterable[tuple[int, Item | None]]) -> None:
     services: dict[int, JID | None] = {}
     for node_key, item in items:
         if item is None or item.stands is None:
@@ -65,7 +62,7 @@ def _index(tx: Transaction, items: Iterable[tuple[int, Item | None]], read: Read
         if node_key not in services:
             node = tx.nodes.get(node_key)
             services[node_key] = node.service if node is not None else None
-        service, entry = services[node_key], read(item.payload)
+        service, entry = services[node_key], tx.read_entry(item.payload)
         if service is None:
             continue
         if entry is None:

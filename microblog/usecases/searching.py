@@ -4,10 +4,11 @@ The index says which posts have the words; what each of them says decides (``Que
 asked as for a timeline (``Sight``). How much is looked through for one page is bounded. Where that ends before the
 page is full, the page says how far it came, and goes on from there.
 
-A post that was repeated here is found once: not again as the repeat of what is found itself.
+A post that was repeated here is found once: not again as the repeat of what is found itself. What somebody muted, and
+whom they blocked, they do not find.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -25,7 +26,7 @@ from microblog.store import search as index
 from microblog.store.search import Candidate
 from microblog.store.timelines import Place, Standing
 from microblog.store.transaction import Transaction
-from microblog.usecases import indexing, locating
+from microblog.usecases import indexing, locating, muting
 from microblog.usecases.reading import Placed
 from microblog.usecases.sight import Sight
 
@@ -35,18 +36,16 @@ SECONDS: Final = 2.0
 _BATCH: Final = 50
 _TOGETHER: Final = 20
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-Read = Callable[[str], Entry | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
     """A page of what fits a query. ``before``: where the last page ended; ``audiences``: of what may go to where it is
-    read. ``read``: what a payload says (``wire.atom.read_text``).
+    read.
     """
 
     actor: JID
     query: Query
-    read: Read
     most: int = 10
     before: str = ""
     audiences: frozenset[Audience] = frozenset(Audience)
@@ -107,6 +106,7 @@ class _Looking:
         self._request = request
         self._asked = index.wanted(request.query)
         self._sight = Sight(tx, request.actor, request.audiences)
+        self._quiet = muting.quiet(tx, request.actor.bare)
         self._found: list[tuple[int, Placed]] = []
         self._most = max(1, min(request.most, PAGE_MAX))
         self._end = monotonic() + SECONDS / 2
@@ -148,8 +148,10 @@ class _Looking:
     def _placed(self, candidate: Candidate, item: Item) -> Placed | None:
         """A post that may be read and fits."""
         node = self._sight.readable(candidate.node, item)
-        entry = self._request.read(item.payload) if node is not None else None
+        entry = self._tx.read_entry(item.payload) if node is not None else None
         if node is None or entry is None or not self._fits(node, entry):
+            return None
+        if self._quiet and muting.hides(self._tx, self._quiet, node, item):
             return None
         if item.via and self._is_found(item.via):
             return None
@@ -167,8 +169,10 @@ class _Looking:
         if found is None or found.item is None or found.item.stands is None:
             return False
         node = self._sight.readable(found.node.key, found.item)
-        entry = self._request.read(found.item.payload) if node is not None else None
-        return node is not None and entry is not None and self._fits(node, entry)
+        if node is None or (self._quiet and muting.hides(self._tx, self._quiet, node, found.item)):
+            return False
+        entry = self._tx.read_entry(found.item.payload)
+        return entry is not None and self._fits(node, entry)
 
 
 def _place(candidate: Candidate) -> Place:

@@ -14,7 +14,7 @@ from microblog.model.node import MICROBLOG
 from microblog.model.query import Circle, Query, content, parse
 from microblog.model.uri import item_uri
 from microblog.store.transaction import Transaction
-from microblog.usecases import indexing, publishing, registering, searching
+from microblog.usecases import indexing, muting, publishing, registering, searching
 from microblog.wire.atom import read_text
 from microblog.wire.xml import escape_text
 from tests.usecases.pubsub import BENVOLIO, JULIET, NOON, PARIS, PHONE, ROMEO, an_account, retract, subscribe
@@ -54,7 +54,7 @@ def says(tx: Transaction, text: str, item_id: str, by: JID = ROMEO, ago: float =
 
 
 def indexed(tx: Transaction) -> None:
-    while indexing.step(tx, read_text):
+    while indexing.step(tx):
         pass
 
 
@@ -64,7 +64,7 @@ def found(tx: Transaction, text: str | Query, *, by: JID = ROMEO, **more: Any) -
     ids: list[str] = []
     before = ""
     for _ in range(100):
-        page = searching.search(tx, searching.Search(actor=by, query=query, read=read_text, before=before, **more))
+        page = searching.search(tx, searching.Search(actor=by, query=query, before=before, **more))
         ids += [one.item.id for one in page.posts]
         before = page.before
         if not before:
@@ -224,10 +224,26 @@ def test_a_page_that_comes_to_no_end_says_how_far_it_came(tx: Transaction, monke
         says(tx, "needle", f"p{number}", audience=Audience.FOLLOWERS, ago=number)
     indexed(tx)
     query = parse("needle", person=JID.parse)
-    first = searching.search(tx, searching.Search(actor=BENVOLIO, query=query, read=read_text))
+    first = searching.search(tx, searching.Search(actor=BENVOLIO, query=query))
     assert first.posts == () and first.before and first.upto is not None
     assert NOON - timedelta(minutes=70) < first.upto < NOON - timedelta(minutes=50)
     assert found(tx, "needle", by=BENVOLIO) == ["old"]
+
+
+def test_what_is_muted_or_blocked_is_not_found(tx: Transaction) -> None:
+    says(tx, "bite my thumb", "a", by=MERCUTIO, ago=1)
+    says(tx, "bite an apple", "b", by=BENVOLIO, ago=2)
+    says(tx, "bite of sorrow", "c", by=ROMEO, ago=3)
+    indexed(tx)
+    account = registering.get_account(tx, "romeo").key
+    muting.mute(tx, muting.MuteThis(account=account, actor=ROMEO, what="thumb"))
+    assert found(tx, "bite") == ["b", "c"]
+    muting.mute(tx, muting.MuteThis(account=account, actor=ROMEO, what=BENVOLIO))
+    assert found(tx, "bite") == ["c"]
+    assert found(tx, "bite", by=BENVOLIO) == ["a", "b", "c"]
+    tx.blocks.add(registering.get_account(tx, "benvolio").key, MERCUTIO)
+    assert found(tx, "bite", by=BENVOLIO) == ["b", "c"]
+    assert found(tx, "bite", by=MERCUTIO) == ["a", "c"]
 
 
 def test_repeats_are_found_once(tx: Transaction) -> None:
@@ -243,16 +259,16 @@ def test_what_was_there_before_the_index_is_indexed_in_pieces(tx: Transaction, m
     tx.connection.exec_driver_sql("DELETE FROM trails")
     for number in range(7):
         says(tx, "old", f"p{number}", ago=number + 1)
-    assert indexing.step(tx, read_text) is True
+    assert indexing.step(tx) is True
     assert not indexing.is_complete(tx)
     says(tx, "old but new", "new")
-    assert indexing.step(tx, read_text) is True
-    page = searching.search(tx, searching.Search(actor=ROMEO, query=parse("old", person=JID.parse), read=read_text))
+    assert indexing.step(tx) is True
+    page = searching.search(tx, searching.Search(actor=ROMEO, query=parse("old", person=JID.parse)))
     assert not page.complete and page.posts[0].item.id == "new"
     indexed(tx)
     assert indexing.is_complete(tx)
     assert found(tx, "old") == ["new", *(f"p{number}" for number in range(7))]
-    assert indexing.step(tx, read_text) is False
+    assert indexing.step(tx) is False
 
 
 def test_accounts_that_are_removed_leave_nothing(tx: Transaction) -> None:
@@ -295,7 +311,7 @@ def test_no_query_does_harm(tx: Transaction, text: str) -> None:
 @pytest.mark.parametrize("before", ["x", "-1", "1.5", "9" * 30, "٣", " 1"])
 def test_pages_that_begin_nowhere(tx: Transaction, before: str) -> None:
     with pytest.raises(ItemNotFound):
-        searching.search(tx, searching.Search(actor=ROMEO, query=Query(terms=(("a",),)), read=read_text, before=before))
+        searching.search(tx, searching.Search(actor=ROMEO, query=Query(terms=(("a",),)), before=before))
 
 
 WORDS = ("lark", "nightingale", "night", "light", "Æther", "東", "京", "x1", "rose", "rosé")
