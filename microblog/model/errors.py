@@ -219,6 +219,13 @@ class SessionExpired(NotAllowed):
     """The session of the command was left alone for too long."""
 
 
+# XEP-0191
+
+
+class Blocking(NotAcceptable):
+    """Whoever asks has blocked whom they address (§3.3.3)."""
+
+
 # docs/protocol/fanout.md: delivery logs
 
 

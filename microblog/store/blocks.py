@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, case, delete, exists, fun
 
 from microblog.model.jid import JID
 from microblog.model.quiet import Blocks as Blocked
+from microblog.model.subscription import Subscription, SubscriptionState
 from microblog.store import tables
 from microblog.store.prepared import Prepared
 from microblog.store.upsert import insert
@@ -80,6 +81,20 @@ _HAS = Prepared(select(case((blocked_by(_OWNER), 1), else_=0)))
 _COUNT = select(func.count()).where(_ACCOUNT)
 _REMOVE = delete(_BLOCKS).where(_ACCOUNT, _B.jid == bindparam("address"))
 
+_S = tables.subscriptions.c
+_N = tables.nodes.c
+_SUBSCRIBERS = (
+    select(_N.name, _S.subscriber, _S.state, _S.subid)
+    .join(tables.subscriptions, _S.node_id == _N.id)
+    .where(_N.service == bindparam("service"), _S.domain == bindparam("domain"))
+    .order_by(_S.id)
+    .limit(bindparam("limit"))
+)
+_INTERESTS = tables.interests
+_LOSE_INTERESTS = delete(_INTERESTS).where(
+    _INTERESTS.c.service == bindparam("at"), _INTERESTS.c.domain == bindparam("of")
+)
+
 
 class Blocks:
     """By the account's key, or its name."""
@@ -138,6 +153,20 @@ class Blocks:
     def remove(self, account: int, jid: JID) -> bool:
         """Unblock an address; False if it was not blocked."""
         return bool(self._connection.execute(_REMOVE, {"account": account, "address": str(jid)}).rowcount)
+
+    def subscribers_at(self, service: JID, domain: str, limit: int) -> list[Subscription]:
+        """Subscriptions to the nodes of a service that people of a domain have."""
+        rows = self._connection.execute(_SUBSCRIBERS, {"service": str(service), "domain": domain, "limit": limit})
+        return [
+            Subscription(
+                service=service, node=row[0], jid=JID.parse(row[1]), state=SubscriptionState(row[2]), subid=row[3]
+            )
+            for row in rows
+        ]
+
+    def lose_interests(self, service: JID, domain: str) -> None:
+        """Nobody of a domain wants to hear of a service any more."""
+        self._connection.execute(_LOSE_INTERESTS, {"at": str(service), "of": domain})
 
 
 def asked(jid: JID, domain: str) -> dict[str, str]:

@@ -474,7 +474,7 @@ class _Taker:
         tx, known, strangers = self._tx, [], []
         for jid in entry.to:
             account = tx.accounts.get(jid.localpart) if jid.domainpart == tx.domain and jid.localpart else None
-            if account is None or account.disabled:
+            if account is None or account.disabled or tx.blocks.has(jid, feed.author):
                 continue
             contact = tx.contacts.get(jid, feed.author)
             node = self._node(feed)

@@ -144,7 +144,7 @@ def tell_mentioned(
     by_log: set[str] = set()
     domains = []
     for jid in sorted(told, key=str):
-        if jid.domainpart == tx.domain or jid in (item.publisher, aware):
+        if jid.domainpart == tx.domain or jid in (item.publisher, aware) or tx.blocks.has(item.publisher, jid):
             continue
         follows = None if item.audience is Audience.DIRECT else tx.subscriptions.find(node, jid)
         if follows is not None and follows.state is SubscriptionState.SUBSCRIBED:
@@ -180,6 +180,8 @@ def named_elsewhere(
     for jid in named(item.payload):
         # Who keeps the thread hears of the answer there.
         if jid.domainpart != domain or jid.bare == item.publisher or (thread and thread.service == jid.bare):
+            continue
+        if tx.blocks.has(item.publisher, jid):
             continue
         follows = tx.subscriptions.find(node, jid.bare)
         if follows is None or follows.state is not SubscriptionState.SUBSCRIBED:

@@ -16,7 +16,14 @@ from sqlalchemy import bindparam, delete, select
 
 from microblog.model.access import audiences_readable
 from microblog.model.entry import HEART
-from microblog.model.errors import Conflict, ItemNotFound, NotAllowed, ResourceConstraint
+from microblog.model.errors import (
+    Blocking,
+    Conflict,
+    ItemNotFound,
+    NotAllowed,
+    ResourceConstraint,
+    ServiceUnavailable,
+)
 from microblog.model.item import Audience, Item
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG, Node
@@ -77,6 +84,8 @@ def see(
 def _reads(tx: Transaction, node: Node, item: Item, reader: JID, here: bool) -> bool:
     if item.publisher == reader:
         return True
+    if tx.blocks.between(reader, item.publisher):
+        return False
     if item.audience is Audience.DIRECT:
         return tx.items.mentioned(item.key).get(reader, False)
     if here:
@@ -275,8 +284,15 @@ class Directed:
 
 
 def direct(tx: Transaction, request: Direct) -> Directed:
-    """Send a message to somebody, here or elsewhere; at all addresses of theirs. Raises ItemNotFound."""
+    """Send a message to somebody, here or elsewhere; at all addresses of theirs.
+
+    Raises: ItemNotFound, Blocking for whom they have blocked; who is blocked hears that it cannot be delivered.
+    """
     to = request.to.bare
+    if tx.blocks.has(request.actor.bare, to):
+        raise Blocking("you have blocked them: unblock them first")
+    if tx.blocks.has(to, request.actor):
+        raise ServiceUnavailable("this cannot be delivered")
     if to.domainpart != tx.domain:
         tx.outbox.add_stanza(to.domainpart, request.message(to), Audience.DIRECT)
         return Directed(domains=(to.domainpart,))

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from microblog.model.access import audience_of
-from microblog.model.errors import TooManySubscriptions
+from microblog.model.errors import Blocking, TooManySubscriptions
 from microblog.model.event import SubscriptionChanged
 from microblog.model.item import Audience
 from microblog.model.jid import JID
@@ -96,7 +96,9 @@ class Stats:
 
 
 def may_follow(tx: Transaction, account: JID, service: JID | None = None, node: str = "") -> None:
-    """May an account subscribe to a node that it is perhaps subscribed to? Raises TooManySubscriptions."""
+    """May an account subscribe to a node that it is perhaps subscribed to? Raises TooManySubscriptions, Blocking."""
+    if service is not None and tx.blocks.has(account.bare, service):
+        raise Blocking("you have blocked them: unblock them first")
     known = None if service is None else find(tx, account, service, node)
     if known is None and tx.subscriptions.count_of(account) >= tx.limits.follows_total:
         raise TooManySubscriptions("you follow as many as one may")

@@ -167,7 +167,7 @@ def _follow(tx: Transaction, request: Received) -> tuple[LookUp, Marks] | None:
     if found and marks and marks.state is SubscriptionState.SUBSCRIBED and not marks.implicit:
         return found, marks
     contact = tx.contacts.get(account, request.service)
-    if contact is None or not contact.is_seen:
+    if contact is None or not contact.is_seen or tx.blocks.has(account, request.service):
         return None
     if found and marks:
         return found, marks

@@ -17,6 +17,7 @@ from microblog.model.access import (
     visible,
 )
 from microblog.model.errors import (
+    Blocking,
     Forbidden,
     Gone,
     InvalidJID,
@@ -35,7 +36,7 @@ from microblog.model.node import MICROBLOG, Node, Options, SendLast
 from microblog.model.subscription import SubscribeOptions, Subscription, SubscriptionState
 from microblog.model.uri import account_uri
 from microblog.store.transaction import Transaction
-from microblog.usecases import depending, following, identity
+from microblog.usecases import depending, following, identity, muting
 
 INTERESTS_PER_RESOURCE = 100
 RESOURCES_PER_CONTACT = 10
@@ -146,10 +147,12 @@ def subscribe(tx: Transaction, request: Subscribe) -> Subscribed:
     """Subscribe (§6.1); again, and the subscription is as it was, with the options that are given now.
 
     Raises: InvalidJID (§6.1.3.1), the refusals of ``subscription_verdict``, PendingSubscription (§6.1.3.7),
-    TooManySubscriptions (§6.1.3.9), ItemNotFound (§6.1.3.12), InvalidOptions (§6.3.7.2).
+    TooManySubscriptions (§6.1.3.9), ItemNotFound (§6.1.3.12), InvalidOptions (§6.3.7.2); Blocking of whom they blocked.
     """
     if request.jid.bare != request.actor.bare:
         raise InvalidJID("one subscribes oneself")
+    if request.actor.domainpart == tx.domain and tx.blocks.has(request.actor.bare, request.service):
+        raise Blocking("you have blocked them: unblock them first")
     node, facts = standing(tx, request.service, request.node, request.actor)
     state = subscription_verdict(node.config, facts)
     old = tx.subscriptions.find(node, request.jid)
@@ -374,16 +377,17 @@ def subscriber_gone(tx: Transaction, service: JID, jid: JID) -> None:
 def last_items(tx: Transaction, request: LastItems) -> tuple[tuple[Node, Item], ...]:
     """The last items of nodes that send them on presence, as far as the reader may have them."""
     found = []
+    quiet = muting.quiet(tx, request.reader)
     for service in request.services:
-        if service.domainpart != tx.domain:
-            continue  # its own server tells the reader
+        if service.domainpart != tx.domain or quiet.hides_all_of(service):
+            continue  # its own server tells the reader; or they do not want it
         for node in tx.nodes.of(service):
             if node.name not in request.nodes or not node.config.deliver_notifications:
                 continue
             if node.config.send_last_published_item is not SendLast.ON_SUB_AND_PRESENCE:
                 continue
             item = _newest(tx, node, tx.affiliations.facts(node, request.reader), request.reader)
-            if item is not None:
+            if item is not None and not muting.hides(tx, quiet, node, item):
                 found.append((node, item))
     return tuple(found)
 

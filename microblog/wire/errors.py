@@ -92,6 +92,7 @@ TABLE: Final[dict[type[Refusal], Condition]] = {
     errors.BadSessionID: Condition("bad-request", "modify", ns.COMMANDS, "bad-sessionid"),
     errors.MalformedAction: Condition("bad-request", "modify", ns.COMMANDS, "malformed-action"),
     errors.SessionExpired: Condition("not-allowed", "cancel", ns.COMMANDS, "session-expired"),
+    errors.Blocking: Condition("not-acceptable", "cancel", ns.BLOCKING_ERRORS, "blocked"),
     errors.BeyondHorizon: Condition("item-not-found", "cancel", ns.FANOUT, "horizon"),
     errors.AnotherEpoch: Condition("conflict", "cancel", ns.FANOUT, "epoch"),
 }
