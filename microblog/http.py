@@ -6,7 +6,7 @@ the connection is made to what was looked at.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -34,9 +34,6 @@ URL_MAX: Final = 2000
 ANSWER_MAX_BYTES: Final = 65_536
 BODY_SECONDS: Final = 2
 _URL: Final = re.compile(r"[\x21-\x7e]+\Z")
-
-# The addresses of a host to connect to, in order. Raises CallFailed.
-Find = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 class CallFailed(Exception):
@@ -75,29 +72,28 @@ def check_url(text: str, *, plain: bool) -> str:
 
 
 class Caller:
-    """``find``: where to connect to; without it the system says. ``trust_roots``: as in the configuration."""
+    """``trust_roots``: as in the configuration."""
 
-    def __init__(
-        self, reactor: Any, clock: Clock, *, seconds: float, find: Find | None = None, trust_roots: Path | None = None
-    ) -> None:
+    def __init__(self, reactor: Any, clock: Clock, *, seconds: float, trust_roots: Path | None = None) -> None:
         self._reactor = reactor
         self._clock = clock
         self._seconds = seconds
-        self._find = find
         self._trust_roots = trust_roots
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Say it once. Raises CallFailed."""
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, at: Sequence[str] | None = None
+    ) -> Answer:
+        """Say it once. ``at``: the addresses to connect to; without them the system says. Raises CallFailed."""
         try:
-            return await self._clock.deadline(self._post(url, body, headers), self._seconds)
+            return await self._clock.deadline(self._post(url, body, headers, at), self._seconds)
         except TimeoutError:
             raise CallFailed(f"no answer within {self._seconds:g} seconds") from None
 
-    async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def _post(self, url: str, body: bytes, headers: Mapping[str, str], at: Sequence[str] | None) -> Answer:
         parts = urlsplit(url)
         host, secure = parts.hostname or "", parts.scheme == "https"
         port = parts.port or (443 if secure else 80)
-        addresses: Sequence[str | None] = [None] if self._find is None else await self._find(host, port)
+        addresses: Sequence[str | None] = [None] if at is None else at
         failure = CallFailed(f"{host} has no address")
         for address in addresses:
             endpoint = self._endpoint(host, port, address, secure)

@@ -88,9 +88,11 @@ class CallCase(TestCase):
     def caller(self, seconds: float = 5, **how: Any) -> Caller:
         return Caller(reactor, Clock(reactor), seconds=seconds, **how)
 
-    async def post(self, caller: Caller | None = None, host: str = ADDRESS, scheme: str = "http") -> Answer:
+    async def post(
+        self, caller: Caller | None = None, host: str = ADDRESS, scheme: str = "http", at: list[str] | None = None
+    ) -> Answer:
         url = f"{scheme}://{host}:{self.port}/hook?a=1"
-        return await (caller or self.caller()).post(url, b'{"a": 1}', {"webhook-id": "e-1"})
+        return await (caller or self.caller()).post(url, b'{"a": 1}', {"webhook-id": "e-1"}, at=at)
 
     async def fails(self, reason: str, **how: Any) -> None:
         with pytest.raises(CallFailed, match=reason):
@@ -155,23 +157,14 @@ class WhatItMayCost(CallCase):
 
 class WhereTo(CallCase):
     async def test_the_addresses_that_were_looked_at_are_tried_in_order(self) -> None:
-        self.serve(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-        asked = []
-
-        async def find(host: str, port: int) -> list[str]:
-            asked.append((host, port))
-            return ["127.77.255.254", ADDRESS]
-
-        assert (await self.post(self.caller(find=find), "montague.example")).status == 200
-        assert asked == [("montague.example", self.port)]
-
-    async def test_nothing_is_called_that_may_not_be(self) -> None:
         server = self.serve(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        answer = await self.post(host="montague.example", at=["127.77.255.254", ADDRESS])
+        assert answer.status == 200
+        assert f"Host: montague.example:{self.port}" in server.requests[0][0]
 
-        async def find(host: str, port: int) -> list[str]:
-            raise CallFailed("not there")
-
-        await self.fails("not there", caller=self.caller(find=find))
+    async def test_nothing_is_called_without_an_address(self) -> None:
+        server = self.serve(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await self.fails("no address", at=[])
         assert not server.requests
 
     async def test_a_certificate_has_to_prove_the_host(self) -> None:
@@ -181,14 +174,10 @@ class WhereTo(CallCase):
         certificate, key = authority.issue("montague.example").write(Path(folder.name) / "m")
         pem = certificate.read_bytes() + key.read_bytes()
         self.serve(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", tls=PrivateCertificate.loadPEM(pem).options())
-
-        async def find(host: str, port: int) -> list[str]:
-            return [ADDRESS]
-
-        trusting = self.caller(find=find, trust_roots=authority.path)
-        assert (await self.post(trusting, "montague.example", "https")).status == 200
-        await self.fails(".", caller=trusting, host="capulet.example", scheme="https")
-        await self.fails(".", caller=self.caller(find=find), host="montague.example", scheme="https")
+        trusting, at = self.caller(trust_roots=authority.path), [ADDRESS]
+        assert (await self.post(trusting, "montague.example", "https", at)).status == 200
+        await self.fails(".", caller=trusting, host="capulet.example", scheme="https", at=at)
+        await self.fails(".", host="montague.example", scheme="https", at=at)
 
 
 def test_what_may_be_called() -> None:

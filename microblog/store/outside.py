@@ -18,6 +18,7 @@ OWED: Final = "owed"
 POLICY: Final = "policy"
 RETRY: Final = "retry"
 DROPPED: Final = "dropped"
+PROGRAM: Final = "program"
 
 _O = tables.outside_changes.c
 _ANY = select(_O.id).limit(1)

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from microblog.store.timelines import Timelines
     from microblog.store.tracks import Tracks
     from microblog.store.trails import Trails
+    from microblog.store.webhooks import Webhooks
 
 
 class Transaction:
@@ -310,6 +311,13 @@ class Transaction:
         from microblog.store.moved import MovedAccounts
 
         return MovedAccounts(self)
+
+    @cached_property
+    def webhooks(self) -> "Webhooks":
+        """Programs that are called."""
+        from microblog.store.webhooks import Webhooks
+
+        return Webhooks(self)
 
     @cached_property
     def programs(self) -> "Programs":

@@ -4,9 +4,9 @@ What such a command does is in the database at once, and so is true for whoever 
 holds things in memory and open: sessions, the contacts of those who are on line, who reads which node, timers of the
 outbox. So a use case that is told that it runs ``outside`` writes down, in its own transaction, what a server would
 have heard of it (``keys_changed``, ``contact_moved``, ``nodes_deleted``, ``owed``, ``policy_changed``, ``retry``,
-``dropped``); and the server looks from time to time whether there is ``anything`` and does ``take`` it. It takes it as
-a writer does, so what it is told is newer than all it has written before and older than what it writes next. A server
-that starts has nothing in memory and may ``forget``.
+``dropped``, ``webhooks_changed``); and the server looks from time to time whether there is ``anything`` and does
+``take`` it. It takes it as a writer does, so what it is told is newer than all it has written before and older than
+what it writes next. A server that starts has nothing in memory and may ``forget``.
 """
 
 from collections.abc import Iterable
@@ -36,6 +36,7 @@ class Taken:
     """What happened: accounts that have other keys or are gone, contacts, nodes, domains with something to be sent.
 
     ``policy``: rules for other domains changed. ``retry``: domains to be tried now. ``dropped``: those owed nothing.
+    ``webhooks``: there are others than before, or they are to be called again.
     """
 
     keys: frozenset[JID] = frozenset()
@@ -45,6 +46,7 @@ class Taken:
     policy: bool = False
     retry: frozenset[str] = frozenset()
     dropped: frozenset[str] = frozenset()
+    webhooks: bool = False
 
 
 # Outside
@@ -98,6 +100,11 @@ def dropped(tx: Transaction, domain: str) -> None:
     tx.outside_changes.add(outside.DROPPED, domain=domain)
 
 
+def webhooks_changed(tx: Transaction) -> None:
+    """There are other webhooks than before, or one is to be called again."""
+    tx.outside_changes.add(outside.PROGRAM)
+
+
 # The server
 
 
@@ -125,6 +132,7 @@ def take(tx: Transaction) -> Taken | None:
         policy=outside.POLICY in of_kind,
         retry=_domains(of_kind.get(outside.RETRY, ())),
         dropped=_domains(of_kind.get(outside.DROPPED, ())),
+        webhooks=outside.PROGRAM in of_kind,
     )
 
 

@@ -2,7 +2,7 @@
 
 Streams of accounts whose password was changed, who may not log in any more, or who are gone, are ended; contacts of
 theirs who are on line see it in their rosters; readers of nodes that are gone are told; the outbox sends what is owed,
-tries a domain at once, or forgets it; federation policy is read anew.
+tries a domain at once, or forgets it; federation policy and webhooks are read anew.
 """
 
 from collections.abc import Callable, Collection
@@ -32,7 +32,7 @@ class Streams(Protocol):
 class Outside:
     """Looks every few seconds. ``hear``: who hears of nodes; ``wake``: the outbox's.
 
-    What is done to queues and policy is set by the composition root, where there are such.
+    What is done to queues, policy and webhooks is set by the composition root, where there are such.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Outside:
         self.retry: Callable[[str], None] = lambda domain: None
         self.dropped: Callable[[str], None] = lambda domain: None
         self.policy_changed: Callable[[], None] = lambda: None
+        self.webhooks_changed: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """From now on."""
@@ -99,6 +100,8 @@ class Outside:
             self._wake(domain)
         if taken.policy:
             self.policy_changed()
+        if taken.webhooks:
+            self.webhooks_changed()
         if taken.keys:
             self._streams.recheck(taken.keys)
 

@@ -241,7 +241,7 @@ class Resolver:
         return ordered
 
     def _may_connect(self, address: IPAddress, port: int) -> bool:
-        if (str(address), port) in self._own or not _may_use(port):
+        if (str(address), port) in self._own or not may_use(port):
             return False
         if self._private:
             return not address.is_multicast and not address.is_unspecified
@@ -268,12 +268,13 @@ def _target(record: Any, direct_tls: bool) -> Target | None:
         host = bytes(record.target.name).decode("ascii").rstrip(".").lower()
     except UnicodeDecodeError:
         return None
-    if not _HOST.match(host) or _literal(host) is not None or not _may_use(record.port):
+    if not _HOST.match(host) or _literal(host) is not None or not may_use(record.port):
         return None
     return Target(host, record.port, direct_tls)
 
 
-def _may_use(port: int) -> bool:
+def may_use(port: int) -> bool:
+    """True if nobody but those who serve what we ask for is likely to listen there."""
     return port in _LOW_PORTS if port < 1024 else port not in _FOREIGN_PORTS
 
 
