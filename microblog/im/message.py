@@ -41,6 +41,9 @@ class Messages:
             self._error(message)
             return
         message = without_false_stamps(message, self._router.domain)
+        if message.to.localpart and self._router.blocks(message.to.bare, message.from_):
+            await self._from_blocked(message)
+            return
         try:
             if await self._router.dispatch.message(message):
                 return
@@ -54,6 +57,16 @@ class Messages:
         if self._deliver(message) or message.type == "headline":
             return
         if self.keep is None or self._router.is_node(message.to) or not await self.keep(message):
+            self._router.bounce(message, ServiceUnavailable())
+
+    async def _from_blocked(self, message: Stanza) -> None:
+        """It does not arrive (XEP-0191 §3.3.3): its sender hears what they would hear if there were nobody.
+
+        What happens at a feed elsewhere is for our copy of it, whomever it was sent to.
+        """
+        if message.element.find(ns.PUBSUB_EVENT, "event") is not None:
+            await self._router.dispatch.message(message)
+        elif message.type not in ("headline", "groupchat"):
             self._router.bounce(message, ServiceUnavailable())
 
     def _deliver(self, message: Stanza) -> bool:
@@ -76,6 +89,8 @@ class Messages:
 
     def _error(self, message: Stanza) -> None:
         if message.element.find(ns.CLIENT, "error") is None:
+            return
+        if message.to.resourcepart and self._router.blocks(message.to.bare, message.from_):
             return
         if not message.to.resourcepart:
             for listener in self.error_listeners:

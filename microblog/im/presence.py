@@ -25,6 +25,7 @@ from microblog.im.roster import ContactList, Rosters
 from microblog.model.contact import Contact
 from microblog.model.errors import BadRequest, Refusal, ResourceConstraint
 from microblog.model.jid import JID
+from microblog.model.quiet import Blocks
 from microblog.store.database import Database
 from microblog.usecases import rostering
 from microblog.usecases.rostering import Change
@@ -149,11 +150,11 @@ class Presence:
             if contact.ask and not siblings:
                 # §3.1.2: it may have been lost; asking again does no harm.
                 self._router.send(stanzas.presence("subscribe", account, contact.jid))
-            if not contact.is_seen:
+            if not contact.is_seen or self._router.blocks(account, contact.jid):
                 continue
             if contact.jid.domainpart != self._router.domain or self._router.is_node(contact.jid):
                 await self.probe(account, contact.jid)
-            elif self._sessions.available(contact.jid):
+            elif self._sessions.available(contact.jid) and not self._router.blocks(contact.jid, account):
                 theirs = await self.rosters.contact(contact.jid, account)
                 if theirs is not None and theirs.sees_us:
                     for other in self._sessions.available(contact.jid):
@@ -170,6 +171,8 @@ class Presence:
         if was is not None:
             self._tell_audience(account, stanza, roster)
         for jid in directed:
+            if self._router.blocks(account, jid):
+                continue
             contact = roster.get(jid.bare)
             if was is None or contact is None or not contact.sees_us:
                 await self._router.route(stanza.readdressed(to=jid))
@@ -185,13 +188,13 @@ class Presence:
         for session in self._sessions.available(account):
             session.write(own)
         for contact in roster.contacts.values():
-            if not contact.sees_us:
+            if not contact.sees_us or self._router.blocks(account, contact.jid):
                 continue
             if contact.jid.domainpart != domain:
                 self._router.servers.send(rendered.stanza(contact.jid))
                 continue
             sessions = self._sessions.available(contact.jid)
-            if sessions:
+            if sessions and not self._router.blocks(contact.jid, account):
                 data = rendered.to(contact.jid)
                 for session in sessions:
                     session.write(data)
@@ -203,7 +206,8 @@ class Presence:
         if self._router.is_node(stanza.to):
             await self._to_node(stanza)
             return
-        if not stanza.to.localpart:
+        if not stanza.to.localpart or self._router.blocks(stanza.to.bare, stanza.from_):
+            # Of whom somebody blocked nothing is heard, and they hear nothing (XEP-0191 §3.3.3).
             return
         stanza = without_false_stamps(stanza, self._router.domain)
         try:
@@ -348,6 +352,34 @@ class Presence:
             await self._router.route(stanzas.presence("unsubscribed", account, contact.jid))
         if contact.is_seen or contact.ask:
             await self._router.route(stanzas.presence("unsubscribe", account, contact.jid))
+
+    async def blocked(self, account: JID, jids: Iterable[JID]) -> None:
+        """These are blocked now (XEP-0191 §3.3): whoever of them saw the account does not see it any more."""
+        for jid in await self._matching(account, jids):
+            await self._withdraw_presence(account, jid)
+        blocks = Blocks.of(jids)
+        for session in self._sessions.available(account):
+            for jid in [jid for jid in session.directed if blocks.match(jid)]:
+                session.directed.discard(jid)
+                await self._router.route(stanzas.presence("unavailable", session.jid, jid))
+
+    async def unblocked(self, account: JID, jids: Iterable[JID]) -> None:
+        """These are not blocked any more (§3.4): each sees the other again, who did before."""
+        for jid in await self._matching(account, jids):
+            await self._show_presence(account, jid)
+        contacts = (await self.rosters.of(account)).contacts.values() if self._sessions.available(account) else ()
+        blocks = Blocks.of(jids)
+        for contact in [one for one in contacts if one.is_seen and blocks.match(one.jid)]:
+            await self.probe(account, contact.jid)
+
+    async def _matching(self, account: JID, jids: Iterable[JID]) -> list[JID]:
+        """Who of these may see an account that is on line: contacts, or single resources of theirs."""
+        if not self._sessions.available(account):
+            return []
+        roster, blocks = await self.rosters.of(account), Blocks.of(jids)
+        full = [jid for jid in blocks.full if (contact := roster.get(jid.bare)) is not None and contact.sees_us]
+        contacts = [one.jid for one in roster.contacts.values() if one.sees_us and blocks.match(one.jid)]
+        return [*contacts, *full]
 
     async def _show_presence(self, account: JID, jid: JID) -> None:
         for session in self._sessions.available(account):

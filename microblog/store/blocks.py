@@ -68,6 +68,7 @@ _ELSEWHERE = (
     .join(_OTHER, _OTHER.c.localpart == func.replace(_B.jid, _text("at_domain"), ""))
     .join(tables.linked_addresses, and_(_L.account_id == _OTHER.c.id, _L.confirmed))
 )
+_ELSEWHERE_OF_NAME = Prepared(_ELSEWHERE.where(_A.localpart == _text("localpart")))
 _HERE_OF_NAME = Prepared(_HERE.where(_A.localpart == _text("localpart")))
 _BY_ANYBODY = Prepared(
     select(_A.localpart)
@@ -109,12 +110,16 @@ class Blocks:
         return [JID.parse(row[0]) for row in self._connection.execute(_OF, {"account": account})]
 
     def of_name(self, localpart: str) -> Blocked:
-        """The same, by the account's name."""
+        """The same, by the account's name; with the other addresses of somebody here."""
         rows = _OF_NAME.rows(self._connection, {"localpart": localpart})
         if not rows:
             return Blocked()
-        here = _HERE_OF_NAME.rows(self._connection, {"localpart": localpart})
-        return Blocked.of((*(JID.parse(row[0]) for row in rows), *(JID(row[1], self._domain) for row in here)))
+        others = [
+            str(JID(row[1], self._domain)) for row in _HERE_OF_NAME.rows(self._connection, {"localpart": localpart})
+        ]
+        named = {"localpart": localpart, "at_domain": f"@{self._domain}"}
+        others += [row[1] for row in _ELSEWHERE_OF_NAME.rows(self._connection, named)]
+        return Blocked.of(map(JID.parse, (*(row[0] for row in rows), *others)))
 
     def all(self) -> list[tuple[JID, JID]]:
         """Who blocked which address; with the other addresses of somebody here."""

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from microblog.model.errors import JIDMalformed, Refusal, ServiceUnavailable
+from microblog.model.errors import Blocking, JIDMalformed, Refusal, ServiceUnavailable
 from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.runtime import Tasks
@@ -77,6 +77,8 @@ class Router:
         self._tasks = tasks
         self._under_way: dict[str, deque[Deferred[None]]] = {}
         self._held: dict[str, set[Deferred[None]]] = {}
+        # Has an account here blocked an address (XEP-0191)?
+        self.blocks: Callable[[JID, JID], bool] = lambda account, other: False
         # They hear what is answered to requests that the outbox made.
         self.answer_listeners: list[Callable[[Stanza], None]] = []
 
@@ -95,6 +97,9 @@ class Router:
             stanza = stanzas.read(element, from_=session.jid, to=to)
         except Refusal as refusal:
             self._answer_malformed(element, refusal, session)
+            return
+        if to_text is not None and self.blocks(session.jid.bare, to):
+            self.bounce(stanza, Blocking("you have blocked this address"))
             return
         if stanza.kind != "iq":
             stanza = without_false_stamps(stanza, self.domain)
@@ -241,9 +246,14 @@ class Router:
             await self.presence.inbound(stanza)
 
     async def _iq(self, iq: Stanza) -> None:
+        blocked = bool(iq.to.localpart) and self.blocks(iq.to.bare, iq.from_)
         if iq.is_response:
-            if not self.dispatch.response(iq):
+            if not self.dispatch.response(iq) and not blocked:
                 self._unexpected(iq)
+            return
+        if blocked:
+            # As if there were nobody (XEP-0191 §3.3.3).
+            self.send(iq.error(ServiceUnavailable()))
             return
         if iq.to.resourcepart:
             session = self.sessions.get(iq.to)
