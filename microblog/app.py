@@ -28,12 +28,15 @@ from microblog.commands.conversing import ConversationWords
 from microblog.commands.federation import FederationWords
 from microblog.commands.following import FollowingWords
 from microblog.commands.help import Help
+from microblog.commands.lists import ListWords
 from microblog.commands.known import Known
 from microblog.commands.people import PeopleWords
 from microblog.commands.posting import Posting, PostingWords
 from microblog.commands.profile import ProfileWords
 from microblog.commands.reading import ANSWER_SECONDS, ReadingWords
+from microblog.commands.reports import ReportWords
 from microblog.commands.searching import SearchWords
+from microblog.commands.tracking import TrackingWords
 from microblog.config import Config, Endpoint
 from microblog.im.held import HeldMessages
 from microblog.im.message import Messages
@@ -87,8 +90,10 @@ from microblog.xep.rates import PersonalRates
 from microblog.xep.reactionlines import ReactionLines
 from microblog.xep.readers import Readers
 from microblog.xep.registration import Enrolment, Registration
+from microblog.xep.reports import Reports
 from microblog.xep.time import Time
 from microblog.xep.timelines import Timelines
+from microblog.xep.track import Tracks
 from microblog.xep.trail import Trail
 from microblog.xep.upkeep import Upkeep
 from microblog.xep.vcard import RemoteProfiles, VCards
@@ -319,6 +324,9 @@ class Node(Service):
         # people, and what they say to the node
         people = People(database, domain, dialback_suffices=config.s2s.dialback == "always")
         self.lines = ChatLines(self.sessions, readers, database, clock, tasks, wake)
+        self.tracks = Tracks(router, database, self.sessions, self.lines, rates, clock, tasks, wake)
+        following.tracked, self.tracks.taken = self.tracks.event, policy.taken
+        policy.severed.append(self.tracks.severed)
         follow_lines = FollowLines(database, clock, tasks, router.send, wake)
         following.follows.decided = follow_lines.decided
         follow_lines.refuses = policy.refuses
@@ -330,7 +338,12 @@ class Node(Service):
         help_ = Help(self.lines.set_delivery)
         federation_words = FederationWords(database, config.s2s.federation, policy.changed, self.outbox.retry)
         administration_words = AdministrationWords(database, administration)
-        words = Table((*self._words(following, rates), administration_words, federation_words, help_))
+        self.reports = Reports(database, admin_lines.tell, wake)
+        lists = ListWords(database, timelines.list_changed)
+        report_words = ReportWords(database, self.reports)
+        words = Table(
+            (*self._words(following, rates), lists, report_words, administration_words, federation_words, help_)
+        )
         help_.table = words
         chat = Chat(router, database, clock, tasks, people, words, help_, self.lines.began)
         forms = Table((AdministrationForms(database, administration),))
@@ -352,6 +365,7 @@ class Node(Service):
             self.lines.hear,
             follow_lines.hear,
             ReactionLines(self.sessions, database, clock, tasks, wake).hear,
+            self.tracks.hear,
             avatars.hear,
             self.moved.hear,
             self.indexing.hear,
@@ -359,6 +373,8 @@ class Node(Service):
         database.listeners += self._listeners
 
         roster = Roster(database, self.sessions, rosters, presence)
+        pubsub_ = Pubsub(router, database, readers, rates, clock, people, config.border.border, policy)
+        pubsub_.tracks = self.tracks
         self.extensions: Sequence[Extension] = (
             disco,
             capabilities,
@@ -372,11 +388,12 @@ class Node(Service):
             roster,
             held,
             registration,
-            Pubsub(router, database, readers, rates, clock, people, config.border.border, policy),
+            pubsub_,
             eventing,
             approval,
             following,
             timelines,
+            self.tracks,
             PublicLists(following.follows),
             Microblog(),
             Attachments(),
@@ -386,6 +403,7 @@ class Node(Service):
             VCards(database, people),
             avatars,
             self.moved,
+            self.reports,
         )
         disco.extensions = self.extensions
         dispatch.install(self.extensions)
@@ -425,6 +443,7 @@ class Node(Service):
             PostingWords(database, posting),
             ReadingWords(database, partial(router.request, seconds=ANSWER_SECONDS), self.clock.now),
             SearchWords(database),
+            TrackingWords(database, self.tracks),
             ConversationWords(database, posting, router, self.outbox.wake, self.clock.now),
             FollowingWords(
                 database, following.follows, FollowImporter(database, following.follows, self.clock, self.tasks)
@@ -469,6 +488,7 @@ class Node(Service):
         self.upkeep.start()
         self.outside.start()
         self.lines.start()
+        self.tracks.start()
         self.health.start()
         self.intake.start()
         self.indexing.wake()
@@ -567,6 +587,7 @@ class Node(Service):
         self._forgetting.stop()
         self._expiring.stop()
         self.lines.stop()
+        self.tracks.stop()
         self.health.stop()
         self.policy_lists.stop()
         self.upkeep.stop()

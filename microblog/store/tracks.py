@@ -52,7 +52,14 @@ _SOME = _ALL.where(_T.id.in_(bindparam("keys", expanding=True)))
 _REMOVE = delete(_TRACKS).where(_T.id == bindparam("key"))
 _COUNTED = update(_TRACKS).where(_T.id == bindparam("key")).values(hits=_T.hits + 1)
 _DUE = (
-    _ALL.where(_T.service != "", or_(_T.checked.is_(None), _T.checked < bindparam("before", type_=tables.Instant)))
+    _ALL.where(
+        _T.service != "",
+        or_(
+            _T.checked.is_(None),
+            _T.checked < bindparam("before", type_=tables.Instant),
+            and_(_T.problem == bindparam("away"), _T.checked < bindparam("soon", type_=tables.Instant)),
+        ),
+    )
     .order_by(_T.service, _T.checked, _T.id)
     .limit(bindparam("limit"))
 )
@@ -234,9 +241,14 @@ class Tracks:
             self.remove(key)
         return keys
 
-    def due(self, before: datetime, limit: int) -> list[Track]:
-        """Those that a node elsewhere looks for as well and was not asked about since."""
-        return [read_track(row) for row in self._connection.execute(_DUE, {"before": before, "limit": limit})]
+    def due(self, before: datetime, soon: datetime, away: str, limit: int) -> list[Track]:
+        """Those that a node elsewhere looks for too and was not asked about since; sooner those with that problem."""
+        values = {"before": before, "soon": soon, "away": away, "limit": limit}
+        return [read_track(row) for row in self._connection.execute(_DUE, values)]
+
+    def any(self) -> bool:
+        """Does anybody track anything?"""
+        return self._connection.execute(select(_T.id).limit(1)).first() is not None
 
     # what met them
 

@@ -19,8 +19,8 @@ from microblog.wire._wokkel import Field, Form, is_form, read_form, write_form
 from microblog.wire.xml import Element, to_text
 
 _PREFIX: Final = "pubsub#"
-# Fields of another name in a form: those of ours, which are of the item and not of the node.
-_OTHER_PREFIX: Final = {ns.PUBSUB_PUBLISH_OPTIONS: "microblog#"}
+# Fields of another name in a form: those of ours, which are of the item and not of the node, or of a track.
+_OTHER_PREFIX: Final = {ns.PUBSUB_PUBLISH_OPTIONS: "microblog#", ns.PUBSUB_SUBSCRIBE_OPTIONS: "microblog#"}
 # Clients repeat themselves: the same options come with every post. Longer forms are not worth remembering.
 _REMEMBERED_MAX_CHARACTERS: Final = 4096
 _UNKNOWN: Final[Mapping[str, type[Refusal]]] = {ns.PUBSUB_PUBLISH_OPTIONS: PreconditionNotMet}

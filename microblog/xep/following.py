@@ -12,7 +12,7 @@ While nothing can be stored - the disk is full, the database has too much to do 
 its order, and with it the answer to the ping that would confirm it: for longer than its sender waits for that answer.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -74,6 +74,7 @@ class Following(Extension):
         self.dropped = 0
         self.taken: Callable[[str, Notice], Notice] = lambda domain, notice: notice
         self.moved: Callable[[Stanza, Notice], None] = lambda message, notice: None
+        self.tracked: Callable[[Stanza, Notice], Awaitable[bool]] | None = None
 
     def routes(self) -> Iterable[Route]:
         """Requests of our people to services elsewhere."""
@@ -134,6 +135,8 @@ class Following(Extension):
         if event is None or not service.is_bare or not message.to.localpart or message.proof is Proof.LOCAL:
             return False
         notice = notification.read_notice(event)
+        if notice.node == ns.TRACK and not service.localpart and self.tracked is not None:
+            return await self.tracked(message, notice)
         if notice.configured:
             return False
         if notice.subscription is not None:

@@ -51,6 +51,7 @@ from microblog.xep.people import People
 from microblog.xep.policy import Policy
 from microblog.xep.rates import PersonalRates
 from microblog.xep.readers import Readers
+from microblog.xep.track import Tracks
 from microblog.xmpp.dispatch import At, Extension, Route, Spec
 from microblog.xmpp.router import Router
 
@@ -94,6 +95,7 @@ class Pubsub(Extension):
         self._people = people or People(database, router.domain)
         self._border = border
         self._policy = policy
+        self.tracks: Tracks | None = None
         self._verbs: dict[tuple[str, str, str], Callable[[Stanza, Verb], Answer]] = {
             (ns.PUBSUB, "set", "publish"): self.publish,
             (ns.PUBSUB, "set", "retract"): self.retract,
@@ -128,6 +130,9 @@ class Pubsub(Extension):
         asked = pubsub.verb(request)
         if request.type == "set":
             await self._readers.backlog.room(request.to)
+        node = asked.element.get("node")
+        if self.tracks is not None and self.tracks.claims(request, node):
+            return await self.tracks.answer(request, asked)
         verb = asked.pubsub.uri, request.type, asked.name
         if verb not in timelines.VERBS and is_timeline(request.to, asked.element.get("node") or ""):
             raise Forbidden("a timeline is computed: it is there to be read")
@@ -332,7 +337,10 @@ class Pubsub(Extension):
         """The asker's subscriptions here (§5.6)."""
         node = pubsub.node_of(asked)
         wanted = browsing.MySubscriptions(service=request.to, actor=request.from_, node=node)
-        return pubsub.write_my_subscriptions(node, await self._database.read(browsing.subscriptions, wanted))
+        found = await self._database.read(browsing.subscriptions, wanted)
+        if node is None and self.tracks is not None:
+            found = (*found, *await self.tracks.mine(request))
+        return pubsub.write_my_subscriptions(node, found)
 
     async def my_affiliations(self, request: Stanza, asked: Verb) -> Element:
         """The asker's affiliations here (§5.7)."""

@@ -1,0 +1,439 @@
+"""Tracks: what somebody wants to be told of as it is written, whoever writes it.
+
+People here track everything that they may see. Somebody elsewhere may track as well, by the node ``NODE`` of this
+domain, what is written here for everybody: for ``LEASE``, unless they ask again. In the other direction a track that
+names a domain (``@north.example``) is looked for by that domain's node too, which is asked in its owner's name, and
+asked again every day. What comes back is taken from that node only, of people of its domain only, and only if it is
+what was looked for.
+
+Whoever asks once more for what they track already has the track that they have, with its time begun anew.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+from microblog.model.entry import Entry
+from microblog.model.errors import (
+    BadRequest,
+    FeatureNotImplemented,
+    InvalidSubID,
+    ItemRequired,
+    NotAcceptable,
+    NotSubscribed,
+    SubIDRequired,
+    TooManySubscriptions,
+)
+from microblog.model.item import Audience, Item, PageRequest, Proof
+from microblog.model.jid import JID
+from microblog.model.naming import check_item_id
+from microblog.model.node import MICROBLOG, Node, profile
+from microblog.model.query import Circle, Query, content, parse
+from microblog.model.uri import ItemAddress
+from microblog.store.timelines import Place
+from microblog.store.tracks import Hit, Track, written
+from microblog.store.transaction import Transaction
+from microblog.usecases import identity, locating
+from microblog.usecases.reading import Placed, TimelinePage, read_anchor
+from microblog.usecases.sight import Sight
+
+NODE: Final = "urn:x-microblog:track:0"
+TRAIL: Final = "track"
+TRACKS_MAX: Final = 100  # of one account
+GUEST_TRACKS_MAX: Final = 20  # of one person elsewhere
+DOMAIN_TRACKS_MAX: Final = 2000  # of all people of one domain elsewhere
+GUESTS_TRACKS_MAX: Final = 20_000
+LEASE: Final = timedelta(days=7)
+RENEW: Final = timedelta(days=1)
+RETRY: Final = timedelta(hours=1)
+KEPT: Final = timedelta(days=30)
+KEPT_MAX: Final = 1000  # of one track
+LABEL_MAX_CHARACTERS: Final = 30
+ROUNDS_MAX: Final = 5
+COUNT_MAX: Final = 1000
+# What is wrong with a track that a node elsewhere is to look for.
+UNREACHABLE: Final = "unreachable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begin:
+    """``owner`` (bare) wants to be told of what meets a query. ``account``: None for somebody elsewhere.
+
+    ``deliver``: by notifications.
+    """
+
+    owner: JID
+    account: int | None
+    query: Query
+    urgent: bool = False
+    deliver: bool = True
+
+
+class Begun(NamedTuple):
+    """The tracks that there are now: one for each node that is to look. ``new``: there were not all of them before."""
+
+    tracks: tuple[Track, ...]
+    new: bool
+
+
+class Ended(NamedTuple):
+    """The tracks that are gone, and the domains that have something to be told of that."""
+
+    tracks: tuple[Track, ...]
+    domains: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieve:
+    """What has met somebody's tracks, or the one of a ``subid``. ``audiences``: of what may go to where they read."""
+
+    owner: JID
+    subid: str | None = None
+    page: PageRequest
+    audiences: frozenset[Audience] = frozenset(Audience)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A post of elsewhere as a node sends it that looks for somebody here."""
+
+    id: str
+    publisher: JID
+    payload: str
+    entry: Entry | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrived:
+    """What a node elsewhere tells ``owner``. ``leases``: by which it names the tracks."""
+
+    owner: JID
+    domain: str
+    leases: frozenset[str]
+    found: tuple[Found, ...] = ()
+    retracted: tuple[str, ...] = ()
+
+
+def label(track: Track) -> str:
+    """What is looked for, in short: as it stands before a post that met it."""
+    text = str(replace(track.query, domains=()) if track.service else track.query) or str(track.query)
+    return text if len(text) <= LABEL_MAX_CHARACTERS else f"{text[:LABEL_MAX_CHARACTERS].rstrip()}…"
+
+
+# queries
+
+
+def read_query(tx: Transaction, account: int | None, text: str) -> Query:
+    """A query as somebody wrote it. Raises NotAcceptable with a sentence for them."""
+
+    def person(name: str) -> JID | None:
+        jid = JID.parse(name.removeprefix("@") if "@" in name[1:] else f"{name.removeprefix('@')}@{tx.domain}").bare
+        return None if jid.domainpart == tx.domain and not tx.accounts.exists(jid.localpart) else jid
+
+    def place(name: str) -> Circle | None:
+        return None if account is None else locating.find(tx, account, name)
+
+    try:
+        return parse(text, person=person, place=place)
+    except ValueError as error:
+        raise NotAcceptable(str(error)) from error
+
+
+def for_elsewhere(query: Query) -> str:
+    """A query for the node of its domain: that its authors are of there goes without saying, our names are unknown."""
+    circle = None if query.circle is None else replace(query.circle, name="")
+    return str(replace(query, domains=(), circle=circle))
+
+
+# tracks
+
+
+def begin(tx: Transaction, request: Begin) -> Begun:
+    """Track. Raises TooManySubscriptions, NotAcceptable."""
+    if not tx.tracks.any():
+        # As long as nobody tracks anything nobody reads the log for it.
+        tx.trails.reach(TRAIL, tx.events.last())
+    known = {(written(track.query), track.service): track for track in tx.tracks.of(request.owner)}
+    wanted = _parts(tx, request)
+    missing = [one for one in wanted if (written(one[0]), one[1]) not in known]
+    if missing:
+        _check_number(tx, request, len(known) + len(missing))
+    expires = None if request.account is not None else tx.now + LEASE
+    tracks = []
+    for query, service in wanted:
+        track = known.get((written(query), service))
+        if track is None:
+            track = tx.tracks.add(
+                request.owner,
+                query,
+                account=request.account,
+                subid=tx.new_id(),
+                urgent=request.urgent,
+                deliver=request.deliver,
+                service=service,
+                expires=expires,
+            )
+        else:
+            track = _change(tx, track, urgent=request.urgent, deliver=request.deliver or track.deliver, expires=expires)
+        tracks.append(track)
+    return Begun(tuple(tracks), bool(missing))
+
+
+def _parts(tx: Transaction, request: Begin) -> list[tuple[Query, str]]:
+    """The queries that it takes, each with the node elsewhere that is to look too."""
+    query = request.query
+    elsewhere = [domain for domain in query.domains if domain != tx.domain]
+    if request.account is None or not elsewhere:
+        return [(query, "")]
+    if query.authors or not for_elsewhere(query):
+        # With authors it is one or the other, which is nothing to ask one node for; and nobody asks for everything.
+        return [(query, "")]
+    parts = [(replace(query, domains=(domain,)), domain) for domain in elsewhere]
+    return parts + ([(replace(query, domains=(tx.domain,)), "")] if tx.domain in query.domains else [])
+
+
+def _check_number(tx: Transaction, request: Begin, number: int) -> None:
+    if request.account is not None:
+        if number > TRACKS_MAX:
+            raise TooManySubscriptions(f"You track as much as one may: {TRACKS_MAX}.")
+        return
+    if number > GUEST_TRACKS_MAX:
+        raise TooManySubscriptions(f"you track as much here as one may: {GUEST_TRACKS_MAX}")
+    if tx.tracks.count_of_guests(request.owner.domainpart) >= DOMAIN_TRACKS_MAX:
+        raise TooManySubscriptions("your server's people track as much here as they may")
+    if tx.tracks.count_of_guests() >= GUESTS_TRACKS_MAX:
+        raise TooManySubscriptions("as much is tracked here as may be")
+
+
+def _change(tx: Transaction, track: Track, **columns: object) -> Track:
+    changed = replace(track, **columns)  # type: ignore[arg-type]  # fields of several types
+    if changed != track:
+        tx.tracks.change(track.key, **columns)
+    return changed
+
+
+def tracks_of(tx: Transaction, owner: JID) -> tuple[Track, ...]:
+    """Somebody's tracks, by number."""
+    return tuple(tx.tracks.of(owner))
+
+
+def subscription(tx: Transaction, owner: JID, subid: str | None) -> Track:
+    """The track of a subid (XEP-0060 §6.2.3).
+
+    Raises NotSubscribed, SubIDRequired where there are several and none was named, InvalidSubID.
+    """
+    known = tx.tracks.of(owner)
+    if not known:
+        raise NotSubscribed("you track nothing here")
+    if not subid:
+        if len(known) > 1:
+            raise SubIDRequired("you track several things here: which of them?")
+        return known[0]
+    found = next((track for track in known if track.subid == subid), None)
+    if found is None:
+        raise InvalidSubID("there is no subscription of this subid")
+    return found
+
+
+def configure(tx: Transaction, track: Track, request: Begin) -> Track:
+    """Change what a track looks for, and how (§6.3.5). Raises NotAcceptable."""
+    if request.query != track.query:
+        if track.service or [service for _, service in _parts(tx, request)] != [""]:
+            raise NotAcceptable("for another node another subscription is made")
+        tx.tracks.change(track.key, query=written(request.query))
+    expires = None if request.account is not None else tx.now + LEASE
+    changed = _change(tx, track, urgent=request.urgent, deliver=request.deliver, expires=expires)
+    return replace(changed, query=request.query)
+
+
+def end(tx: Transaction, owner: JID, keys: Iterable[int], notice: Callable[[Track], str]) -> Ended:
+    """Track these no more. ``notice``: the ready stanza that tells the node that looks for it."""
+    wanted = set(keys)
+    gone = tuple(track for track in tx.tracks.of(owner) if track.key in wanted)
+    domains: dict[str, None] = {}
+    for track in gone:
+        tx.tracks.remove(track.key)
+        if track.service and track.lease:
+            tx.outbox.add_stanza(track.service, notice(track))
+            domains[track.service] = None
+    return Ended(gone, tuple(domains))
+
+
+def named(tx: Transaction, owner: JID, account: int, text: str) -> tuple[Track, ...]:
+    """The tracks that somebody means by ``~2``, by ``all``, or by what they look for. Raises NotSubscribed."""
+    known = tx.tracks.of(owner)
+    text = text.strip()
+    digits = text.removeprefix("~")
+    if text.casefold() == "all" and known:
+        return tuple(known)
+    if digits.isascii() and digits.isdigit() and len(digits) < 10:
+        found = [track for track in known if track.number == int(digits)]
+        if found or text != digits:
+            return _some(found)
+    label_ = digits.casefold()
+    found = [track for track in known if label_ in (str(track.query).casefold(), label(track).casefold())]
+    if not found:
+        try:
+            query = read_query(tx, account, digits)
+        except NotAcceptable:
+            raise NotSubscribed from None
+        parts = _parts(tx, Begin(owner=owner, account=account, query=query))
+        found = [track for track in known if (track.query, track.service) in parts]
+    return _some(found)
+
+
+def _some(found: list[Track]) -> tuple[Track, ...]:
+    if not found:
+        raise NotSubscribed
+    return tuple(found)
+
+
+# what has met them
+
+
+def retrieve(tx: Transaction, request: Retrieve) -> TimelinePage:
+    """A page of it, newest first, as far as its owner may still see it (XEP-0059).
+
+    Raises ItemNotFound for a page that begins nowhere, BadRequest, FeatureNotImplemented, InvalidSubID.
+    """
+    page = request.page
+    if sum((page.after is not None, page.before is not None, page.last_page, page.index is not None)) > 1:
+        raise BadRequest("after, before or index: one of them")
+    if page.index is not None:
+        raise FeatureNotImplemented("no pages by index")
+    if page.max is not None and page.max < 0:
+        raise BadRequest("no negative numbers")
+    limit = min(tx.limits.rsm_page_items if page.max is None else page.max, tx.limits.rsm_page_max_items)
+    track = None if request.subid is None else subscription(tx, request.owner, request.subid).key
+    if limit == 0:
+        count = len(tx.tracks.hits(request.owner, track=track, limit=COUNT_MAX + 1))
+        return TimelinePage(posts=(), count=count if count <= COUNT_MAX else None, more=count > 0)
+    oldest = page.before is not None or page.last_page
+    before = read_anchor(page.after).item if page.after is not None else None
+    after = read_anchor(page.before).item if page.before is not None else None
+    sight = Sight(tx, request.owner, request.audiences)
+    posts: list[Placed] = []
+    more = True
+    for _ in range(ROUNDS_MAX):
+        hits = tx.tracks.hits(request.owner, track=track, before=before, after=after, limit=limit + 1, oldest=oldest)
+        for hit in hits:
+            seen = see(tx, sight, hit)
+            if seen is not None:
+                posts.append(Placed(*seen, Place(0, hit.key)))
+        more = len(hits) > limit
+        if not more or len(posts) > limit:
+            break
+        before, after = (before, hits[-1].key) if oldest else (hits[-1].key, after)
+    more, posts = more or len(posts) > limit, posts[:limit]
+    return TimelinePage(posts=tuple(reversed(posts)) if oldest else tuple(posts), more=more)
+
+
+def see(tx: Transaction, sight: Sight, hit: Hit) -> tuple[Node, Item] | None:
+    """The post that met a track, as it is now; None if it is gone, or not for the reader any more."""
+    address = hit.address
+    found = tx.nodes.look_up(address.service, address.node, address.item_id or "")
+    if found is not None and found.item is not None:
+        return (found.node, found.item) if sight.readable(found.node.key, found.item) else None
+    if not hit.payload or (found is not None and found.retracted):
+        return None
+    return of_elsewhere(hit)
+
+
+def of_elsewhere(hit: Hit) -> tuple[Node, Item]:
+    """A post of which there is no copy here."""
+    address = hit.address
+    node = Node(key=0, service=address.service, name=address.node, config=profile(address.node))
+    item = Item(
+        id=address.item_id or "",
+        publisher=address.service,
+        payload=hit.payload,
+        published=hit.created,
+        updated=hit.created,
+        proof=Proof.DIALBACK,
+    )
+    return node, item
+
+
+# nodes elsewhere
+
+
+def due(tx: Transaction, limit: int) -> tuple[Track, ...]:
+    """The tracks that nodes elsewhere are to be asked for: again every day, every hour while they cannot be reached."""
+    return tuple(tx.tracks.due(tx.now - RENEW, tx.now - RETRY, UNREACHABLE, limit))
+
+
+def granted(tx: Transaction, key: int, lease: str) -> bool:
+    """A node elsewhere looks for it, and knows it as ``lease``; False if it is not wanted any more."""
+    if key not in tx.tracks.get((key,)):
+        return False
+    tx.tracks.change(key, lease=lease, checked=tx.now, problem="")
+    return True
+
+
+def troubled(tx: Transaction, key: int, problem: str) -> None:
+    """A node elsewhere does not look for it."""
+    tx.tracks.change(key, checked=tx.now, problem=problem)
+
+
+def accept(tx: Transaction, request: Arrived) -> list[tuple[Track, Found]]:
+    """What is to be taken of what a node elsewhere sent: each post with a track that it meets.
+
+    Also forgets what is gone there.
+    """
+    if request.domain == tx.domain or not identity.trusts(tx, request.domain):
+        return []
+    tracks = [
+        track
+        for track in tx.tracks.of(request.owner)
+        if track.service == request.domain and track.lease and track.lease in request.leases
+    ]
+    if not tracks:
+        return []
+    for item_id in request.retracted:
+        for track in tracks:
+            gone = tx.tracks.hits(request.owner, track=track.key, limit=KEPT_MAX)
+            tx.tracks.gone(
+                hit.key
+                for hit in gone
+                if hit.address.item_id == item_id and hit.payload and _is_of(hit, request.domain)
+            )
+    return [(track, found) for found in request.found if _is_taken(tx, request, found) for track in _met(tracks, found)]
+
+
+def _is_of(hit: Hit, domain: str) -> bool:
+    return hit.address.service.domainpart == domain
+
+
+def _is_taken(tx: Transaction, request: Arrived, found: Found) -> bool:
+    publisher, entry = found.publisher, found.entry
+    if publisher.domainpart != request.domain or not publisher.localpart or entry is None:
+        return False
+    if entry.audience not in (None, Audience.PUBLIC) or len(found.payload.encode()) > tx.limits.payload_max_bytes:
+        return False
+    try:
+        check_item_id(found.id)
+    except (BadRequest, ItemRequired):
+        return False
+    known = tx.nodes.look_up(publisher.bare, MICROBLOG, found.id)
+    return known is None or not known.retracted
+
+
+def _met(tracks: Iterable[Track], found: Found) -> list[Track]:
+    """It is for the owner to say what they look for, and not for who found it."""
+    assert found.entry is not None
+    said = content(found.entry, found.publisher)
+    return [track for track in tracks if track.query.matches(said)]
+
+
+def address_of(found: Found) -> ItemAddress:
+    """Where a post is that was found elsewhere."""
+    return ItemAddress(found.publisher.bare, MICROBLOG, found.id)
+
+
+def forget(tx: Transaction, limit: int) -> tuple[list[int], bool]:
+    """Forget leases that have run out (which), and what has met tracks long ago; whether there may be more."""
+    expired = tx.tracks.expire(limit)
+    old = tx.tracks.forget(tx.now - KEPT, limit)
+    trimmed = tx.tracks.trim(KEPT_MAX, limit)
+    return expired, limit in (len(expired), old, trimmed)

@@ -1,0 +1,142 @@
+"""docs/protocol/track.md: what is written and read at the node of tracks.
+
+A track is a subscription (XEP-0060 §6) whose options say what is looked for. Of several, a notification names those
+that it is for by their SubIDs, as SHIM headers (§12.19, XEP-0131).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from microblog.model.errors import InvalidOptions
+from microblog.model.item import Item
+from microblog.model.jid import JID
+from microblog.model.node import Node
+from microblog.wire import ns
+from microblog.wire._wokkel import Field, Form, write_form
+from microblog.wire.pubsub import NAME_MAX_CHARACTERS
+from microblog.wire.stanza import message
+from microblog.wire.xml import Element, Raw, stamp
+
+SUBIDS_MAX: Final = 100
+_PREFIX: Final = "microblog#"
+_DELIVER: Final = "deliver"
+_BOOLEANS: Final = {"1": True, "true": True, "0": False, "false": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What is looked for, and how it is told. What was not said is None."""
+
+    query: str | None = None
+    language: str | None = None
+    near: str | None = None
+    urgent: bool | None = None
+    deliver: bool | None = None
+
+    @property
+    def text(self) -> str:
+        """All that is looked for, as one query."""
+        language = f"lang:{self.language}" if self.language else ""
+        return " ".join(part for part in (self.query, language, _near(self.near or "")) if part)
+
+
+def _near(near: str) -> str:
+    """A place, which may be of several words, and how far around it."""
+    place, _, far = near.rpartition(" ")
+    if not place or not far[:1].isdigit():
+        place, far = near, ""
+    place = place.replace('"', "").strip()
+    return f'near "{place}" {far}'.strip() if place else ""
+
+
+def read_options(fields: Mapping[str, tuple[str, ...]]) -> Options:
+    """The options in a form. Raises InvalidOptions."""
+    found: dict[str, str | bool] = {}
+    for name, values in fields.items():
+        short = name.removeprefix(_PREFIX)
+        if name == "expire":
+            continue  # for how long is for the service to say
+        if len(values) > 1 or not (name == _DELIVER or (name != short and short in _FIELDS)):
+            raise InvalidOptions(f"{name}: unknown option, or too much of it")
+        value = values[0].strip() if values else ""
+        if short in (_DELIVER, "urgent"):
+            if value not in _BOOLEANS:
+                raise InvalidOptions(f"{name}: yes or no")
+            found[short] = _BOOLEANS[value]
+        else:
+            found[short] = value
+    return Options(**found)  # type: ignore[arg-type]  # fields of two types
+
+
+_FIELDS: Final[Mapping[str, tuple[str, str]]] = {
+    "query": ("text-single", 'What to look for: words, "phrases", #tags, from NAME'),
+    "language": ("text-single", "In which language"),
+    "near": ("text-single", "Near a place: its name or latitude,longitude, and how far around it"),
+    "urgent": ("boolean", "Whether to be told also when busy"),
+}
+
+
+def write_options(options: Options, *, expires: datetime | None = None, kind: str = "form") -> Element:
+    """A form with the options as they are."""
+    form = Form(kind, formNamespace=ns.PUBSUB_SUBSCRIBE_OPTIONS)
+    shown = kind == "form"
+    for name, (type_, label) in _FIELDS.items():
+        value = getattr(options, name)
+        if shown or value is not None:
+            form.addField(Field(type_, _PREFIX + name, value=_text(value), label=label if shown else None))
+    if shown or options.deliver is not None:
+        label = "Whether to deliver event notifications"
+        deliver = _text(options.deliver is not False)
+        form.addField(Field("boolean", "pubsub#deliver", value=deliver, label=label if shown else None))
+    if expires is not None:
+        label = "Until when, unless it is asked for again"
+        form.addField(Field("text-single", "pubsub#expire", value=stamp(expires), label=label))
+    return write_form(form)
+
+
+def _text(value: str | bool | None) -> str:
+    return ("1" if value else "0") if isinstance(value, bool) else value or ""
+
+
+def subscribe_request(owner: JID, query: str) -> Element:
+    """A request of ours to track in somebody's name elsewhere (§6.1, §6.3.7)."""
+    attributes = {"node": ns.TRACK, "jid": str(owner)}
+    form = write_options(Options(query=query), kind="submit")
+    return Element(
+        ns.PUBSUB,
+        "pubsub",
+        None,
+        Element(ns.PUBSUB, "subscribe", attributes),
+        Element(ns.PUBSUB, "options", attributes, form),
+    )
+
+
+def notification(from_: JID, to: JID, subids: Sequence[str], node: Node, item: Item) -> str:
+    """The ready stanza that tells somebody of a post that meets their subscriptions."""
+    attributes = {"id": item.id, "publisher": str(item.publisher.bare)}
+    return _notification(from_, to, subids, Element(ns.PUBSUB_EVENT, "item", attributes, Raw(item.payload)))
+
+
+def retraction(from_: JID, to: JID, subids: Sequence[str], node: Node, item: Item) -> str:
+    """The ready stanza that tells somebody that a post is gone that they were told of."""
+    return _notification(from_, to, subids, Element(ns.PUBSUB_EVENT, "retract", {"id": item.id}))
+
+
+def _notification(from_: JID, to: JID, subids: Iterable[str], told: Element) -> str:
+    event = Element(ns.PUBSUB_EVENT, "event", None, Element(ns.PUBSUB_EVENT, "items", {"node": ns.TRACK}, told))
+    headers = Element(
+        ns.SHIM, "headers", None, *(Element(ns.SHIM, "header", {"name": "SubID"}, subid) for subid in subids)
+    )
+    return message("headline", from_, to, event, headers).to_bytes().decode()
+
+
+def read_subids(message: Element) -> frozenset[str]:
+    """The subscriptions that a notification is for."""
+    headers = message.find(ns.SHIM, "headers")
+    if headers is None:
+        return frozenset()
+    named = (header.text.strip() for header in headers.find_all(ns.SHIM, "header") if header.get("name") == "SubID")
+    found = [subid for subid in named if 0 < len(subid) <= NAME_MAX_CHARACTERS]
+    return frozenset(found[:SUBIDS_MAX])
