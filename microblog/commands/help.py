@@ -1,25 +1,19 @@
-"""``help``, and ``on`` and ``off``: whether chat brings new posts by itself.
+"""``help``: what one can say.
 
-Help is made from the table of commands: a line for each group of words, and for one word how it is used. It fits on a
+It is made from the table of commands: a line for each group of words, and for one word how it is used. It fits on a
 small screen: at most twelve lines.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 
 from microblog.commands.command import Answer, Call, Command, Kind, Parameter, Person, Table
 from microblog.commands.people import Stranger
 from microblog.commands.texts import has, say
 
-SetDelivery = Callable[[Person, bool], Awaitable[None]]
-
-
 class Help:
-    """``set_delivery`` turns the lines of an account on or off. ``table`` is set once, when all words are together."""
+    """``table`` is set once, when all words are together."""
 
     table: Table
-
-    def __init__(self, set_delivery: SetDelivery) -> None:
-        self._set_delivery = set_delivery
 
     def commands(self) -> Iterable[Command]:
         """Its commands."""
@@ -31,9 +25,6 @@ class Help:
             aliases=("?",),
             strangers=True,
         )
-        yield Command(name="on", group="help", function=self.on, aliases=("start", "wake"), alone=True)
-        yield Command(name="off", group="help", function=self.off, aliases=("stop", "quit", "end", "pause"), alone=True)
-
     async def help(self, call: Call) -> Answer:
         """All words, or one."""
         language = call.person.language
@@ -45,16 +36,6 @@ class Help:
             return Answer(text=say(language, "help.no_word", word=wanted[:40]))
         return Answer(text=explain(command, language))
 
-    async def on(self, call: Call) -> Answer:
-        """New posts come by chat."""
-        await self._set_delivery(call.person, True)
-        return Answer(text=say(call.person.language, "help.on.done"))
-
-    async def off(self, call: Call) -> Answer:
-        """They do not."""
-        await self._set_delivery(call.person, False)
-        return Answer(text=say(call.person.language, "help.off.done"))
-
     def overview(self, person: Person) -> str:
         """What somebody can say, in a few lines."""
         language = person.language
@@ -65,7 +46,11 @@ class Help:
         if isinstance(person, Stranger):
             words = ", ".join(word for names in groups.values() for word in names)
             return say(language, "help.stranger", words=words)
-        rows = [_row(group, names, language) for group, names in groups.items()]
+        # Groups of the same title share a line.
+        titles: dict[str, list[str]] = {}
+        for group, names in groups.items():
+            titles.setdefault(_title(group, language), []).extend(names)
+        rows = [f"{title}: {', '.join(names)}" for title, names in titles.items()]
         head, foot = say(language, "help.head"), say(language, "help.foot")
         return "\n".join((head, *rows, foot))
 
@@ -104,9 +89,8 @@ def label(command: Command, parameter: Parameter, language: str) -> str:
     return say(language, name) if has(name) else parameter.name
 
 
-def _row(group: str, names: Iterable[str], language: str) -> str:
-    title = say(language, f"{group}.title") if has(f"{group}.title") else group.capitalize()
-    return f"{title}: {', '.join(names)}"
+def _title(group: str, language: str) -> str:
+    return say(language, f"{group}.title") if has(f"{group}.title") else group.capitalize()
 
 
 def _may(person: Person, command: Command) -> bool:
