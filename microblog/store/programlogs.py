@@ -4,6 +4,7 @@ The log of events is looked through a stretch at a time, so that a look costs th
 else's. What an event is to whom, and whether they may know of it, is said by the rules (``usecases.informing``).
 """
 
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -88,6 +89,13 @@ _HITS = Prepared(
     .limit(_number("limit"))
 )
 _LAST_HIT = Prepared(select(func.max(_H.id)))
+
+_BATCH: Final = 50
+_KEYS = [_number(f"key_{n}") for n in range(_BATCH)]
+_NAMED = Prepared(select(_M.jid).distinct().where(_M.item.in_(_KEYS)))
+_TAGS = Prepared(select(_T.tag).distinct().where(_T.item.in_(_KEYS)))
+_FEEDS = Prepared(select(_S.node_id).where(_S.bare == _READER, _S.state == literal_column("'subscribed'")))
+_FOLLOWED_TAGS = Prepared(select(_F.tag).where(_F.account_id == _number("account")))
 
 
 class Logged(NamedTuple):
@@ -174,6 +182,29 @@ class ProgramLogs:
         rows = _HITS.rows(self._connection, {"account": account, "after": after, "limit": limit})
         return [Hit(row[0], row[1], JID.parse(row[2]), *row[3:]) for row in rows]
 
+    def named(self, items: Sequence[int]) -> set[str]:
+        """The addresses that some items name, by the items' keys."""
+        return {row[0] for batch in _batches(items) for row in _NAMED.rows(self._connection, batch)}
+
+    def tags(self, items: Sequence[int]) -> set[str]:
+        """The tags that some items are under, by the items' keys."""
+        return {row[0] for batch in _batches(items) for row in _TAGS.rows(self._connection, batch)}
+
+    def feeds(self, reader: JID) -> frozenset[int]:
+        """The nodes that somebody is subscribed to, by key."""
+        return frozenset(row[0] for row in _FEEDS.rows(self._connection, {"reader": str(reader)}))
+
+    def followed_tags(self, account: int) -> frozenset[str]:
+        """The tags that somebody follows."""
+        return frozenset(row[0] for row in _FOLLOWED_TAGS.rows(self._connection, {"account": account}))
+
     def last_hit(self) -> int:
         """The number of the last match of anybody's track; 0 before the first."""
         return int(_LAST_HIT.scalar(self._connection, {}) or 0)
+
+
+def _batches(keys: Sequence[int]) -> Iterator[dict[str, int]]:
+    """Keys as parameters, so many at a time; what is left over is repeated."""
+    for start in range(0, len(keys), _BATCH):
+        batch = keys[start : start + _BATCH]
+        yield {f"key_{n}": batch[n % len(batch)] for n in range(_BATCH)}

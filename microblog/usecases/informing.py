@@ -14,7 +14,7 @@ told keeps its order. Where things come from that were forgotten meanwhile, the 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import merge
@@ -65,6 +65,13 @@ class Next:
     after: Position | None = None
     audiences: frozenset[Audience] = frozenset(Audience)
     told_gap: bool = False
+
+
+class Concerned(NamedTuple):
+    """People here whom items name, and the tags that items are under."""
+
+    named: frozenset[JID]
+    tags: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +156,22 @@ def pass_over(tx: Transaction, key: int, position: Position) -> None:
 def forget(tx: Transaction, limit: int) -> int:
     """Forget the calls that nobody came for, not all at once; how many."""
     return tx.programs.forget_calls(tx.now - timedelta(days=CALL_DAYS), limit)
+
+
+# whom something may concern
+
+
+def followed(tx: Transaction, account: int, jid: JID) -> tuple[frozenset[int], frozenset[str]]:
+    """The nodes, by key, and the tags that somebody follows."""
+    return tx.program_logs.feeds(jid), tx.program_logs.followed_tags(account)
+
+
+def concerned(tx: Transaction, items: Sequence[int], tags: bool) -> Concerned:
+    """Whom some items name, and their tags if anybody wants to know."""
+    logs = tx.program_logs
+    named = (JID.parse(jid) for jid in logs.named(items))
+    here = frozenset(jid for jid in named if jid.domainpart == tx.domain)
+    return Concerned(here, frozenset(logs.tags(items)) if tags else frozenset())
 
 
 # what they are told

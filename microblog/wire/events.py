@@ -85,9 +85,8 @@ def write_opened(program: Program, window: int) -> Element:
     return Element(ns.EVENTS, "opened", attributes, *_sources(program))
 
 
-def write_list(programs: Iterable[Program], held: Iterable[tuple[str, JID]]) -> Element:
-    """All programs of somebody; ``held``: by name, who reads its events now."""
-    readers = dict(held)
+def write_list(programs: Iterable[Program], readers: Mapping[str, JID]) -> Element:
+    """All programs of somebody; ``readers``: by name, who reads its events now."""
     answer = Element(ns.EVENTS, "list")
     for program in programs:
         attributes = {"name": program.name, "cursor": str(program.position)}
