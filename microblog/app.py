@@ -63,6 +63,7 @@ from microblog.xep.chat import Chat
 from microblog.xep.chatlines import ChatLines
 from microblog.xep.commands import Commands
 from microblog.xep.disco import Disco
+from microblog.xep.events import EventStreams
 from microblog.xep.fanout import Fanout
 from microblog.xep.following import Following
 from microblog.xep.followlines import FollowLines
@@ -98,6 +99,7 @@ from microblog.xep.trail import Trail
 from microblog.xep.upkeep import Upkeep
 from microblog.xep.vcard import RemoteProfiles, VCards
 from microblog.xep.version import Version
+from microblog.xep.waking import Waking
 from microblog.xmpp.c2s import Clients
 from microblog.xmpp.dialback import Keys
 from microblog.xmpp.dispatch import Dispatch, Extension
@@ -354,7 +356,10 @@ class Node(Service):
         messages.node, messages.keep, presence.stamp = chat.take, held.keep, avatars.stamp
         messages.admit, self.lines.silences = policy.admit, policy.silences
         following.taken = following.follows.taken = policy.taken
-        messages.error_listeners += (self.outbox.bounced, eventing.bounced)
+        self.waking = Waking(database, clock, tasks)
+        self.events = EventStreams(router, database, people, self.waking, clock, tasks, trusts=policy.dialback_suffices)
+
+        messages.error_listeners += (self.outbox.bounced, eventing.bounced, self.events.bounced)
         router.answer_listeners.append(self.outbox.answered)
         presence.listeners += (readers, eventing, approval, self.lines, held)
         self.indexing = Trail(indexing.NAME, indexing.step, database, clock, tasks)
@@ -368,6 +373,7 @@ class Node(Service):
             self.tracks.hear,
             avatars.hear,
             self.moved.hear,
+            self.waking.hear,
             self.indexing.hear,
         )
         database.listeners += self._listeners
@@ -403,6 +409,7 @@ class Node(Service):
             VCards(database, people),
             avatars,
             self.moved,
+            self.events,
             self.reports,
         )
         disco.extensions = self.extensions
@@ -487,6 +494,8 @@ class Node(Service):
         self.policy_lists.start()
         self.upkeep.start()
         self.outside.start()
+        self.waking.start()
+        self.events.start()
         self.lines.start()
         self.tracks.start()
         self.health.start()
@@ -593,6 +602,8 @@ class Node(Service):
         self.upkeep.stop()
         self.intake.stop()
         self.outside.stop()
+        self.events.stop()
+        self.waking.stop()
         self._close_ports()
         self.keeping.stop()
         self.outbox.stop()
