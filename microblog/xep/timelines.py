@@ -1,6 +1,6 @@
 """Timelines as nodes (XEP-0060 §5 to §7, XEP-0059): read page by page, and told of as things happen.
 
-Their nodes are computed: one's home and mentions at one's own address, the local timeline and tags at the domain. What
+Their nodes are computed: home, mentions and lists at one's own address, the local timeline and tags at the domain. What
 is in them is for ``usecases.reading`` to say; ``pubsub`` asks there and writes the answer with what is here. An item
 keeps its id and carries its author as ``publisher``, as ids are unique only together with their author.
 
@@ -10,7 +10,7 @@ their order; while many wait, those who publish wait as well (``readers.Backlog`
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from twisted.internet.defer import CancelledError
@@ -24,12 +24,13 @@ from microblog.runtime import Clock, Tasks
 from microblog.store.database import Database
 from microblog.usecases import reading
 from microblog.usecases.placing import FEED_ITEM
-from microblog.usecases.reading import HOME, LOCAL, MENTIONS, TAG_PREFIX, Telling, TimelinePage
+from microblog.usecases.reading import HOME, LIST_PREFIX, LOCAL, MENTIONS, TAG_PREFIX, Telling, TimelinePage
 from microblog.wire import forms, ns
 from microblog.wire.disco import Identity, Info, Item
 from microblog.wire.notification import Splice, render, write_item
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
+from microblog.xep.listreaders import ListReaders
 from microblog.xep.readers import Readers
 from microblog.xmpp.dispatch import Extension
 from microblog.xmpp.sessions import Session
@@ -93,6 +94,7 @@ class Timelines(Extension):
         self._domain = JID("", database.domain)
         self._queue: deque[NodeEvent] = deque()
         self._telling = False
+        self._lists = ListReaders(database)
         # By node and item, who was told of it in which timeline.
         self._told: OrderedDict[tuple[int, str], Mapping[str, frozenset[JID]]] = OrderedDict()
         # By node, the last event: of a feed elsewhere one event comes for each of its followers here.
@@ -106,7 +108,7 @@ class Timelines(Extension):
         if not self._has(service, node):
             return None
         self._check(request)
-        title = _TITLES.get(node) or f"#{reading.tag_of(node)}"
+        title = _TITLES.get(node) or reading.list_of(node) or f"#{reading.tag_of(node)}"
         fields: dict[str, tuple[str, Sequence[str]]] = {
             "pubsub#type": ("text-single", [ns.MICROBLOG]),
             "pubsub#title": ("text-single", [title]),
@@ -136,6 +138,10 @@ class Timelines(Extension):
         if service != request.from_.bare:
             return ()
         return [Item(service, name, _TITLES[name]) for name in (HOME, MENTIONS)]
+
+    def list_changed(self, owner: JID, name: str) -> None:
+        """Others are in one of somebody's lists now."""
+        self._lists.changed(owner, name)
 
     def _has(self, service: JID, node: str) -> bool:
         return service.domainpart == self._domain.domainpart and reading.is_timeline(service, node)
@@ -192,8 +198,12 @@ class Timelines(Extension):
             found = self._told.pop(self._key(event), None) or {}
         else:
             assert isinstance(event, ItemPublished)
-            wanted = self._wanted(event)
-            found = await self._ask(Telling(node=event.node, item=event.item, readers=wanted)) if wanted else {}
+            first = self._is_first(event)
+            wanted = self._wanted(event, first)
+            if first and self._lists and event.item.stands is not None:
+                wanted.update(await self._patiently(lambda: self._lists.having(event.node.service)))
+            telling = Telling(node=event.node, item=event.item, readers=wanted)
+            found = await self._patiently(lambda: self._database.read(reading.told, telling)) if wanted else {}
             self._remember(event, found)
         number = 0
         for name, accounts in found.items():
@@ -205,11 +215,13 @@ class Timelines(Extension):
                     if number % SLICE == 0:
                         await self._clock.sleep(0)
 
-    async def _ask(self, telling: Telling) -> Mapping[str, frozenset[JID]]:
+    async def _patiently(
+        self, ask: Callable[[], Awaitable[Mapping[str, frozenset[JID]]]]
+    ) -> Mapping[str, frozenset[JID]]:
         seconds = 1
         while True:
             try:
-                return await self._database.read(reading.told, telling)
+                return await ask()
             except Refusal:
                 self._log.warn("Readers of timelines have to wait: the database is busy")
             await self._clock.sleep(seconds)
@@ -232,8 +244,13 @@ class Timelines(Extension):
 
     # who
 
-    def _wanted(self, event: ItemPublished) -> dict[str, frozenset[JID]]:
-        """Who might be told in which timeline."""
+    def _is_first(self, event: ItemPublished) -> bool:
+        """Only the first of the events of a post tells those who do not follow."""
+        here = event.node.service.domainpart == self._domain.domainpart
+        return here or event.seq > self._last.get(event.node.key, 0)
+
+    def _wanted(self, event: ItemPublished, first: bool) -> dict[str, frozenset[JID]]:
+        """Who might be told in which timeline; lists apart."""
         node, only = event.node, event.recipients
         wanted: dict[str, frozenset[JID]] = {}
         here = node.service.domainpart == self._domain.domainpart
@@ -243,7 +260,7 @@ class Timelines(Extension):
             if only is not None:
                 followers &= {jid.bare for jid in only}
             wanted[HOME] = self._own(HOME) & followers
-        if here or event.seq > self._last.get(node.key, 0):
+        if first:
             wanted[MENTIONS] = self._own(MENTIONS)
             if event.item.stands is not None:
                 if here:
@@ -267,7 +284,8 @@ class Timelines(Extension):
         self, event: NodeEvent, name: str, accounts: Iterable[JID]
     ) -> Iterable[tuple[Splice, dict[Session, JID]]]:
         """The notification from each service that has the timeline, and the sessions it is for with their addresses."""
-        services = accounts if name in (HOME, MENTIONS) else (self._domain,)
+        own = name in (HOME, MENTIONS) or name.startswith(LIST_PREFIX)
+        services = accounts if own else (self._domain,)
         wanted = frozenset(accounts)
         for service in services:
             splice = _render(event, service, name)
