@@ -27,7 +27,8 @@ class Kind(Enum):
     WORD: str without space. TEXT: str, the rest of the message with its line breaks. TOPIC: str, what stands before a
     colon. PERSON: JID (bare), written as a local name or an address. ITEM: ItemAddress, written ``#12`` or as an
     ``xmpp:`` URI. ADDRESS: JID (bare), always written in full. NUMBER: int, not negative. CHOICE: str, one of the
-    parameter's choices. FLAG: bool. TAG: str, a tag without its ``#`` and folded, written ``#verona``.
+    parameter's choices. FLAG: bool. TAG: str, a tag without its ``#`` and folded, written ``#verona``. SPAN: timedelta,
+    written ``15m``, ``2h``, ``3d``.
     """
 
     WORD = auto()
@@ -40,6 +41,7 @@ class Kind(Enum):
     CHOICE = auto()
     FLAG = auto()
     TAG = auto()
+    SPAN = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

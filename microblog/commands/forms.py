@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from microblog.commands.command import Command, Kind, Parameter, Person
-from microblog.commands.parsing import read_tag
+from microblog.commands.parsing import read_span, read_tag
 from microblog.commands.texts import has, say
 from microblog.model.errors import JIDMalformed, NotAcceptable
 from microblog.model.jid import JID, localpart
@@ -236,6 +236,11 @@ class Dialogue:
             if tag is None:
                 raise self._wrong("no_tag", parameter)
             return tag
+        if kind is Kind.SPAN:
+            span = read_span(word)
+            if span is None:
+                raise self._wrong("no_span", parameter)
+            return span
         if kind is Kind.NUMBER:
             if not (word.isascii() and word.isdigit() and len(word) <= 9):
                 raise self._wrong("no_number", parameter)

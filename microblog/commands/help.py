@@ -10,6 +10,7 @@ from microblog.commands.command import Answer, Call, Command, Kind, Parameter, P
 from microblog.commands.people import Stranger
 from microblog.commands.texts import has, say
 
+
 class Help:
     """``table`` is set once, when all words are together."""
 
@@ -25,6 +26,7 @@ class Help:
             aliases=("?",),
             strangers=True,
         )
+
     async def help(self, call: Call) -> Answer:
         """All words, or one."""
         language = call.person.language

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, Protocol
 
 from microblog.commands.command import Command, Kind, Parameter, Table
@@ -28,11 +29,14 @@ TO_NAME: Final = "@"
 WORD_MAX_CHARACTERS: Final = 1023
 TOPIC_MAX_CHARACTERS: Final = 200
 TAG_MAX_CHARACTERS: Final = 100
+SPAN_MAX: Final = timedelta(days=366)
 _QUOTED_MAX: Final = 40
 _WORD: Final = re.compile(r"\S+")
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 _ITEM: Final = re.compile(r"#([0-9]{1,9})[,:;.!?]?")
 _TAG: Final = re.compile(r"#([^\s#]+?)[,:;.!?]*")
+_SPAN: Final = re.compile(r"([0-9]{1,4})([mhdw])[,:;.!?]*")
+_UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _NAME: Final = re.compile(r"@(\w[^\s,:;!?]*)[,:;!?]?")
 _TOPIC: Final = re.compile(rf"([^:\n]{{1,{TOPIC_MAX_CHARACTERS}}}):(?=\s)")
 _ME: Final = "me"
@@ -147,11 +151,28 @@ class Parser:
             return self._post(text, plain=True)
         if slash and not led:
             return await self._without_slash(command, rest, text, names)
-        if command.alone and rest.left:
+        if command.alone and rest.left and not (led and command.parameters):
             if led:
                 raise Misread(command, Problem("too_much", word=_quoted(rest.left)), offer=not command.private)
-            return self._post(text, plain=True)
+            return await self._alone(command, rest, text, names)
         return await self._arguments(command, rest, names)
+
+    async def _alone(self, command: Command, rest: _Rest, text: str, names: Names) -> Reading:
+        """A word that stands alone or before what it takes.
+
+        ``on the way home`` is a post, ``off julia`` is none even if there is no Julia.
+        """
+        if not command.parameters:
+            return self._post(text, plain=True)
+        word, several = rest.word(), _several_words(rest.left)
+        try:
+            return await self._arguments(command, rest, names)
+        except Misread:
+            flags = {parameter.name for parameter in command.parameters if Kind.FLAG in parameter.kinds}
+            meant = word[:1] in ("#", "@") or "@" in word or _folded(word) in flags
+            if meant or not several or await names.person(word) is not None:
+                raise
+            return self._post(text, plain=True)
 
     def post(self, text: str) -> Reading:
         """A text as a post, whatever it begins with."""
@@ -287,6 +308,8 @@ class Parser:
                 value = _address(word)
             case Kind.TAG:
                 value = read_tag(word)
+            case Kind.SPAN:
+                value = read_span(word)
         if value is not None:
             rest.skip()
         return value
@@ -345,6 +368,13 @@ def read_tag(word: str) -> str | None:
     found = _TAG.fullmatch(word)
     tag = fold_tag(found[1]) if found else ""
     return tag if 0 < len(tag) <= TAG_MAX_CHARACTERS and not tag.isdecimal() else None
+
+
+def read_span(word: str) -> timedelta | None:
+    """How long ``2h`` is; a year at most."""
+    found = _SPAN.fullmatch(word.casefold())
+    span = int(found[1]) * _UNITS[found[2]] if found else timedelta(0)
+    return span if timedelta(0) < span <= SPAN_MAX else None
 
 
 def _address(word: str) -> JID | None:

@@ -74,6 +74,8 @@ class Talking:
         self._table = table
         self._send = send
         self._talks: OrderedDict[JID, _Talk] = OrderedDict()
+        # What ``more`` shows if nothing was begun.
+        self.waiting: Callable[[Call], Awaitable[Answer | None]] = _nothing
         self._parser = Parser(table=table, domain=domain)
         self._gestures = Gestures(database, table, self._parser, self)
 
@@ -155,11 +157,11 @@ class Talking:
                 await self._read(speaker, target)
 
     async def _more(self, speaker: Speaker, more: Callable[[Call], Awaitable[Answer]] | None) -> None:
-        if more is None:
-            self.tell(speaker, say(speaker.language, "chat.no_more"))
-            return
         call = Call(person=speaker.person, message_id=speaker.ids[0])
-        await self._answer(speaker, None, await self._call(speaker.message, more, call))
+        await self._answer(speaker, None, await self._call(speaker.message, more or self._wait, call))
+
+    async def _wait(self, call: Call) -> Answer:
+        return await self.waiting(call) or Answer(text=say(call.person.language, "chat.no_more"))
 
     async def _read(self, speaker: Speaker, target: ItemAddress | None) -> None:
         """``target``: the post that they answer by a gesture."""
@@ -355,3 +357,7 @@ def _sentence(text: str) -> str:
     if text.endswith((".", "!", "?", '"')):
         return text
     return f"{text}." if "@" in text.split(" ", 1)[0] else f"{text[:1].upper()}{text[1:]}."
+
+
+async def _nothing(call: Call) -> None:
+    """Nothing waits."""

@@ -71,6 +71,7 @@ class Presence:
         self.listeners: list[PresenceListener] = []
         self.stamp: Callable[[Stanza], Awaitable[Stanza]] | None = None
         self.moved: Callable[[Stanza], bool] = lambda request: False
+        self.to_node: Callable[[Stanza], None] = lambda stanza: None
 
     # from our sessions
 
@@ -225,7 +226,9 @@ class Presence:
                 self._router.bounce(stanza, refusal)
 
     async def _to_node(self, stanza: Stanza) -> None:
-        """The node itself is there for everybody, and remembers nobody."""
+        """The node itself is there for everybody, and remembers nobody; ``to_node`` hears who shows themselves."""
+        if stanza.type in ("available", "unavailable"):
+            self.to_node(stanza)
         node, jid = stanza.to, stanza.from_.bare
         if stanza.type == "subscribe":
             await self._router.route(stanzas.presence("subscribed", node, jid))

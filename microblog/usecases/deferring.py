@@ -6,7 +6,7 @@ twice. Of very much a digest says only how much it is. For those who are off lin
 back; how much they missed is counted then.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -21,9 +21,9 @@ from microblog.store.transaction import Transaction
 from microblog.usecases import chatting, reading
 from microblog.usecases.chatting import Lines, Spoken, Told
 from microblog.usecases.reading import HOME, MENTIONS
+from microblog.usecases.settling import DIGEST
 from microblog.usecases.sight import Sight
 
-DIGEST = "digest"
 PAUSES_MAX = 200
 PAUSE_DAYS_MAX = 366
 
@@ -174,9 +174,12 @@ def _look_up(tx: Transaction, address: ItemAddress) -> tuple[Node, Item] | None:
 
 
 def give(tx: Transaction, key: int, lines: Sequence[tuple[int, Told | Spoken | None]]) -> Lines:
-    """Lines stop to wait and are told, as far as there is still something to tell."""
+    """Lines stop to wait and are told, as far as there is still something to tell: what becomes of each."""
     there = tx.deferred.drop(key, [held for held, _ in lines])
-    return chatting.tell(tx, [told for held, told in lines if held in there and told is not None])
+    told = [one if held in there else None for held, one in lines]
+    done = chatting.tell(tx, [one for one in told if one is not None])
+    found = iter(done.lines)
+    return replace(done, lines=tuple(() if one is None else next(found) for one in told))
 
 
 def announce(tx: Transaction, key: int) -> Missed:
@@ -185,11 +188,6 @@ def announce(tx: Transaction, key: int) -> Missed:
     counts = tx.deferred.counts(key, known.announced)
     tx.deferred.put_absence(key, replace(known, announced=max(known.announced, tx.deferred.last(key))))
     return _sum(Missed(posts=0, mentions=0, tracks=0), counts)
-
-
-def drop(tx: Transaction, key: int, held: Collection[int]) -> None:
-    """What is gone needs not wait."""
-    tx.deferred.drop(key, held)
 
 
 # what they want
@@ -223,6 +221,10 @@ def pause(tx: Transaction, key: int, source: str, until: datetime | None) -> boo
 
 
 def resume(tx: Transaction, key: int, source: str) -> bool:
-    """Lines of a source again; False if there were some all the time. With all of it those that were turned off for a
-    time."""
+    """Lines of a source again; False if there were some all the time."""
+    if not source:
+        # Who did not want to hear is not told how much that was.
+        known = tx.deferred.absence(key)
+        if known is not None and known.since is not None:
+            tx.deferred.put_absence(key, replace(known, since=tx.now))
     return tx.deferred.resume(key, source)

@@ -19,6 +19,7 @@ from microblog.usecases.following import PUBLIC_LISTS
 
 LINES_MAX: Final = 50
 LANGUAGE: Final = "lang"
+DIGEST: Final = "digest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,8 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     LANGUAGE: Setting(default="auto"),
     # How many posts are shown at once.
     "limit": Setting(default="10", most=LINES_MAX),
+    # Whether one is told how much one missed, when one comes back.
+    DIGEST: Setting(default="on", choices=("on", "off")),
     # Whether others may see whom one follows (XEP-0465).
     PUBLIC_LISTS: Setting(default="off", choices=("on", "off")),
 }

@@ -108,7 +108,7 @@ class Chat(Extension):
         self._people = people
         self._help = help_
         self._begins = begins
-        self._talking = Talking(database, clock, router.domain, table, router.send)
+        self.talking = Talking(database, clock, router.domain, table, router.send)
         self._rate = Rate(clock, database.limits.rate(ANSWERS_PER_MINUTE - 1), 60)
         self._warned = Rate(clock, 1, 60)
         self._clock = clock
@@ -127,7 +127,7 @@ class Chat(Extension):
             return True
         if not self._rate.allow(sender):
             if self._warned.allow(sender):
-                self._talking.answer(message, say("en", "chat.too_many"), echo=True)
+                self.talking.answer(message, say("en", "chat.too_many"), echo=True)
             return True
         lane = self._lanes.get(sender)
         if lane is not None:
@@ -169,7 +169,7 @@ class Chat(Extension):
         except Refusal as refusal:
             self._router.bounce(message, refusal)
         except Exception:
-            self._talking.answer(message, self._talking.incident(message, "en"), echo=True)
+            self.talking.answer(message, self.talking.incident(message, "en"), echo=True)
 
     async def _hear(self, message: Stanza) -> None:
         saying = chat.read_saying(message)
@@ -192,7 +192,7 @@ class Chat(Extension):
             return
         slash = heard.preferences.get(chatting.COMMANDS) == chatting.SLASH
         speaker = Speaker(person=person, message=message, saying=saying, ids=(heard.id,), same=heard.same, slash=slash)
-        await self._talking.hear(speaker)
+        await self.talking.hear(speaker)
 
     async def _stranger(self, message: Stanza, saying: Saying) -> None:
         stranger = self._people.stranger(message)
@@ -202,8 +202,8 @@ class Chat(Extension):
         elif stranger is None or not saying.text:
             text = say(language, "chat.stranger")
         else:
-            text = await self._talking.hear_stranger(stranger, message, saying) or self._help.overview(stranger)
-        self._talking.answer(message, text, language, echo=True)
+            text = await self.talking.hear_stranger(stranger, message, saying) or self._help.overview(stranger)
+        self.talking.answer(message, text, language, echo=True)
 
 
 def _hash(saying: Saying) -> bytes:

@@ -4,22 +4,20 @@ Whoever has talked to the node, and did not say ``off``, is told of new posts of
 or answers them, at each session that does not ask for the feed itself (``+notify``), and at their addresses elsewhere.
 A line has a number to speak of it; an edit corrects it (XEP-0308), a retraction takes it back (XEP-0424).
 
-Who of those is on line is in memory: as long as nobody is, a post costs nothing here. The numbers of all lines of what
-has just happened are given in one transaction, in which the lines for addresses elsewhere go to the outbox.
+Who of those is on line, and how they want their lines, is in memory (``listeners``): as long as nobody is, a post costs
+nothing here. The numbers of all lines of what has just happened are given in one transaction, in which the lines for
+addresses elsewhere go to the outbox, and those that nobody has time for now are put aside (``heldlines``).
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Final
 
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from microblog.commands.command import Person, Post
-from microblog.commands.lines import line as line_of
-from microblog.commands.texts import say
+from microblog.commands.command import Post
+from microblog.commands.delivery import read_waiting
 from microblog.model.contact import Contact
 from microblog.model.entry import Entry
 from microblog.model.errors import Refusal
@@ -28,37 +26,35 @@ from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG, is_feed
 from microblog.model.uri import ItemAddress, read_uri
+from microblog.model.when import Pace
 from microblog.runtime import Clock, Tasks
 from microblog.store.database import Database
+from microblog.store.deferred import LINE
 from microblog.usecases import chatting, subscribing
-from microblog.usecases.chatting import Line, Reader, Told, Withdrawn
-from microblog.wire import atom, chat, ns, xml
+from microblog.usecases.chatting import Line, Lines, Reader
+from microblog.usecases.deferring import Waiting
+from microblog.wire import atom, xml
 from microblog.wire.stanza import Stanza
+from microblog.xep.heldlines import HeldLines
+from microblog.xep.linemaking import Gone, Made, Said, Shown
+from microblog.xep.listeners import Listener, Listeners
 from microblog.xep.readers import Readers
 from microblog.xmpp.sessions import Session, Sessions
 
 WAITING_MAX: Final = 5000
 AT_ONCE: Final = 100
 TAKEN_BACK_MAX: Final = 1000
-RECENT_HOURS: Final = 24
-ELSEWHERE_SECONDS: Final = 300
-RETRY_MAX_SECONDS: Final = 30
 REMEMBERED_NODES: Final = 10_000
 _FEED_ITEM: Final = "0"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Listener:
-    """An account that wants lines, the address they come from, and their language."""
-
-    key: int
-    account: JID
-    sender: JID
-    language: str = "en"
+_NOBODY: Final[frozenset[JID]] = frozenset()
 
 
 class ChatLines:
-    """A database listener (``hear``) and a presence listener. ``wake``: the outbox's."""
+    """A database listener (``hear``) and a presence listener. ``wake``: the outbox's.
+
+    ``silences``: domains of which only those hear who follow them. ``hushes``: who does not want to read a post.
+    ``besides``: who is to be told of it like those who follow its author.
+    """
 
     _log = Logger()
 
@@ -71,109 +67,118 @@ class ChatLines:
         tasks: Tasks,
         wake: Callable[[str], None],
     ) -> None:
-        self._sessions = sessions
         self._readers = readers
         self._database = database
         self._clock = clock
         self._tasks = tasks
         self._wake = wake
-        self._here: dict[JID, _Listener] = {}
-        self._away: dict[JID, tuple[_Listener, tuple[JID, ...]]] = {}
+        self.listeners = Listeners(sessions, database, clock, tasks)
+        self._held = HeldLines(self.listeners, database, clock, tasks)
+        self._held.giver = self
+        self.listeners.came, self.listeners.went = self._held.came, self._held.went
+        self.listeners.changed = self._held.changed
         self._events: deque[ItemPublished | ItemRetracted] = deque()
         self._telling = False
         self._taken_back: deque[int] = deque(maxlen=TAKEN_BACK_MAX)
         self.silences: Callable[[str], bool] = lambda domain: False
+        self.hushes: Callable[[ItemPublished, Entry], Container[JID]] = lambda event, entry: _NOBODY
+        self.besides: Callable[[ItemPublished, Entry], Iterable[JID]] = lambda event, entry: _NOBODY
         # By node, the last event: of a feed elsewhere one event comes for each of its followers here.
         self._last: OrderedDict[int, int] = OrderedDict()
 
     def start(self) -> None:
-        """Read who wants lines elsewhere, now and from time to time."""
-        self._look_again()
-        self._look = self._clock.every(ELSEWHERE_SECONDS, self._look_again)
+        """Find out who listens, now and from time to time."""
+        self.listeners.start()
 
     def stop(self) -> None:
-        """Read it no more."""
-        self._look.stop()
+        """No more."""
+        self.listeners.stop()
+        self._held.stop()
 
     # who listens
 
-    def _look_again(self) -> None:
-        self._tasks.spawn(self._look_elsewhere(), "addresses for chat")
-
     def changed(self, account: JID) -> None:
-        """Somebody linked or unlinked an address, speaks another language, or turned lines on."""
-        self._begin(account)
-        self._look_again()
+        """Somebody linked or unlinked an address, speaks another language, or turned lines on or off."""
+        self.listeners.begin(account)
+        self._tasks.spawn(self.listeners.look_elsewhere(), "addresses for chat")
 
     def began(self, account: JID, key: int, sender: JID) -> None:
         """Somebody talks to the node, at that address of it."""
-        if self._sessions.available(account):
-            known = self._here.get(account) or _Listener(key=key, account=account, sender=sender)
-            self._here[account] = replace(known, sender=sender)
-        self.changed(account)
+        self.listeners.talks(account, key, sender)
+        self._tasks.spawn(self.listeners.look_elsewhere(), "addresses for chat")
+
+    async def refresh(self, account: JID) -> None:
+        """Somebody wants lines, or others than before, from now on."""
+        await self.listeners.load(account)
+        await self.listeners.look_elsewhere()
 
     def listens(self, account: JID) -> bool:
         """Does somebody get lines now, here or elsewhere?"""
-        return account in self._here or account in self._away
+        return self.listeners.has(account)
 
-    async def set_delivery(self, person: Person, on: bool) -> None:
-        """Somebody wants lines, or none. Raises ResourceConstraint."""
-        await self._database.write(chatting.set_delivery, person.account.key, on)
-        if on:
-            self._begin(person.jid)
-        else:
-            self._here.pop(person.jid, None)
-        await self._look_elsewhere()
+    def language(self, account: JID) -> str:
+        """In which language somebody is spoken to."""
+        listener = self.listeners.get(account)
+        return "en" if listener is None else listener.language
 
     def session_presence(self, session: Session, stanza: Stanza, initial: bool) -> None:
         """Presence listener: somebody comes or goes."""
-        account = session.jid.bare
-        if initial and session.available and account not in self._here:
-            self._begin(account)
-        elif not session.available and not self._sessions.available(account):
-            self._here.pop(account, None)
+        self.listeners.session_presence(session, stanza, initial)
 
     def contact_presence(self, account: JID, contact: Contact, stanza: Stanza) -> None:
-        """Presence listener: nothing to do."""
+        """Presence listener: perhaps of somebody's address elsewhere."""
+        self.listeners.contact_presence(account, contact, stanza)
 
     def contact_changed(self, account: JID, before: Contact | None, after: Contact | None) -> None:
         """Presence listener: nothing to do."""
 
-    def _begin(self, account: JID) -> None:
-        self._tasks.spawn(self._load(account), f"chat delivery of {account}")
+    # what others have to say
 
-    async def _load(self, account: JID) -> None:
-        """Does somebody who has come want lines?"""
-        seconds = 1
-        while self._sessions.available(account):
-            try:
-                found = await self._database.read(chatting.delivery, account.localpart)
-            except Refusal:
-                await self._clock.sleep(seconds)
-                seconds = min(2 * seconds, RETRY_MAX_SECONDS)
-                continue
-            if found is not None and self._sessions.available(account):
-                sender = JID(found.sender, self._database.domain)
-                self._here[account] = _Listener(key=found.key, account=account, sender=sender, language=found.language)
+    async def show(self, post: Post, readers: Mapping[JID, str], *, kind: str = "post", urgent: bool = False) -> None:
+        """A post as a line to those of these accounts who get lines, each with what stands before it.
+
+        ``kind``: post, mention, direct or track. Who has seen the post is not told again.
+        """
+        found = [account for account in readers if self.listeners.has(account)]
+        if not found:
             return
+        event = ItemPublished(seq=0, node=post.node, item=post.item)
+        hushed = self.hushes(event, post.entry)
+        wanted = {account: kind for account in found if account not in hushed}
+        one = self._shown(post, wanted, seq=0, marks=readers, urgent=urgent, once=True)
+        if one.wanted.readers:
+            try:
+                await self._write_all([one])
+            except Refusal:
+                self._log.warn("Chat was not told of {item}: the database is busy", item=post.address.uri)
 
-    async def _look_elsewhere(self) -> None:
+    async def say(self, account: JID, text: str, *, urgent: bool = False) -> None:
+        """A line that shows no post, to somebody who gets lines."""
+        listener = self.listeners.get(account)
+        if listener is None:
+            return
+        pace = self._held.pace(account)
+        if pace is Pace.NOTHING:
+            return
         try:
-            rows = await self._database.read(chatting.elsewhere)
+            await self.tell(listener, text, hold=pace.holds(urgent=urgent))
         except Refusal:
-            return  # until the next look
-        found: dict[JID, tuple[_Listener, tuple[JID, ...]]] = {}
-        for row in rows:
-            sender = JID(row.sender, self._database.domain)
-            listener = _Listener(key=row.key, account=row.account, sender=sender, language=row.language)
-            found[row.account] = (listener, (*found.get(row.account, (listener, ()))[1], row.address))
-        self._away = found
+            self._log.warn("{account} was not told something: the database is busy", account=account)
+
+    async def tell(self, listener: Listener, text: str, *, hold: bool) -> None:
+        """The same whatever they want, now or when they have time. Raises ResourceConstraint."""
+        reader = self._of(listener, hold=LINE if hold else "")
+        said = Said(self.listeners, self._database.domain, text, reader)
+        if hold or reader.away:
+            await self._write_all([said])
+        else:
+            self._write(said, Line(reader=reader, number=0, numbers={}, again=False))
 
     # what happened
 
     def hear(self, event: Event) -> None:
         """Database listener: something happened and was committed."""
-        if not self._here and not self._away:
+        if not self.listeners.any():
             return
         if not isinstance(event, ItemPublished | ItemRetracted) or not is_feed(event.node.name):
             return
@@ -205,7 +210,7 @@ class ChatLines:
     async def _tell(self, events: list[ItemPublished | ItemRetracted]) -> None:
         await self._readers.loaded()
         following_away = await self._following_away(events)
-        shown: list[_Shown | _Gone] = await self._gone([event for event in events if isinstance(event, ItemRetracted)])
+        made: list[Made] = await self._gone([event for event in events if isinstance(event, ItemRetracted)])
         gone = {(event.node.key, event.item_id): event.seq for event in events if isinstance(event, ItemRetracted)}
         for event in events:
             if isinstance(event, ItemRetracted) or event.seq < gone.get((event.node.key, event.item.id), 0):
@@ -215,17 +220,13 @@ class ChatLines:
                 continue
             readers = await self._audience(event, entry, following_away.get(event.node.key, set()))
             if readers:
-                shown.append(_Shown(self, event, entry, readers))
-        if not shown:
-            return
-        told = await self._database.write(chatting.tell, [one.wanted for one in shown])
-        for one, lines in zip(shown, told.lines, strict=True):
-            for line in lines:
-                self._write(one, line)
-        for domain in told.domains:
-            self._wake(domain)
+                post = Post(node=event.node, item=event.item, entry=entry)
+                one = self._shown(post, readers, seq=event.seq)
+                if one.wanted.readers:
+                    made.append(one)
+        await self._write_all(made)
 
-    async def _gone(self, events: list[ItemRetracted]) -> list["_Shown | _Gone"]:
+    async def _gone(self, events: list[ItemRetracted]) -> list[Made]:
         """What is gone and was shown to somebody who listens."""
         # A service elsewhere tells each of its followers here, and all of them hear it the first time.
         events = list({event.seq: event for event in events if event.seq not in self._taken_back}.values())
@@ -234,40 +235,43 @@ class ChatLines:
         self._taken_back.extend(event.seq for event in events)
         addresses = {event.seq: ItemAddress(event.node.service, event.node.name, event.item_id) for event in events}
         shown_to = await self._database.read(chatting.shown_to, tuple(addresses.values()))
-        by_key = {reader.key: reader for reader in self._all()} if any(shown_to.values()) else {}
-        found: list[_Shown | _Gone] = []
+        by_key = {reader.key: reader for reader in self._everybody()} if any(shown_to.values()) else {}
+        found: list[Made] = []
         for event in events:
             address = addresses[event.seq]
             told = (by_key[key] for key in sorted(shown_to[address]) if key in by_key)
             # Who did it has been told so.
             readers = tuple(reader for reader in told if reader.account != event.actor)
             if readers:
-                found.append(_Gone(self, event, address, readers))
+                found.append(Gone(self.listeners, self._database.domain, event, address, readers))
         return found
 
     async def _following_away(self, events: Iterable[Event]) -> dict[int, set[int]]:
         """Which accounts that listen elsewhere follow which of these nodes; by their keys."""
         nodes = {event.node.key for event in events}
-        if not self._away or not nodes:
+        away = self.listeners.away
+        if not away or not nodes:
             return {}
-        keys = [listener.key for listener, _ in self._away.values()]
+        keys = [listener.key for listener, _ in away.values()]
         found: dict[int, set[int]] = {}
         for node, account in await self._database.read(chatting.followers_among, keys, nodes):
             found.setdefault(node, set()).add(account)
         return found
 
-    async def _audience(self, event: ItemPublished, entry: Entry, away: set[int]) -> tuple[JID, ...]:
-        """Those who get a line: followers, and those whom it names or answers as far as they may read it."""
+    async def _audience(self, event: ItemPublished, entry: Entry, away: set[int]) -> dict[JID, str]:
+        """Those who get a line, and why: followers, and those whom it names or answers as far as they may read it."""
         item, node = event.item, event.node
-        listening = self._here.keys() | self._away.keys()
+        here, elsewhere = self.listeners.here, self.listeners.away
+        listening = here.keys() | elsewhere.keys()
         author = item.publisher.bare
         if item.audience is Audience.DIRECT:
-            return tuple((listening & {jid.bare for jid in event.recipients or ()}) - {author, node.service})
+            direct = (listening & {jid.bare for jid in event.recipients or ()}) - {author, node.service}
+            return self._unhushed(event, entry, dict.fromkeys(direct, "direct"))
         first = self._is_first(event)
         if event.recipients is None:
             told = {jid.bare for jid in self._readers.subscribed(node.key)}.union(event.besides)
-            followers = told & self._here.keys()
-            followers |= {account for account, (listener, _) in self._away.items() if listener.key in away}
+            followers = told & here.keys()
+            followers |= {account for account, (listener, _) in elsewhere.items() if listener.key in away}
         else:
             followers = listening & {jid.bare for jid in event.recipients}
         named = {jid.bare for jid in entry.mentions}
@@ -276,17 +280,40 @@ class ChatLines:
             named.add(answered.service)
         if node.name != MICROBLOG:
             named.add(node.service)
-        if self.silences(author.domainpart):
+        silenced = self.silences(author.domainpart)
+        if silenced:
             # Nobody hears of it who does not follow; a guest was let in by whom the node belongs to.
             named &= followers | {node.service}
         named &= listening if first else followers
         asked = (followers | named) - {author}
+        if item.audience in (Audience.PUBLIC, Audience.LOCAL) and first and not silenced:
+            asked |= listening.intersection(self.besides(event, entry)) - {author}
         if node.service.domainpart == self._database.domain and asked:
             # Also of followers: they may have lost the right since they subscribed.
             asked = set(await self._database.read(subscribing.may_read, node.key, sorted(asked, key=str)))
         if item.audience is Audience.FOLLOWERS:
             asked &= followers | {node.service}
-        return tuple(sorted(asked - {author}, key=str))
+        wanted = {account: "mention" if account in named else "post" for account in sorted(asked - {author}, key=str)}
+        return self._unhushed(event, entry, self._unpaused(event, entry, wanted))
+
+    def _unhushed(self, event: ItemPublished, entry: Entry, wanted: dict[JID, str]) -> dict[JID, str]:
+        """Without those who do not want to read it."""
+        hushed = self.hushes(event, entry) if wanted else _NOBODY
+        return {account: kind for account, kind in wanted.items() if account not in hushed}
+
+    def _unpaused(self, event: ItemPublished, entry: Entry, wanted: dict[JID, str]) -> dict[JID, str]:
+        """Without those who want no lines of its author, or of a tag, just now; unless it is for them."""
+        picky = {
+            account: listener
+            for account, kind in wanted.items()
+            if kind == "post" and (listener := self.listeners.get(account)) is not None and listener.paused
+        }
+        if picky:
+            sources = (str(event.item.publisher.bare), str(event.node.service), *(f"#{tag}" for tag in entry.tags))
+            for account, listener in picky.items():
+                if self.listeners.paused(listener, sources):
+                    del wanted[account]
+        return wanted
 
     def _is_first(self, event: ItemPublished) -> bool:
         """Whom a post names is told with the first of its events."""
@@ -302,98 +329,87 @@ class ChatLines:
 
     # lines
 
-    def is_recent(self, stood: datetime) -> bool:
-        """Is it worth a line to those who have not seen it?"""
-        return self._clock.now() - stood < timedelta(hours=RECENT_HOURS)
-
-    def reader(self, account: JID) -> Reader | None:
-        """Somebody who listens, with their addresses elsewhere."""
-        listener = self._listener(account)
-        if listener is None:
-            return None
-        away = self._away[account][1] if account in self._away else ()
-        return Reader(key=listener.key, account=account, away=away)
-
-    def _listener(self, account: JID) -> _Listener | None:
-        here = self._here.get(account)
-        return here if here is not None or account not in self._away else self._away[account][0]
-
-    def _all(self) -> Iterable[Reader]:
-        readers = (self.reader(account) for account in self._here.keys() | self._away.keys())
-        return (reader for reader in readers if reader is not None)
-
-    def render(self, shown: "_Shown | _Gone", line: Line, to: JID) -> Stanza:
-        """A line as a message."""
-        listener = self._listener(line.reader.account)
-        sender = listener.sender if listener is not None else JID("", self._database.domain)
-        language = listener.language if listener is not None else "en"
-        seq = shown.event.seq
-        if isinstance(shown, _Gone):
-            text = say(language, "chat.deleted", number=line.number)
-            return chat.write_retraction(text, sender, to, number=line.number, seq=seq, language=language)
-        text = line_of(
-            shown.post,
-            line.number,
-            line.numbers,
-            reader=line.reader.account,
-            domain=self._database.domain,
-            language=language,
+    def _shown(
+        self,
+        post: Post,
+        wanted: Mapping[JID, str],
+        *,
+        seq: int,
+        marks: Mapping[JID, str] | None = None,
+        urgent: bool = False,
+        once: bool = False,
+    ) -> Shown:
+        """``wanted``: account to the kind of line; ``marks``: what stands before it."""
+        readers = (
+            self._reader(account, kind, marks.get(account, "") if marks else "", urgent=urgent)
+            for account, kind in wanted.items()
         )
-        if line.again:
-            return chat.write_correction(text, sender, to, number=line.number, seq=seq, language=language)
-        return chat.write(text, sender, to, id_=chat.line_id(line.number), language=language)
+        found = [reader for reader in readers if reader is not None]
+        return Shown(self.listeners, self._clock, self._database.domain, post, found, seq=seq, once=once, urgent=urgent)
 
-    def _write(self, shown: "_Shown | _Gone", line: Line) -> None:
-        account = line.reader.account
-        if account not in self._here:
+    def _reader(self, account: JID, kind: str, mark: str, *, urgent: bool) -> Reader | None:
+        """Somebody who gets a line of that kind, now or later."""
+        listener = self.listeners.get(account)
+        pace = self._held.pace(account)
+        if listener is None or pace is Pace.NOTHING:
+            return None
+        hold = kind if pace.holds(urgent=urgent or kind == "direct") else ""
+        return self._of(listener, hold=hold, mark=mark)
+
+    def _of(self, listener: Listener, *, hold: str = "", mark: str = "") -> Reader:
+        away = self.listeners.addresses(listener.account)
+        return Reader(key=listener.key, account=listener.account, away=away, hold=hold, mark=mark)
+
+    def _everybody(self) -> Iterable[Reader]:
+        """All who listen."""
+        found = (self.listeners.get(account) for account in self.listeners.all())
+        return (self._of(listener) for listener in found if listener is not None)
+
+    async def _write_all(self, made: Sequence[Made]) -> None:
+        """Tell it all, now or later. Raises ResourceConstraint."""
+        if not made:
             return
-        sessions = [
-            session
-            for session in self._sessions.available(account)
-            if session.priority >= 0 and ns.MICROBLOG not in session.notify
-        ]
+        self.write_lines(made, await self._database.write(chatting.tell, [one.wanted for one in made]))
+        waits = {reader.account for one in made for reader in one.wanted.readers if reader.hold}
+        if waits:
+            self._held.waits(waits)
+
+    def write_lines(self, made: Sequence[Made | None], told: Lines) -> None:
+        """What became of what was to be told, to those who are here."""
+        for one, lines in zip(made, told.lines, strict=True):
+            for line in lines:
+                if one is not None:
+                    self._write(one, line)
+        for domain in told.domains:
+            self._wake(domain)
+
+    def _write(self, one: Made, line: Line) -> None:
+        account = line.reader.account
+        sessions = self.listeners.sessions(account) if account in self.listeners.here else ()
         if sessions:
-            data = self.render(shown, line, account).to_bytes()
+            data = one.render(line, account).to_bytes()
             for session in sessions:
                 session.write(data)
 
+    # lines that waited
 
-class _Shown:
-    """A post that is shown."""
+    def made(self, listener: Listener, waiting: Sequence[Waiting]) -> list[Shown | Said | None]:
+        """Lines of what waited for somebody; None for what is gone or not for them any more."""
+        return [self._made(listener, one) for one in waiting]
 
-    __slots__ = ("event", "post", "wanted")
-
-    def __init__(self, lines: ChatLines, event: ItemPublished, entry: Entry, accounts: Iterable[JID]) -> None:
-        self.event = event
-        self.post = Post(node=event.node, item=event.item, entry=entry)
-        item = event.item
-        answered = read_uri(entry.answers) if entry.answers else None
-        stood = item.stands or item.published
-        self.wanted = Told(
-            address=self.post.address,
-            copies=_copies(self.post),
-            answered=answered if answered is not None and answered.item_id is not None else None,
-            audience=item.audience,
-            readers=tuple(reader for account in accounts if (reader := lines.reader(account)) is not None),
-            recent=lines.is_recent(stood),
-            write=lambda line, to: lines.render(self, line, to).to_bytes().decode(),
-        )
-
-
-class _Gone:
-    """A post that is gone."""
-
-    __slots__ = ("event", "wanted")
-
-    def __init__(
-        self, lines: ChatLines, event: ItemRetracted, address: ItemAddress, readers: tuple[Reader, ...]
-    ) -> None:
-        self.event = event
-        self.wanted = Withdrawn(
-            address=address,
-            seq=event.seq,
-            readers=readers,
-            write=lambda line, to: lines.render(self, line, to).to_bytes().decode(),
+    def _made(self, listener: Listener, waiting: Waiting) -> Shown | Said | None:
+        domain, text = self._database.domain, waiting.held.text
+        if waiting.address is None:
+            return Said(self.listeners, domain, text, self._of(listener))
+        post = read_waiting(waiting)
+        if post is None:
+            return None
+        event = ItemPublished(seq=0, node=post.node, item=post.item)
+        if listener.account in self.hushes(event, post.entry):
+            return None
+        reader = self._of(listener, mark=text)
+        return Shown(
+            self.listeners, self._clock, domain, post, (reader,), seq=waiting.held.key, again=True, urgent=True
         )
 
 
@@ -402,13 +418,3 @@ def _entry(event: ItemPublished) -> Entry | None:
         return atom.read_entry(xml.parse(event.item.payload)) if event.item.payload else None
     except ValueError:
         return None
-
-
-def _copies(post: Post) -> tuple[ItemAddress, ...]:
-    """Where else the same may have been seen: a reply is in its author's feed and in its thread."""
-    id_ = post.item.id
-    found = [ItemAddress(post.item.publisher.bare, MICROBLOG, id_)]
-    thread = read_uri(post.entry.thread or post.item.thread)
-    if thread is not None and thread.item_id is None:
-        found.append(ItemAddress(thread.service, thread.node, id_))
-    return tuple(address for address in found if address != post.address)

@@ -6,6 +6,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from microblog.commands.command import Answer, Call, Command, Kind, Parameter, Post, Table
+from microblog.commands.delivery import DeliveryWords
 from microblog.commands.help import Help
 from microblog.model.errors import NotAllowed
 from microblog.model.item import Audience, Item
@@ -145,11 +146,14 @@ class Parlour(Square):
         super().__init__(database, clock)
         self.lines = ChatLines(self.sessions, self.readers, database, clock, self.tasks, self.outbox.wake)
         self.words = TestWords(database)
-        help_ = Help(self.lines.set_delivery)
-        help_.table = table = Table([self.words, help_])
+        help_ = Help()
+        delivery = DeliveryWords(database, clock.now, self.lines.refresh)
+        help_.table = table = Table([self.words, delivery, help_])
         people = People(database, NODE)
         self.chat = Chat(self.router, database, clock, self.tasks, people, table, help_, self.lines.began)
+        self.chat.talking.waiting = delivery.waiting
         self.messages.node = self.chat.take
+        self.presence.to_node = self.lines.listeners.presence_elsewhere
         self.presence.listeners.append(self.lines)
         follow_lines = FollowLines(database, clock, self.tasks, self.router.send, self.outbox.wake)
         self.follow_lines = follow_lines
