@@ -25,6 +25,7 @@ from twisted.names.resolve import ResolverChain
 from microblog.commands.administration import AdministrationForms, AdministrationWords
 from microblog.commands.command import Table, Words
 from microblog.commands.conversing import ConversationWords
+from microblog.commands.delivery import DeliveryWords
 from microblog.commands.federation import FederationWords
 from microblog.commands.following import FollowingWords
 from microblog.commands.help import Help
@@ -337,17 +338,19 @@ class Node(Service):
         following.moved, presence.moved, self.health.gone = self.moved.noticed, self.moved.asked, self.moved.gone
         registration = Registration(database, login.derive, self.sessions, presence, clock)
         administration = Administration(database, login.derive, self.sessions, registration.cancel, clock)
-        help_ = Help(self.lines.set_delivery)
+        help_ = Help()
+        delivery_words = DeliveryWords(database, clock.now, self.lines.refresh)
         federation_words = FederationWords(database, config.s2s.federation, policy.changed, self.outbox.retry)
         administration_words = AdministrationWords(database, administration)
         self.reports = Reports(database, admin_lines.tell, wake)
         lists = ListWords(database, timelines.list_changed)
         report_words = ReportWords(database, self.reports)
         words = Table(
-            (*self._words(following, rates), lists, report_words, administration_words, federation_words, help_)
+            (*self._words(following, rates), lists, report_words, administration_words, federation_words, delivery_words, help_)
         )
         help_.table = words
         chat = Chat(router, database, clock, tasks, people, words, help_, self.lines.began)
+        chat.talking.waiting = delivery_words.waiting
         forms = Table((AdministrationForms(database, administration),))
         held = HeldMessages(router, database, clock, tasks)
         self.intake.letters = Letters(self.sessions, database, held, self.lines, tasks).hand_over
@@ -362,6 +365,7 @@ class Node(Service):
         messages.error_listeners += (self.outbox.bounced, eventing.bounced, self.events.bounced)
         router.answer_listeners.append(self.outbox.answered)
         presence.listeners += (readers, eventing, approval, self.lines, held)
+        presence.to_node = self.lines.listeners.presence_elsewhere
         self.indexing = Trail(indexing.NAME, indexing.step, database, clock, tasks)
         self._listeners = (
             notifications.hear,
