@@ -346,7 +346,15 @@ class Node(Service):
         lists = ListWords(database, timelines.list_changed)
         report_words = ReportWords(database, self.reports)
         words = Table(
-            (*self._words(following, rates), lists, report_words, administration_words, federation_words, delivery_words, help_)
+            (
+                *self._words(following, rates),
+                lists,
+                report_words,
+                administration_words,
+                federation_words,
+                delivery_words,
+                help_,
+            )
         )
         help_.table = words
         chat = Chat(router, database, clock, tasks, people, words, help_, self.lines.began)
