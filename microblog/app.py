@@ -29,13 +29,15 @@ from microblog.commands.delivery import DeliveryWords
 from microblog.commands.federation import FederationWords
 from microblog.commands.following import FollowingWords
 from microblog.commands.help import Help
-from microblog.commands.lists import ListWords
 from microblog.commands.known import Known
+from microblog.commands.lists import ListWords
 from microblog.commands.people import PeopleWords
+from microblog.commands.places import Hands, PlaceWords
 from microblog.commands.posting import Posting, PostingWords
 from microblog.commands.profile import ProfileWords
 from microblog.commands.reading import ANSWER_SECONDS, ReadingWords
 from microblog.commands.reports import ReportWords
+from microblog.commands.watching import WatchWords
 from microblog.commands.searching import SearchWords
 from microblog.commands.tracking import TrackingWords
 from microblog.config import Config, Endpoint
@@ -93,6 +95,7 @@ from microblog.xep.reactionlines import ReactionLines
 from microblog.xep.readers import Readers
 from microblog.xep.registration import Enrolment, Registration
 from microblog.xep.reports import Reports
+from microblog.xep.rules import Rules
 from microblog.xep.time import Time
 from microblog.xep.timelines import Timelines
 from microblog.xep.track import Tracks
@@ -340,14 +343,20 @@ class Node(Service):
         administration = Administration(database, login.derive, self.sessions, registration.cancel, clock)
         help_ = Help()
         delivery_words = DeliveryWords(database, clock.now, self.lines.refresh)
+        posting = self._posting(rates)
+        self.rules = Rules(
+            self.sessions, database, posting, self.lines, clock, tasks, send=router.send, wake=self.outbox.wake
+        )
         federation_words = FederationWords(database, config.s2s.federation, policy.changed, self.outbox.retry)
         administration_words = AdministrationWords(database, administration)
         self.reports = Reports(database, admin_lines.tell, wake)
         lists = ListWords(database, timelines.list_changed)
         report_words = ReportWords(database, self.reports)
+        watch_words = WatchWords(database, following.follows)
         words = Table(
             (
-                *self._words(following, rates),
+                *self._words(following, rates, posting),
+                PlaceWords(database, posting, Hands(self.rules.changed, self.rules.sharing, self.rules.tell)),
                 lists,
                 report_words,
                 administration_words,
@@ -372,7 +381,7 @@ class Node(Service):
 
         messages.error_listeners += (self.outbox.bounced, eventing.bounced, self.events.bounced)
         router.answer_listeners.append(self.outbox.answered)
-        presence.listeners += (readers, eventing, approval, self.lines, held)
+        presence.listeners += (readers, eventing, approval, self.lines, held, self.rules)
         presence.to_node = self.lines.listeners.presence_elsewhere
         self.indexing = Trail(indexing.NAME, indexing.step, database, clock, tasks)
         self._listeners = (
@@ -387,6 +396,7 @@ class Node(Service):
             self.moved.hear,
             self.waking.hear,
             self.indexing.hear,
+            self.rules.hear,
         )
         database.listeners += self._listeners
 
@@ -415,6 +425,7 @@ class Node(Service):
             PublicLists(following.follows),
             Microblog(),
             Attachments(),
+            self.rules,
             chat,
             Commands(domain, words, forms, people, Known(database), clock),
             administration,
@@ -450,14 +461,18 @@ class Node(Service):
         policy.listeners.append(self.policy_lists.fetch_new)
         self.upkeep = Upkeep(database, admin_lines, wake, clock, tasks)
 
-    def _words(self, following: Following, rates: PersonalRates) -> Sequence[Words]:
-        """What people can say to the node, for administrators more."""
-        config, database, router = self.config, self.database, self.router
+    def _posting(self, rates: PersonalRates) -> Posting:
+        """What makes posts of what people say."""
+        config = self.config
 
         def prepared(service: JID, request: pubsub.Publish) -> Prepared:
             return prepare(service, request, config.limits.post_max_characters, border=config.border.border)
 
-        posting = Posting(database, self.clock.now, prepared, rates.post)
+        return Posting(self.database, self.clock.now, prepared, rates.post)
+
+    def _words(self, following: Following, rates: PersonalRates, posting: Posting) -> Sequence[Words]:
+        """What people can say to the node, for administrators more."""
+        config, database, router = self.config, self.database, self.router
         return (
             PostingWords(database, posting),
             ReadingWords(database, partial(router.request, seconds=ANSWER_SECONDS), self.clock.now),
@@ -509,6 +524,7 @@ class Node(Service):
         self.waking.start()
         self.events.start()
         self.lines.start()
+        self.rules.start()
         self.tracks.start()
         self.health.start()
         self.intake.start()
@@ -608,6 +624,7 @@ class Node(Service):
         self._forgetting.stop()
         self._expiring.stop()
         self.lines.stop()
+        self.rules.stop()
         self.tracks.stop()
         self.health.stop()
         self.policy_lists.stop()

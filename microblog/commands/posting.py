@@ -85,6 +85,11 @@ class Posting:
         request = self._request(call, _with_call(draft, call), secrets.token_hex(16), None, readers)
         return await self._database.write(authoring.post, call.person.account.key, request)
 
+    def request(self, call: Call, draft: Draft) -> Publish:
+        """What is to be published for somebody in whose name it is done. Raises Refusal."""
+        self._may_post(call.person.jid)
+        return self._request(call, draft, secrets.token_hex(16), None, ())
+
     async def edit(self, call: Call, address: ItemAddress, text: str) -> Posted:
         """Let a post say something else. What it answers, shows and is for stays. Raises Refusal."""
         self._may_post(call.person.jid)

@@ -66,7 +66,7 @@ _COUNTS = select(_R.minute, _R.in_minute, _R.day, _R.in_day).where(_R.id == bind
 _SKIP = update(tables.rules).where(_R.id == bindparam("key")).values(skipped=_R.skipped + 1)
 _FIRED = update(tables.rules).where(_R.id == bindparam("key"))
 _DUE = (
-    select(_F.id, _F.service, _F.node, _F.item_id, *_COLUMNS, *ACCOUNT_COLUMNS)
+    select(_F.id, _F.created, _F.service, _F.node, _F.item_id, *_COLUMNS, *ACCOUNT_COLUMNS)
     .join(tables.rules, _R.id == _F.rule_id)
     .join(tables.accounts, _A.id == _R.account_id)
     .order_by(_F.id)
@@ -90,6 +90,7 @@ class Firing(NamedTuple):
     """What a rule has decided. ``post``: that made it so, if one did."""
 
     key: int
+    decided: datetime
     rule: KeptRule
     account: Account
     post: ItemAddress | None
@@ -205,9 +206,9 @@ class Rules:
         """What is to be done, the oldest first."""
         found = []
         for row in self._connection.execute(_DUE, {"limit": limit}):
-            post = ItemAddress(JID.parse(row[1]), row[2], row[3]) if row[1] else None
-            rule, account = row[4 : 4 + len(_COLUMNS)], row[4 + len(_COLUMNS) :]
-            found.append(Firing(row[0], self._kept(rule), read_account(account), post))
+            post = ItemAddress(JID.parse(row[2]), row[3], row[4]) if row[2] else None
+            rule, account = row[5 : 5 + len(_COLUMNS)], row[5 + len(_COLUMNS) :]
+            found.append(Firing(row[0], row[1], self._kept(rule), read_account(account), post))
         return found
 
     def is_due(self, firing: int) -> bool:

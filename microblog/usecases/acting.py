@@ -301,27 +301,43 @@ def _window(began: datetime | None, count: int, now: datetime, length: timedelta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """What a rule has decided and is to be done. ``post``: that made it so, if it may still be read."""
+    """What a rule has decided and is to be done, and since when.
+
+    ``post``: that made it so, if it may still be read; ``number``: by which the owner has been shown it.
+    """
 
     key: int
     rule: KeptRule
     account: Account
     language: str
+    decided: datetime
     post: tuple[Node, Item] | None = None
+    number: int | None = None
 
 
 def due(tx: Transaction) -> tuple[Due, ...]:
     """The oldest of what is to be done."""
     found = []
     for firing in tx.rules.due(DUE_AT_ONCE):
-        post = None
+        post, number = None, None
         if firing.post is not None:
             at = tx.nodes.look_up(firing.post.service, firing.post.node, firing.post.item_id or "")
             if at is not None and at.item is not None:
                 node = Sight(tx, firing.rule.owner).readable(at.node.key, at.item)
                 post = None if node is None else (node, at.item)
+                number = tx.shown.number(firing.account.key, firing.post)
         language = tx.preferences.get(firing.account.key, LANGUAGE) or "en"
-        found.append(Due(key=firing.key, rule=firing.rule, account=firing.account, language=language, post=post))
+        found.append(
+            Due(
+                key=firing.key,
+                rule=firing.rule,
+                account=firing.account,
+                language=language,
+                decided=firing.decided,
+                post=post,
+                number=number,
+            )
+        )
     return tuple(found)
 
 

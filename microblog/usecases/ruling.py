@@ -9,12 +9,12 @@ from typing import Final
 
 from microblog.model import rule as rules
 from microblog.model.account import Account
-from microblog.model.errors import Forbidden, ItemNotFound, NotAcceptable, ResourceConstraint
+from microblog.model.errors import Forbidden, ItemNotFound, JIDMalformed, NotAcceptable, ResourceConstraint
 from microblog.model.jid import JID
 from microblog.model.rule import KeptRule, Named, Rule, Then
 from microblog.store.places import Consent
 from microblog.store.transaction import Transaction
-from microblog.usecases import calling, locating
+from microblog.usecases import calling, chatting, locating
 from microblog.usecases.settling import LANGUAGE
 
 RULES_MAX: Final = 50
@@ -144,13 +144,11 @@ def _waits(tx: Transaction, kept: KeptRule, me: JID) -> bool:
 
 def _person(tx: Transaction, name: str) -> JID | None:
     """Somebody here by name, or anybody by address."""
-    if "@" in name.strip("@"):
-        try:
-            jid = JID.parse(name.removeprefix("xmpp:")).bare
-        except ValueError:
-            return None
-        if jid.domainpart != tx.domain:
-            return jid if jid.localpart else None
-        name = jid.localpart
-    account = tx.accounts.get(name.strip("@").casefold())
-    return None if account is None or account.disabled else account.jid(tx.domain)
+    name = name.removeprefix("xmpp:").removeprefix("@")
+    if "@" not in name:
+        return chatting.account_named(tx, name)
+    try:
+        jid = JID.parse(name).bare
+    except JIDMalformed:
+        return None
+    return chatting.account_named(tx, jid.localpart) if jid.domainpart == tx.domain else jid

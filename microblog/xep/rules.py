@@ -1,0 +1,242 @@
+"""Rules at work (XEP-0080 and our own): behind the log of events, at presence, and what they decided is done.
+
+A rule decides in a transaction (``usecases.acting``); what is to be said or posted is read from there and done, after a
+crash as well: a post is made in the transaction that strikes it off, a line is said and then struck off. As long as
+nobody has a rule and nobody shares where they are, a post costs nothing here.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from microblog.commands.command import Call, Person, Post
+from microblog.commands.lines import name_of
+from microblog.commands.posting import Posting
+from microblog.commands.texts import say
+from microblog.model.contact import Contact
+from microblog.model.draft import Draft
+from microblog.model.entry import Entry
+from microblog.model.errors import Refusal, ResourceConstraint
+from microblog.model.event import Event, ItemPublished, ItemRetracted
+from microblog.model.jid import JID
+from microblog.model.node import MICROBLOG
+from microblog.model.place import GEOLOC
+from microblog.model.rule import Then, What
+from microblog.runtime import Clock, Tasks
+from microblog.store.database import Database, Transaction
+from microblog.usecases import acting, reaching
+from microblog.usecases.acting import Due, Watched
+from microblog.usecases.chatting import Delivery
+from microblog.usecases.reaching import Reach
+from microblog.wire import atom, chat
+from microblog.wire.stanza import Stanza
+from microblog.xep.chatlines import ChatLines
+from microblog.xep.trail import Trail
+from microblog.xmpp.dispatch import Extension, Spec
+from microblog.xmpp.sessions import Session, Sessions
+
+IDLE_SECONDS: Final = 60
+FORGET_SECONDS: Final = 3600
+RETRY_SECONDS: Final = 30
+# What could not be posted for so long is not news any more.
+POST_WITHIN: Final = timedelta(hours=1)
+
+
+class Rules(Extension):
+    """A database listener (``hear``) and a presence listener. ``called`` is told that programs were called.
+
+    ``send`` takes stanzas to people here, ``wake`` is the outbox's.
+    """
+
+    _log = Logger()
+    specs = (Spec(80, "1.9", "partial"),)
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        database: Database,
+        posting: Posting,
+        lines: ChatLines,
+        clock: Clock,
+        tasks: Tasks,
+        *,
+        send: Callable[[Stanza], None],
+        wake: Callable[[str], None],
+    ) -> None:
+        self.called: Callable[[], None] = lambda: None
+        self._sessions = sessions
+        self._database = database
+        self._posting = posting
+        self._lines = lines
+        self._send = send
+        self._wake = wake
+        self._clock = clock
+        self._tasks = tasks
+        self._watched = Watched()
+        self._trail = Trail(acting.TRAIL, self._step, database, clock, tasks)
+        self._trail.done = self.act
+        self._behind = False
+        self._acting = False
+        self._again = False
+        # Who has rules for when they come on line, by name.
+        self._coming: frozenset[str] = frozenset()
+
+    def start(self) -> None:
+        """Go on where the last server stopped."""
+        self.changed()
+        self.act()
+        self._idle_look = self._clock.every(IDLE_SECONDS, self._look)
+        self._forgetting = self._clock.every(FORGET_SECONDS, self._watched.forget)
+
+    def stop(self) -> None:
+        """No more looking."""
+        self._idle_look.stop()
+        self._forgetting.stop()
+
+    def changed(self) -> None:
+        """Somebody made a rule, ended one, or is elsewhere now."""
+        self._tasks.spawn(self._read_coming(), "who has rules for coming on line")
+        self._trail.wake()
+
+    def sharing(self) -> None:
+        """Somebody is about to share where they are."""
+        self._watched.sharing = True
+
+    def _step(self, tx: Transaction) -> bool:
+        return acting.step(tx, self._watched, atom.read_geoloc)
+
+    async def _read_coming(self) -> None:
+        try:
+            self._coming = await self._database.read(lambda tx: tx.rules.coming())
+        except Refusal:
+            self._log.warn("It is not known who has rules for coming on line: the database is busy")
+
+    async def tell(self, account: JID, text: str) -> None:
+        """Somebody is told of a rule that is about them, or that theirs was ended; kept for who is not there."""
+
+        def written(delivery: Delivery, to: JID) -> Stanza:
+            return chat.write(text, JID(delivery.sender, self._database.domain), to, language=delivery.language)
+
+        reach = Reach(account=account, write=lambda delivery, to: written(delivery, to).to_bytes().decode())
+        try:
+            reached = await self._database.write(reaching.reach, reach)
+        except Refusal as refusal:
+            self._log.warn("{account} is not told of a rule: {why}", account=account, why=refusal.text)
+            return
+        if reached is not None:
+            self._send(written(reached.delivery, account))
+            for domain in reached.domains:
+                self._wake(domain)
+
+    # what happens
+
+    def hear(self, event: Event) -> None:
+        """Database listener: something was published or retracted."""
+        if not isinstance(event, ItemPublished | ItemRetracted) or event.node.name not in (MICROBLOG, GEOLOC):
+            return
+        if self._watched or self._watched.sharing:
+            self._trail.wake()
+        else:
+            self._behind = True
+
+    def _look(self) -> None:
+        """With nothing to look for the log is read on only now and then."""
+        if self._behind:
+            self._behind = False
+            self._trail.wake()
+
+    def session_presence(self, session: Session, stanza: Stanza, initial: bool) -> None:
+        """Presence listener: somebody comes on line with their first client."""
+        account = session.jid.bare
+        if not initial or not session.available or account.localpart not in self._coming:
+            return
+        if len(self._sessions.available(account)) == 1:
+            self._tasks.spawn(self._come(account), f"rules of {account}")
+
+    def contact_presence(self, account: JID, contact: Contact, stanza: Stanza) -> None:
+        """Presence listener: nothing to do."""
+
+    def contact_changed(self, account: JID, before: Contact | None, after: Contact | None) -> None:
+        """Presence listener: nothing to do."""
+
+    async def _come(self, account: JID) -> None:
+        try:
+            fired = await self._database.write(acting.come, account.localpart)
+        except Refusal:
+            self._log.warn("{account} came, and their rules were not asked: the database is busy", account=account)
+            return
+        if fired:
+            self.act()
+
+    # what is done
+
+    def act(self) -> None:
+        """Rules may have decided something."""
+        self.called()
+        self._again = True
+        if not self._acting:
+            self._acting = True
+            self._tasks.spawn(self._act(), "what rules decided")
+
+    async def _act(self) -> None:
+        try:
+            while self._again:
+                self._again = False
+                for due in await self._database.read(acting.due):
+                    await self._do(due)
+                    self._again = True
+        except Refusal as refusal:
+            self._log.warn("What rules decided is not done yet: {why}", why=refusal.text)
+            self._clock.later(RETRY_SECONDS, self.act)
+        except CancelledError:
+            raise
+        except Exception:
+            self._log.failure("What rules decided cannot be done")
+        finally:
+            self._acting = False
+
+    async def _do(self, due: Due) -> None:
+        """One thing, once. Raises Refusal if it has to be tried again."""
+        if due.rule.rule.then is Then.POST:
+            await self._post(due)
+            return
+        await self._tell(due)
+        await self._database.write(acting.done, due.key)
+
+    async def _tell(self, due: Due) -> None:
+        kept = due.rule
+        rule = kept.rule
+        values = {"number": kept.number, "when": rule.when}
+        if rule.what is not What.POST:
+            who = name_of(rule.who or kept.owner, self._database.domain)
+            place = rule.circle.name if rule.circle is not None else ""
+            named = "there" if rule.circle is not None and not place else "place" if place else "nowhere"
+            text = say(due.language, f"places.fired.{rule.what}.{named}", name=who, place=place, **values)
+            await self._lines.say(kept.owner, text)
+        elif due.post is not None and due.number is not None:
+            # It came by itself; that the rule is about it has yet to be said.
+            text = say(due.language, "places.fired.shown", post=due.number, **values)
+            await self._lines.say(kept.owner, text)
+        elif due.post is not None:
+            node, item = due.post
+            shown = Post(node=node, item=item, entry=atom.read_text(item.payload) or Entry())
+            mark = say(due.language, "places.fired.mark", **values)
+            await self._lines.show(shown, {kept.owner: mark}, kind="track")
+
+    async def _post(self, due: Due) -> None:
+        kept = due.rule
+        call = Call(
+            person=Person(account=due.account, jid=kept.owner, address=kept.owner, language=due.language),
+        )
+        try:
+            request = self._posting.request(call, Draft(text=kept.rule.text, automatic=True))
+            await self._database.write(acting.post, due.key, due.account.key, request)
+        except Refusal as refusal:
+            if isinstance(refusal, ResourceConstraint) and self._clock.now() - due.decided < POST_WITHIN:
+                raise
+            await self._database.write(acting.done, due.key)
+            text = say(due.language, "places.fired.failed", number=kept.number, why=refusal.text)
+            await self._lines.say(kept.owner, text)
