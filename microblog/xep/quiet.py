@@ -107,6 +107,11 @@ class Quiet:
         for key in _keys(found):
             self._blocked_by.setdefault(key, set()).add(account)
 
+    def linked(self) -> None:
+        """Somebody has other addresses than before."""
+        if self._blocks:
+            self.changed()
+
     def changed(self) -> None:
         """Something changed that is not only one account's: all of it is read again."""
         self._again = True

@@ -1,7 +1,8 @@
 """RFC 6120 §7: bound resources.
 
 A ``Session`` is a resource with its stream, and what the rest of the house remembers of it while it lives: its
-presence, whether it asked for the roster, which pubsub nodes it wants to hear of. Nothing here outlives a session.
+presence, whether it asked for the roster and for whom it blocks, which pubsub nodes it wants to hear of. Nothing here
+outlives a session.
 """
 
 import secrets
@@ -28,7 +29,7 @@ class Sink(Protocol):
 class Session:
     """A bound resource of one of our accounts."""
 
-    __slots__ = ("directed", "interested", "jid", "notify", "presence", "priority", "stream")
+    __slots__ = ("blocklist", "directed", "interested", "jid", "notify", "presence", "priority", "stream")
 
     def __init__(self, jid: JID, stream: Sink) -> None:
         self.jid = jid
@@ -36,6 +37,7 @@ class Session:
         self.presence: Stanza | None = None
         self.priority = 0
         self.interested = False
+        self.blocklist = False
         self.notify: frozenset[str] = frozenset()
         self.directed: set[JID] = set()
 
