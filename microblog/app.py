@@ -35,6 +35,7 @@ from microblog.commands.people import PeopleWords
 from microblog.commands.places import Hands, PlaceWords
 from microblog.commands.posting import Posting, PostingWords
 from microblog.commands.profile import ProfileWords
+from microblog.commands.quiet import QuietWords
 from microblog.commands.reading import ANSWER_SECONDS, ReadingWords
 from microblog.commands.reports import ReportWords
 from microblog.commands.watching import WatchWords
@@ -61,6 +62,7 @@ from microblog.xep.adminlines import AdminLines
 from microblog.xep.approval import Approval
 from microblog.xep.attachments import Attachments
 from microblog.xep.avatar import Avatars
+from microblog.xep.blocking import Blocking
 from microblog.xep.caps import Capabilities
 from microblog.xep.chat import Chat
 from microblog.xep.chatlines import ChatLines
@@ -90,6 +92,7 @@ from microblog.xep.policy import Policy
 from microblog.xep.policylists import PolicyLists
 from microblog.xep.public_lists import PublicLists
 from microblog.xep.pubsub import Pubsub
+from microblog.xep.quiet import Quiet
 from microblog.xep.rates import PersonalRates
 from microblog.xep.reactionlines import ReactionLines
 from microblog.xep.readers import Readers
@@ -243,6 +246,10 @@ class Node(Service):
         presence = Presence(router, database, rosters)
         messages = Messages(router)
         router.presence, router.messages = presence, messages
+        quiet = self.quiet = Quiet(database, clock, tasks)
+        quiet.load()
+        router.blocks = quiet.blocks
+        self.blocking = Blocking(database, self.sessions, presence, quiet, clock, tasks)
 
         # other servers
         policy = self.policy = Policy(
@@ -350,6 +357,8 @@ class Node(Service):
         federation_words = FederationWords(database, config.s2s.federation, policy.changed, self.outbox.retry)
         administration_words = AdministrationWords(database, administration)
         self.reports = Reports(database, admin_lines.tell, wake)
+        self.blocking.accuse = self.reports.accuse
+        quiet_words = QuietWords(database, clock.now, quiet.set_mutes, self.blocking)
         lists = ListWords(database, timelines.list_changed)
         report_words = ReportWords(database, self.reports)
         watch_words = WatchWords(database, following.follows)
@@ -358,6 +367,7 @@ class Node(Service):
                 *self._words(following, rates, posting),
                 PlaceWords(database, posting, Hands(self.rules.changed, self.rules.sharing, self.rules.tell)),
                 lists,
+                quiet_words,
                 report_words,
                 administration_words,
                 federation_words,
@@ -375,6 +385,7 @@ class Node(Service):
 
         messages.node, messages.keep, presence.stamp = chat.take, held.keep, avatars.stamp
         messages.admit, self.lines.silences = policy.admit, policy.silences
+        self.lines.hushes = quiet.hushes
         following.taken = following.follows.taken = policy.taken
         self.waking = Waking(database, clock, tasks)
         self.events = EventStreams(router, database, people, self.waking, clock, tasks, trusts=policy.dialback_suffices)
@@ -434,6 +445,7 @@ class Node(Service):
             self.moved,
             self.events,
             self.reports,
+            self.blocking,
         )
         disco.extensions = self.extensions
         dispatch.install(self.extensions)
@@ -488,11 +500,16 @@ class Node(Service):
                 router.send,
                 self.outbox.wake,
                 rates,
-                self.lines.changed,
+                self._linked,
                 invites=config.accounts.registration != "closed",
                 enrol_domains=config.accounts.enrol_domains,
             ),
         )
+
+    def _linked(self, account: JID) -> None:
+        """Somebody has other addresses, or speaks another language."""
+        self.lines.changed(account)
+        self.quiet.linked()
 
     def _heard_outside(self, event: Event) -> None:
         for listener in self._listeners:
@@ -524,6 +541,8 @@ class Node(Service):
         self.waking.start()
         self.events.start()
         self.lines.start()
+        self.quiet.start()
+        self.blocking.start()
         self.rules.start()
         self.tracks.start()
         self.health.start()
@@ -624,6 +643,7 @@ class Node(Service):
         self._forgetting.stop()
         self._expiring.stop()
         self.lines.stop()
+        self.quiet.stop()
         self.rules.stop()
         self.tracks.stop()
         self.health.stop()
