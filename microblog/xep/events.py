@@ -163,7 +163,7 @@ class EventStreams(Extension):
         stream.done = (await self._database.write(informing.acknowledge, stream.program.key, position)).position
         while stream.unacknowledged and stream.done.reaches(stream.unacknowledged[0]):
             stream.unacknowledged.popleft()
-        self._wake(stream)
+        self._clock.later(0, self._wake, stream)
 
     async def close(self, request: Stanza) -> None:
         """A program goes, and will come back. Raises Forbidden, BadRequest, UnexpectedRequest."""

@@ -175,9 +175,12 @@ class Waking:
         self._later(self._programs)
 
     def _wake_of(self, accounts: Iterable[JID], source: Source) -> None:
-        for account in accounts:
-            owner = self._owners[account]
-            self._later(key for key in owner.programs if source in self._programs[key].sources)
+        self._later(self._listening(accounts, source))
+
+    def _listening(self, accounts: Iterable[JID], source: Source) -> list[int]:
+        """The programs of some people that are told of a source."""
+        owners = (self._owners[account] for account in accounts if account in self._owners)
+        return [key for owner in owners for key in owner.programs if source in self._programs[key].sources]
 
     def _later(self, keys: Iterable[int]) -> None:
         self._due.update(keys)
@@ -188,21 +191,24 @@ class Waking:
         self._call = None
         due, self._due = self._due, set()
         items, self._items = self._items, []
-        for key in due:
+        self._wake(due)
+        if items:
+            self._tasks.spawn(self._ask(items), "whom posts name")
+
+    def _wake(self, keys: Iterable[int]) -> None:
+        for key in keys:
             program = self._programs.get(key)
             if program is not None:
                 program.wake()
-        if items:
-            self._tasks.spawn(self._ask(items), "whom posts name")
 
     async def _ask(self, items: list[int]) -> None:
         try:
             concerned: Concerned = await self._database.read(informing.concerned, items, bool(self._tagged))
         except Refusal:
             return  # they are woken every minute
-        self._wake_of((jid for jid in concerned.named if jid in self._owners), Source.MENTIONS)
+        self._wake(self._listening(concerned.named, Source.MENTIONS))
         for tag in concerned.tags:
-            self._wake_of(self._tagged.get(tag, ()), Source.HOME)
+            self._wake(self._listening(self._tagged.get(tag, ()), Source.HOME))
 
 
 def _discard(sets: dict[Key, set[JID]], key: Key, account: JID) -> None:
