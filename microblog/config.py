@@ -111,14 +111,17 @@ def _listen(value: object) -> object:
     return endpoint
 
 
-def _route(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    direct = value.removeprefix(_DIRECT)
+def read_route(text: str) -> Endpoint:
+    """Read `host:port`, or `xmpps://host:port` where TLS begins at once."""
+    direct = text.removeprefix(_DIRECT)
     endpoint = Endpoint.parse(direct)
     if endpoint.port == 0:
         raise ValueError("needs a port other than 0")
-    return replace(endpoint, direct_tls=direct != value)
+    return replace(endpoint, direct_tls=direct != text)
+
+
+def _route(value: object) -> object:
+    return read_route(value) if isinstance(value, str) else value
 
 
 def _domain(value: object) -> object:

@@ -10,6 +10,7 @@ imported by the command that needs them.
 
 import getopt
 import ipaddress
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -19,8 +20,8 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from microblog import __version__
-from microblog.config import Config, ConfigError, find_config, load
-from microblog.model import jid
+from microblog.config import Config, ConfigError, Endpoint, find_config, load, read_route
+from microblog.model import jid, program
 
 DONE, REFUSED, WRONG = 0, 1, 2
 
@@ -183,7 +184,7 @@ def address(text: str) -> str:
 class Report(Leaf):
     """A command whose answer scripts may want to read."""
 
-    optFlags = (("json", None, "Print JSON, for scripts"),)
+    optFlags: OptionRows = (("json", None, "Print JSON, for scripts"),)
 
 
 PASSWORD_FILE = ("password-file", None, None, "Read the password from the first line of this file, - is standard input")
@@ -552,6 +553,189 @@ class Queue(Group):
     )
 
 
+def account_jid(text: str) -> jid.JID:
+    """Coerce --jid."""
+    try:
+        parsed = jid.JID.parse(text)
+    except ValueError:
+        parsed = None
+    if parsed is None or not parsed.localpart:
+        raise ValueError(f'--jid needs the address of an account, such as ci@montague.example, not "{text}".')
+    return parsed
+
+
+def node(text: str) -> Endpoint:
+    """Coerce --node."""
+    try:
+        return read_route(text)
+    except ValueError as error:
+        raise ValueError(f"--node {error}.") from None
+
+
+def local_url(text: str) -> str:
+    """Coerce --to."""
+    from microblog.http import check_url
+
+    return check_url(text, plain=True)
+
+
+def fingerprint(text: str) -> str:
+    """Coerce --fingerprint."""
+    digits = text.replace(":", "").lower()
+    if not re.fullmatch("[0-9a-f]{64}", digits):
+        raise ValueError(f'--fingerprint needs the SHA-256 of a certificate, 64 hexadecimal digits, not "{text}".')
+    return digits
+
+
+def program_name(text: str) -> str:
+    """Coerce --name."""
+    if not program.is_name(text):
+        raise ValueError(f'--name needs small letters, digits, dots and hyphens, not "{text}".')
+    return text
+
+
+def window(text: str) -> int:
+    """Coerce --window."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:5]) <= 200:
+        raise ValueError(f'--window needs a whole number from 1 to 200, not "{text}".')
+    return int(text)
+
+
+class Sourced(Leaf):
+    """A command with --source."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["sources"] = ()
+
+    def opt_source(self, text: str) -> None:
+        """What to be told of: own, mentions, home, local, track, calls; several with commas, or said again."""
+        known = [source.value for source in program.Source]
+        for word in text.split(","):
+            if word not in known:
+                raise usage.UsageError(f'--source is one of {", ".join(known)}, not "{word}".')
+            self["sources"] = tuple(dict.fromkeys((*self["sources"], program.Source(word))))
+
+
+class Tap(Sourced):
+    """`tap`."""
+
+    about = (
+        "Hold a stream to a node, as an account, and make of each event one HTTP POST to a local address: for programs "
+        "inside a firewall, which nobody can call. Events wait at the node until the program has taken them; they come "
+        "in order, and again if need be, until the answer is 2xx."
+    )
+    example = (
+        "twistd microblog tap --jid ci@montague.example --password-file secret.txt --name builds "
+        "--source home,mentions --to http://127.0.0.1:8080/events"
+    )
+    optFlags = (("from-start", None, "A new subscription begins with all the node still has, not with now"),)
+    optParameters = (
+        ("jid", None, None, "The account to log in as", account_jid),
+        PASSWORD_FILE,
+        ("name", None, "tap", "The name of the subscription, of which an account may have several", program_name),
+        ("to", None, None, "Where to POST: a URL", local_url),
+        ("node", None, None, "Where the node is, HOST:PORT or xmpps://HOST:PORT, and not where DNS says", node),
+        ("window", None, 50, "How many events may be under way", window),
+        ("trust-roots", None, None, "A PEM file with the authorities to believe [default: the system's]"),
+        ("fingerprint", None, None, "SHA-256 of the only certificate to take, whoever vouches for it", fingerprint),
+        ("secret-file", None, None, "Sign each call with the secret (whsec_...) in this file"),
+    )
+
+    def act(self) -> int:
+        """Needs no configuration: it may run on any machine."""
+        for name in ("jid", "to"):
+            if self[name] is None:
+                raise usage.UsageError(f"--{name} is missing.")
+        from microblog import tap, terminal
+
+        return terminal.guarded(lambda: tap.tap(self))
+
+
+class HookAdd(Sourced, Report):
+    """`hook add`."""
+
+    about = (
+        "Make a webhook: a URL is called with each event of an account, signed, in order, until it has taken it. "
+        "Without --source: home, mentions and own."
+    )
+    example = "twistd microblog hook add ci builds https://ci.montague.example/events --source mentions"
+    arguments = ("ACCOUNT", "NAME", "URL")
+    optFlags = (*Report.optFlags, ("from-start", None, "Begin with all that the node still has, not with now"))
+
+    def act(self) -> int:
+        """The work is done in `microblog.hooks`."""
+        return _hooks(self, "hook_add")
+
+
+class HookList(Report):
+    """`hook list`."""
+
+    about = "Show the webhooks: whether they take what they are called with, and why not."
+    example = "twistd microblog hook list --json"
+
+    def act(self) -> int:
+        """The work is done in `microblog.hooks`."""
+        return _hooks(self, "hook_list")
+
+
+class HookRemove(Report):
+    """`hook remove`."""
+
+    about = "Call a webhook no more, and forget what it was not told yet."
+    example = "twistd microblog hook remove ci builds"
+    arguments = ("ACCOUNT", "NAME")
+
+    def act(self) -> int:
+        """The work is done in `microblog.hooks`."""
+        return _hooks(self, "hook_remove")
+
+
+class HookResume(Report):
+    """`hook resume`."""
+
+    about = "Call a webhook again at once, though it failed, or was given up after days of failures."
+    example = "twistd microblog hook resume ci builds"
+    arguments = ("ACCOUNT", "NAME")
+
+    def act(self) -> int:
+        """The work is done in `microblog.hooks`."""
+        return _hooks(self, "hook_resume")
+
+
+class HookTest(Report):
+    """`hook test`."""
+
+    about = 'Call a webhook once, with an event of the kind "test", and show how it answers.'
+    example = "twistd microblog hook test ci builds"
+    arguments = ("ACCOUNT", "NAME")
+
+    def act(self) -> int:
+        """The work is done in `microblog.hooks`."""
+        return _hooks(self, "hook_test")
+
+
+def _hooks(options: Leaf, does: str) -> int:
+    config = options.load()
+    from microblog import admin, hooks
+
+    return admin.run(getattr(hooks, does), config, options)
+
+
+class Hook(Group):
+    """`hook`."""
+
+    about = "Programs that are called with what happens: webhooks."
+    example = "twistd microblog hook list"
+    subCommands = (
+        ("add", None, HookAdd, "Call a URL with what happens to an account"),
+        ("list", None, HookList, "Show them, and how they do"),
+        ("remove", None, HookRemove, "Call one no more"),
+        ("resume", None, HookResume, "Call one again at once"),
+        ("test", None, HookTest, "Call one with a test"),
+    )
+
+
 class Demo(Leaf):
     """`demo`."""
 
@@ -585,6 +769,8 @@ class Options(Command):
         ("status", None, Status, "Show what the node holds and whether it answers"),
         ("domain", None, Domain, "Whom to speak with: allow, silence, refuse domains"),
         ("queue", None, Queue, "What waits for other domains: show, retry, drop"),
+        ("hook", None, Hook, "Webhooks: add, list, remove, resume, test"),
+        ("tap", None, Tap, "Make calls to a local program of what happens at a node"),
         ("demo", None, Demo, "Run two nodes that follow each other"),
     )
     loaded: Config

@@ -1,8 +1,9 @@
 """Programs that are called: where, how it is signed, and how that went. They are rows of ``programs`` with a URL."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, false, func, null, select, update
 
@@ -18,7 +19,6 @@ _SELECT = (
         _P.id,
         _A.localpart,
         _P.name,
-        _P.sources,
         _P.url,
         _P.secret,
         _P.failures,
@@ -42,13 +42,14 @@ _WELL = _KEY.where(_P.failures > 0).values(failures=0, next_attempt=null(), prob
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """``localpart``: of whose it is. ``failures``: since the last success; ``next_attempt``: None if there was none,
-    or if it was given up."""
+    """``localpart``: of whose it is. ``failures``: since the last success.
+
+    ``next_attempt``: None if there was no failure, or if it was given up.
+    """
 
     key: int
     localpart: str
     name: str
-    sources: str
     url: str
     secret: str
     failures: int
@@ -97,18 +98,16 @@ class Webhooks:
         self._connection.execute(_WELL, {"program": key})
 
 
-def _read(row: object) -> Webhook:
-    (key, localpart, name, sources, url, secret, failures, next_attempt, problem, acknowledged, created) = row  # type: ignore[misc]
+def _read(row: Sequence[Any]) -> Webhook:
     return Webhook(
-        key=key,
-        localpart=localpart,
-        name=name,
-        sources=sources,
-        url=url,
-        secret=secret,
-        failures=failures,
-        next_attempt=next_attempt,
-        problem=problem,
-        acknowledged=acknowledged,
-        created=created,
+        key=row[0],
+        localpart=row[1],
+        name=row[2],
+        url=row[3],
+        secret=row[4],
+        failures=row[5],
+        next_attempt=row[6],
+        problem=row[7],
+        acknowledged=row[8],
+        created=row[9],
     )
