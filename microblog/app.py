@@ -38,10 +38,12 @@ from microblog.commands.profile import ProfileWords
 from microblog.commands.quiet import QuietWords
 from microblog.commands.reading import ANSWER_SECONDS, ReadingWords
 from microblog.commands.reports import ReportWords
+from microblog.commands.texts import say
 from microblog.commands.watching import WatchWords
 from microblog.commands.searching import SearchWords
 from microblog.commands.tracking import TrackingWords
 from microblog.config import Config, Endpoint
+from microblog.http import Caller
 from microblog.im.held import HeldMessages
 from microblog.im.message import Messages
 from microblog.im.presence import Presence
@@ -54,6 +56,7 @@ from microblog.runtime import Clock, Tasks
 from microblog.store import migrate
 from microblog.store.database import Database, open_database
 from microblog.store.watermark import Watermark
+from microblog.store.webhooks import Webhook
 from microblog.terminal import sentence
 from microblog.usecases import collapsing, expiring, following, forgetting, identity, indexing, noticing, registering
 from microblog.wire import atom, elsewhere, mention, pubsub
@@ -107,6 +110,7 @@ from microblog.xep.upkeep import Upkeep
 from microblog.xep.vcard import RemoteProfiles, VCards
 from microblog.xep.version import Version
 from microblog.xep.waking import Waking
+from microblog.xep.webhooks import CALL_SECONDS, Calls, Webhooks
 from microblog.xmpp.c2s import Clients
 from microblog.xmpp.dialback import Keys
 from microblog.xmpp.dispatch import Dispatch, Extension
@@ -388,6 +392,10 @@ class Node(Service):
         self.lines.hushes = quiet.hushes
         following.taken = following.follows.taken = policy.taken
         self.waking = Waking(database, clock, tasks)
+        caller = Caller(self._reactor, clock, seconds=CALL_SECONDS, trust_roots=config.tls.trust_roots)
+        calls = Calls(resolver, caller.post, clock, private=config.programs.private_addresses)
+        self.webhooks = Webhooks(database, self.waking, calls, clock, tasks)
+        self.webhooks.told = self._webhook_given_up
         self.events = EventStreams(router, database, people, self.waking, clock, tasks, trusts=policy.dialback_suffices)
 
         messages.error_listeners += (self.outbox.bounced, eventing.bounced, self.events.bounced)
@@ -469,6 +477,7 @@ class Node(Service):
         self.outside = Outside(database, self.clients, self.sessions, rosters, self._heard_outside, wake, clock, tasks)
         self.outside.retry, self.outside.dropped = self.outbox.retry, self.outbox.dropped
         self.outside.policy_changed = policy.changed
+        self.outside.webhooks_changed = self.webhooks.changed
         self.policy_lists = PolicyLists(router, database, policy.changed, clock, tasks)
         policy.listeners.append(self.policy_lists.fetch_new)
         self.upkeep = Upkeep(database, admin_lines, wake, clock, tasks)
@@ -511,6 +520,17 @@ class Node(Service):
         self.lines.changed(account)
         self.quiet.linked()
 
+    def _webhook_given_up(self, webhook: Webhook) -> None:
+        self._log.warn(
+            "The webhook {name} of {who} was not taken for days and is given up: {why}",
+            name=webhook.name,
+            who=webhook.localpart,
+            why=webhook.problem,
+        )
+        owner = JID(webhook.localpart, self.config.node.domain)
+        text = say(self.lines.language(owner), "hooks.given_up", name=webhook.name, problem=webhook.problem)
+        self.tasks.spawn(self.lines.say(owner, text), "a webhook is given up")
+
     def _heard_outside(self, event: Event) -> None:
         for listener in self._listeners:
             listener(event)
@@ -539,6 +559,7 @@ class Node(Service):
         self.upkeep.start()
         self.outside.start()
         self.waking.start()
+        self.webhooks.start()
         self.events.start()
         self.lines.start()
         self.quiet.start()
@@ -653,6 +674,7 @@ class Node(Service):
         self.outside.stop()
         self.events.stop()
         self.waking.stop()
+        self.webhooks.stop()
         self._close_ports()
         self.keeping.stop()
         self.outbox.stop()
