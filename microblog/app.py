@@ -38,10 +38,10 @@ from microblog.commands.profile import ProfileWords
 from microblog.commands.quiet import QuietWords
 from microblog.commands.reading import ANSWER_SECONDS, ReadingWords
 from microblog.commands.reports import ReportWords
-from microblog.commands.texts import say
-from microblog.commands.watching import WatchWords
 from microblog.commands.searching import SearchWords
+from microblog.commands.texts import say
 from microblog.commands.tracking import TrackingWords
+from microblog.commands.watching import WatchWords
 from microblog.config import Config, Endpoint
 from microblog.http import Caller
 from microblog.im.held import HeldMessages
@@ -370,6 +370,7 @@ class Node(Service):
             (
                 *self._words(following, rates, posting),
                 PlaceWords(database, posting, Hands(self.rules.changed, self.rules.sharing, self.rules.tell)),
+                watch_words,
                 lists,
                 quiet_words,
                 report_words,
@@ -402,7 +403,7 @@ class Node(Service):
         router.answer_listeners.append(self.outbox.answered)
         presence.listeners += (readers, eventing, approval, self.lines, held, self.rules)
         presence.to_node = self.lines.listeners.presence_elsewhere
-        self.indexing = Trail(indexing.NAME, indexing.step, database, clock, tasks)
+        self.indexing = Trail(indexing.NAME, indexing.step, database, clock, tasks, pause=indexing.PAUSE_SECONDS)
         self._listeners = (
             notifications.hear,
             approval.hear,

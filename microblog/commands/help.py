@@ -43,7 +43,8 @@ class Help:
         language = person.language
         groups: dict[str, list[str]] = {}
         for command in self.table.commands.values():
-            if _may(person, command):
+            # ``admin`` says what administrators can do.
+            if _may(person, command) and not command.name.startswith("admin "):
                 groups.setdefault(command.group, []).append(command.name)
         if isinstance(person, Stranger):
             words = ", ".join(word for names in groups.values() for word in names)

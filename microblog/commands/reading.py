@@ -25,7 +25,7 @@ from microblog.model.node import MICROBLOG, Node, profile
 from microblog.model.uri import ItemAddress
 from microblog.store.database import Database, Transaction
 from microblog.store.timelines import Place
-from microblog.usecases import copying, reading
+from microblog.usecases import copying, listing_people, reading
 from microblog.usecases.reading import HOME, LOCAL, MENTIONS, Placed, Reading, TimelinePage
 from microblog.usecases.settling import SETTINGS
 from microblog.wire import asking, atom, pubsub
@@ -136,8 +136,11 @@ class ReadingWords:
     # the newest
 
     async def timeline(self, call: Call) -> Answer:
-        """``timeline [home|local|mentions|#TAG|NAME] [N]``."""
+        """``timeline [home|local|mentions|#TAG|LIST|NAME] [N]``. A list comes before somebody of the same name."""
         which = call.get("which", "home")
+        name = which if isinstance(which, str) else which.localpart if which.domainpart == self._database.domain else ""
+        if name not in _TIMELINES and await self._database.read(_has_list, call.person.account.key, name):
+            return await self._newest(call, lambda tx, wanted: reading.people(tx, name, wanted))
         if isinstance(which, JID):
             return await self._author(call.person, which, await self._most(call.person, call.get("amount")))
         if which == "mentions":
@@ -301,6 +304,13 @@ class ReadingWords:
 
     def _name(self, jid: JID) -> str:
         return jid.localpart if jid.domainpart == self._database.domain else str(jid)
+
+
+def _has_list(tx: Transaction, account: int, name: str) -> bool:
+    try:
+        return bool(listing_people.members(tx, account, name))
+    except (ItemNotFound, NotAcceptable):
+        return False
 
 
 def _limit(tx: Transaction, account: int) -> int:

@@ -31,9 +31,10 @@ from microblog.model.item import PageRequest
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG, AccessModel
 from microblog.model.subscription import SubscriptionState
+from microblog.model.uri import ItemAddress
 from microblog.runtime import Tasks
 from microblog.store.database import Database, Transaction
-from microblog.usecases import copying, following, listing, retrieving, subscribing, tagging
+from microblog.usecases import copying, following, listing, retrieving, subscribing, tagging, watching
 from microblog.usecases.copying import Backfill, ReceivedItem
 from microblog.usecases.following import Described, Follow, Followed, Unfollow
 from microblog.usecases.listing import PublicFollows
@@ -176,6 +177,25 @@ class Follows:
         if refusal is not None:
             raise refusal
         return answer
+
+    async def watch(self, account: JID, thread: ItemAddress) -> None:
+        """Hear of the replies in a thread, by the comments that it is kept in.
+
+        Raises ResourceConstraint for too many, and as ``follow``.
+        """
+        self._rates.follow(account)
+        service, node = thread.service, thread.node
+        await self._database.read(watching.may_watch, account, thread)
+        if service.domainpart == self._router.domain:
+            wanted = subscribing.Subscribe(service=service, node=node, actor=account, jid=account)
+            await self._database.write(subscribing.subscribe, wanted)
+        else:
+            await self.subscribe(account, service, node, asking.subscribe_request(node, account, public=False))
+        await self._database.write(watching.keep_private, account, thread)
+
+    async def unwatch(self, account: JID, thread: ItemAddress) -> None:
+        """Hear of them no more. Raises NotSubscribed, ItemNotFound."""
+        await self.unfollow(account, thread.service, node=thread.node)
 
     async def follow_tag(self, account: Account, tag: str) -> None:
         """Follow a tag. Raises NotAcceptable, ResourceConstraint."""

@@ -1,0 +1,64 @@
+"""Threads that people watch: subscriptions to the comments of the post that began them, here or elsewhere.
+
+Whoever watches a thread hears of its replies as of the posts of those they follow, by chat and by feed; in no timeline
+of theirs are they for that. Which threads somebody watches is not for others to see, whatever they have said of whom
+they follow.
+"""
+
+from typing import Final
+
+from microblog.model.errors import ItemNotFound, ResourceConstraint
+from microblog.model.jid import JID
+from microblog.model.uri import ItemAddress, read_uri
+from microblog.store.transaction import Transaction
+from microblog.usecases.depending import comments_of, depends_on, is_comments
+from microblog.usecases.sight import Sight
+
+WATCHED_MAX: Final = 100
+
+
+def thread_of(tx: Transaction, reader: JID, address: ItemAddress) -> ItemAddress:
+    """The comments in which the thread of a post is kept. Raises ItemNotFound for what the reader may not see."""
+    found = tx.nodes.look_up(address.service, address.node, address.item_id or "")
+    item = None if found is None else found.item
+    if found is None or item is None or Sight(tx, reader).readable(found.node.key, item) is None:
+        if address.service.domainpart == tx.domain:
+            raise ItemNotFound("no such post")
+        # Its author's service knows.
+        return _comments(address)
+    return _comments(read_uri(item.thread) or address)
+
+
+def _comments(address: ItemAddress) -> ItemAddress:
+    if is_comments(address.node):
+        return ItemAddress(address.service, address.node)
+    return ItemAddress(address.service, comments_of(address))
+
+
+def may_watch(tx: Transaction, account: JID, thread: ItemAddress) -> None:
+    """May somebody watch one more, if it is one? Raises ResourceConstraint."""
+    known = _watched(tx, account)
+    if thread not in known and len(known) >= WATCHED_MAX:
+        raise ResourceConstraint(f"you watch {WATCHED_MAX} threads already")
+
+
+def keep_private(tx: Transaction, account: JID, thread: ItemAddress) -> None:
+    """Others do not see that somebody watches a thread."""
+    node = tx.nodes.find(thread.service, thread.node)
+    if node is not None and tx.subscriptions.find(node, account) is not None:
+        tx.subscriptions.set_public(node, account, False)
+
+
+def watched(tx: Transaction, account: JID) -> tuple[ItemAddress, ...]:
+    """The threads that somebody watches, by the posts that began them."""
+    found = (depends_on(thread.service, thread.node) for thread in _watched(tx, account))
+    return tuple(root for root in found if root is not None)
+
+
+def _watched(tx: Transaction, account: JID) -> list[ItemAddress]:
+    follows = tx.subscriptions.follows(account)
+    return [
+        ItemAddress(one.node.service, one.node.name)
+        for one in follows
+        if is_comments(one.node.name) and one.subscription.jid == account.bare
+    ]
