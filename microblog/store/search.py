@@ -17,7 +17,7 @@ from hashlib import blake2b
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import BigInteger, bindparam, delete, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from microblog.model.errors import ResourceConstraint
@@ -26,7 +26,7 @@ from microblog.model.query import Circle, Content, Query
 from microblog.store import tables
 from microblog.store.engine import sqlstate
 from microblog.store.items import ITEM_COLUMNS, read_item
-from microblog.store.prepared import Prepared
+from microblog.store.prepared import Prepared, insertion
 
 if TYPE_CHECKING:
     from microblog.store.transaction import Transaction
@@ -57,14 +57,13 @@ _VECTOR: Final = "array_to_tsvector(string_to_array(btrim(words || keys), ' '))"
 
 _AT = Prepared(select(_W.c.place).where(_W.c.item == bindparam("item_key")))
 _TAKEN = Prepared(select(_W.c.item).where(_W.c.place == bindparam("at", type_=BigInteger)))
-_INSERT = insert(_W).inline()
-_UPDATE = (
-    update(_W)
-    .where(_W.c.item == bindparam("item_key"))
-    .values(words=bindparam("new_words"), keys=bindparam("new_keys"))
+_INSERT = insertion(_W, "place", "item", "words", "keys")
+_INSERT_PLACE = insertion(_P, "item", "latitude", "longitude")
+_UPDATE = Prepared(
+    update(_W).where(_W.c.item == bindparam("item_key")).values(words=bindparam("words"), keys=bindparam("keys"))
 )
-_FORGET = delete(_W).where(_W.c.item == bindparam("item_key"))
-_FORGET_PLACE = delete(_P).where(_P.c.item == bindparam("item_key"))
+_FORGET = Prepared(delete(_W).where(_W.c.item == bindparam("item_key")))
+_FORGET_PLACE = Prepared(delete(_P).where(_P.c.item == bindparam("item_key")))
 _PAST = (
     select(_I.c.node_id, *ITEM_COLUMNS)
     .where(_I.c.id < bindparam("before", type_=BigInteger))
@@ -182,24 +181,21 @@ class Search:
         words = _line(content.words) if content.words else " "
         if len(words) > WORDS_MAX_CHARACTERS:
             words = words[: words.rindex(" ", 0, WORDS_MAX_CHARACTERS) + 1]
-        keys = "".join(f"{key} " for key in _keys(content))
+        values: dict[str, Any] = {"words": words, "keys": "".join(f"{key} " for key in _keys(content))}
         if _AT.scalar(self._connection, {"item_key": item.key}) is not None:
-            self._connection.execute(_UPDATE, {"item_key": item.key, "new_words": words, "new_keys": keys})
+            _UPDATE.run(self._connection, {"item_key": item.key, **values})
+            _FORGET_PLACE.run(self._connection, {"item_key": item.key})
         else:
-            place = self._free(item)
-            self._connection.execute(_INSERT, {"place": place, "item": item.key, "words": words, "keys": keys})
-        self._put_place(item.key, content.latitude, content.longitude)
+            _INSERT.run(self._connection, {"place": self._free(item), "item": item.key, **values})
+        if content.latitude is not None and content.longitude is not None:
+            values = {"latitude": content.latitude, "longitude": content.longitude}
+            _INSERT_PLACE.run(self._connection, {"item": item.key, **values})
 
     def remove(self, item_key: int) -> None:
         """A post is not found any more, as if it were gone."""
         self._few.clear()
-        self._connection.execute(_FORGET, {"item_key": item_key})
-        self._connection.execute(_FORGET_PLACE, {"item_key": item_key})
-
-    def _put_place(self, item_key: int, latitude: int | None, longitude: int | None) -> None:
-        self._connection.execute(_FORGET_PLACE, {"item_key": item_key})
-        if latitude is not None and longitude is not None:
-            self._connection.execute(insert(_P), {"item": item_key, "latitude": latitude, "longitude": longitude})
+        _FORGET.run(self._connection, {"item_key": item_key})
+        _FORGET_PLACE.run(self._connection, {"item_key": item_key})
 
     def _free(self, item: Item) -> int:
         """A place that is nobody's: of the post's own time, or of just after it if there is a crowd."""

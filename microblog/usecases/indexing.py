@@ -17,8 +17,10 @@ from microblog.store.transaction import Transaction
 NAME: Final = "search"
 # A mark that goes down: the key of the last item that was looked at.
 PAST: Final = "search, the past"
+# A step keeps the writer for some 25 ms. With the pause between steps, what is published goes before what is indexed.
 EVENTS_MAX: Final = 100
 PAST_MAX: Final = 100
+PAUSE_SECONDS: Final = 0.25
 
 
 def step(tx: Transaction) -> bool:

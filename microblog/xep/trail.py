@@ -19,12 +19,21 @@ RETRY_MAX_SECONDS = 30
 
 
 class Trail:
-    """A database listener (``hear``). ``done``, if it is set, hears after each step that it was done."""
+    """A database listener (``hear``). ``done``, if it is set, hears after each step that it was done.
+
+    ``pause``: seconds between steps, in which others publish; what is published in them is done together.
+    """
 
     _log = Logger()
 
     def __init__(
-        self, name: str, step: Callable[[Transaction], bool], database: Database, clock: Clock, tasks: Tasks
+        self,
+        name: str,
+        step: Callable[[Transaction], bool],
+        database: Database,
+        clock: Clock,
+        tasks: Tasks,
+        pause: float = TOGETHER_SECONDS,
     ) -> None:
         self.name = name
         self.done: Callable[[], None] | None = None
@@ -32,6 +41,7 @@ class Trail:
         self._database = database
         self._clock = clock
         self._tasks = tasks
+        self._pause = pause
         self._awake = False
         self._again = False
 
@@ -51,8 +61,7 @@ class Trail:
         seconds = 1
         try:
             while self._again:
-                # What is published at the same time is done together.
-                await self._clock.sleep(TOGETHER_SECONDS)
+                await self._clock.sleep(self._pause)
                 self._again = False
                 try:
                     self._again = await self._database.write(self._step) or self._again

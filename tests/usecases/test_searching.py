@@ -2,6 +2,7 @@
 
 import random
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,13 @@ from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.model.query import Circle, Query, content, parse
 from microblog.model.uri import item_uri
+from microblog.store.database import Database, open_database
 from microblog.store.transaction import Transaction
 from microblog.usecases import indexing, muting, publishing, registering, searching
 from microblog.wire.atom import read_text
 from microblog.wire.xml import escape_text
+from tests.conftest import DOMAIN, Time
+from tests.store.test_migrate import killed_after
 from tests.usecases.pubsub import BENVOLIO, JULIET, NOON, PARIS, PHONE, ROMEO, an_account, retract, subscribe
 from tests.usecases.timelines import arrives
 
@@ -269,6 +273,36 @@ def test_what_was_there_before_the_index_is_indexed_in_pieces(tx: Transaction, m
     assert indexing.is_complete(tx)
     assert found(tx, "old") == ["new", *(f"p{number}" for number in range(7))]
     assert indexing.step(tx) is False
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 5, 11, 23, 40, 61])
+def test_nothing_is_lost_or_doubled_by_kill_9(tmp_path: Path, time: Time, after: int) -> None:
+    """Killed before some statement of its step, the index goes on where it was."""
+    url = f"sqlite:///{tmp_path}/posts.db"
+
+    def opened() -> Database:
+        database = open_database(url, domain=DOMAIN, now=time.now, create=True)
+        database.read_entry = read_text
+        return database
+
+    database = opened()
+    database.run(lambda tx: an_account(tx, ROMEO) and None)
+    database.run(indexing.step)
+    for number in range(6):
+        database.run(says, "lark", f"p{number}", ROMEO, number)
+    database.run(says, "lark again", "p5", ROMEO, 5)
+    database.close()
+
+    def step() -> None:
+        opened().run(indexing.step)
+
+    killed_after(after, step)
+    database = opened()
+    while database.run(indexing.step):
+        pass
+    assert database.run(found, "lark") == [f"p{number}" for number in range(6)]
+    assert database.run(found, "again") == ["p5"]
+    database.close()
 
 
 def test_accounts_that_are_removed_leave_nothing(tx: Transaction) -> None:
