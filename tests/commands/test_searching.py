@@ -70,7 +70,8 @@ def test_the_newest_stand_at_the_bottom_and_more_goes_back(desk: Desk) -> None:
         everything += reversed(desk.more())
     assert everything == [f"p{number}" for number in range(25)]
     assert desk.last.text == ""
-    desk.database.run(lambda tx: tx.preferences.set(desk.person().account.key, "limit", "3"))
+    account = desk.person().account.key
+    desk.database.run(lambda tx: tx.preferences.set(account, "limit", "3"))
     assert desk.says("Search LARK") == ["p2", "p1", "p0"]
 
 
