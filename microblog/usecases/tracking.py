@@ -376,6 +376,19 @@ def troubled(tx: Transaction, key: int, problem: str) -> None:
     tx.tracks.change(key, checked=tx.now, problem=problem)
 
 
+def is_lease(tx: Transaction, request: Arrived) -> bool:
+    """Was that node asked in the owner's name, and not by a client of theirs on its own?"""
+    return bool(_leased(tx, request))
+
+
+def _leased(tx: Transaction, request: Arrived) -> list[Track]:
+    return [
+        track
+        for track in tx.tracks.of(request.owner)
+        if track.service == request.domain and track.lease and track.lease in request.leases
+    ]
+
+
 def accept(tx: Transaction, request: Arrived) -> list[tuple[Track, Found]]:
     """What is to be taken of what a node elsewhere sent: each post with a track that it meets.
 
@@ -383,11 +396,7 @@ def accept(tx: Transaction, request: Arrived) -> list[tuple[Track, Found]]:
     """
     if request.domain == tx.domain or not identity.trusts(tx, request.domain):
         return []
-    tracks = [
-        track
-        for track in tx.tracks.of(request.owner)
-        if track.service == request.domain and track.lease and track.lease in request.leases
-    ]
+    tracks = _leased(tx, request)
     if not tracks:
         return []
     for item_id in request.retracted:

@@ -102,6 +102,8 @@ class Following(Extension):
         if jid != request.from_.bare:
             raise InvalidJID("one subscribes oneself")
         node = pubsub.node_required(asked)
+        if node == ns.TRACK and not request.to.localpart:
+            raise PassOn  # whose track another node looks after says so by ``@domain`` at our own
         payload = request.payload
         assert payload is not None
         if asked.name == "subscribe":

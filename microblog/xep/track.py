@@ -364,7 +364,7 @@ class Tracks(Extension):
             self._asking.release()
 
     async def event(self, message: Stanza, notice: Notice) -> bool:
-        """A node elsewhere tells somebody here of what they look for (``Following``)."""
+        """A node elsewhere tells somebody here of what they look for (``Following``); False: a client asked it to."""
         domain = message.from_.domainpart
         notice = self.taken(domain, notice)
         found = tuple(
@@ -384,7 +384,9 @@ class Tracks(Extension):
             found=found,
             retracted=notice.retracted,
         )
-        if arrived.leases and await self._store(arrived):
+        if not await self._database.read(tracking.is_lease, arrived):
+            return False
+        if await self._store(arrived):
             self._tell_soon()
         return True
 
