@@ -390,7 +390,9 @@ class Node(Service):
 
         messages.node, messages.keep, presence.stamp = chat.take, held.keep, avatars.stamp
         messages.admit, self.lines.silences = policy.admit, policy.silences
-        self.lines.hushes = quiet.hushes
+        self.lines.hushes = timelines.hushes = quiet.hushes
+        reaction_lines = ReactionLines(self.sessions, database, clock, tasks, wake)
+        reaction_lines.hushes = quiet.hushes_author
         following.taken = following.follows.taken = policy.taken
         self.waking = Waking(database, clock, tasks)
         caller = Caller(self._reactor, clock, seconds=CALL_SECONDS, trust_roots=config.tls.trust_roots)
@@ -403,14 +405,22 @@ class Node(Service):
         router.answer_listeners.append(self.outbox.answered)
         presence.listeners += (readers, eventing, approval, self.lines, held, self.rules)
         presence.to_node = self.lines.listeners.presence_elsewhere
-        self.indexing = Trail(indexing.NAME, indexing.step, database, clock, tasks, pause=indexing.PAUSE_SECONDS)
+        self.indexing = Trail(
+            indexing.NAME,
+            indexing.step,
+            database,
+            clock,
+            tasks,
+            pause=indexing.PAUSE_SECONDS,
+            patience=indexing.PATIENCE_SECONDS,
+        )
         self._listeners = (
             notifications.hear,
             approval.hear,
             timelines.hear,
             self.lines.hear,
             follow_lines.hear,
-            ReactionLines(self.sessions, database, clock, tasks, wake).hear,
+            reaction_lines.hear,
             self.tracks.hear,
             avatars.hear,
             self.moved.hear,
@@ -445,7 +455,6 @@ class Node(Service):
             PublicLists(following.follows),
             Microblog(),
             Attachments(),
-            self.rules,
             chat,
             Commands(domain, words, forms, people, Known(database), clock),
             administration,

@@ -35,7 +35,6 @@ from microblog.wire import atom, chat
 from microblog.wire.stanza import Stanza
 from microblog.xep.chatlines import ChatLines
 from microblog.xep.trail import Trail
-from microblog.xmpp.dispatch import Extension, Spec
 from microblog.xmpp.sessions import Session, Sessions
 
 IDLE_SECONDS: Final = 60
@@ -45,14 +44,13 @@ RETRY_SECONDS: Final = 30
 POST_WITHIN: Final = timedelta(hours=1)
 
 
-class Rules(Extension):
+class Rules:
     """A database listener (``hear``) and a presence listener. ``called`` is told that programs were called.
 
     ``send`` takes stanzas to people here, ``wake`` is the outbox's.
     """
 
     _log = Logger()
-    specs = (Spec(80, "1.9", "partial"),)
 
     def __init__(
         self,
