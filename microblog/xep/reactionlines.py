@@ -46,6 +46,8 @@ class ReactionLines:
         self._database = database
         self._tasks = tasks
         self._wake = wake
+        # Does somebody want to hear nothing of somebody?
+        self.hushes: Callable[[JID, JID], bool] = lambda account, author: False
         self._again = Rate(clock, 1, _DAY)
         self._told = Rate(clock, TOLD_PER_HOUR, _HOUR)
 
@@ -57,6 +59,8 @@ class ReactionLines:
         if about is None or event.node.service.domainpart != self._database.domain:
             return
         by = event.item.publisher.bare
+        if self.hushes(about.service, by):
+            return
         said = tuple(one for one in event.said if self._again.allow((about, by, one)))
         if said and self._told.allow(about.service):
             self._tasks.spawn(self._tell(event, about, said), f"what {by} says to a post of {about.service}")
