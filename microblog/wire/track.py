@@ -85,7 +85,8 @@ def write_options(options: Options, *, expires: datetime | None = None, kind: st
     for name, (type_, label) in _FIELDS.items():
         value = getattr(options, name)
         if shown or value is not None:
-            form.addField(Field(type_, _PREFIX + name, value=_text(value), label=label if shown else None))
+            text = _text(bool(value)) if type_ == "boolean" else value or ""
+            form.addField(Field(type_, _PREFIX + name, value=text, label=label if shown else None))
     if shown or options.deliver is not None:
         label = "Whether to deliver event notifications"
         deliver = _text(options.deliver is not False)
@@ -96,8 +97,8 @@ def write_options(options: Options, *, expires: datetime | None = None, kind: st
     return write_form(form)
 
 
-def _text(value: str | bool | None) -> str:
-    return ("1" if value else "0") if isinstance(value, bool) else value or ""
+def _text(value: bool) -> str:
+    return "1" if value else "0"
 
 
 def subscribe_request(owner: JID, query: str) -> Element:

@@ -1,0 +1,395 @@
+"""The node of tracks: what a client, and somebody elsewhere, asks and is told."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from microblog.model.item import Audience
+from microblog.model.jid import JID
+from microblog.store.database import Database
+from microblog.usecases import tracking
+from microblog.wire import ns
+from microblog.wire import track as wire
+from microblog.wire.track import Options
+from microblog.wire.xml import Element
+from microblog.xep.rates import PersonalRates
+from microblog.xep.track import Tracks
+from tests.conftest import Time
+from tests.im.town import Client, done
+from tests.xep.parlour import NODE, Parlour
+from tests.xep.square import asks, error, result
+from tests.xmltext import read_all
+
+BENVOLIO = "benvolio@montague.example"
+PARIS = "paris@capulet.example"
+
+
+class House(Parlour):
+    """The parlour, with tracks."""
+
+    def __init__(self, database: Database, time: Time) -> None:
+        super().__init__(database, time.clock)
+        self.time = time
+        rates = PersonalRates(time.clock, database.limits)
+        self.tracks = Tracks(
+            self.router, database, self.sessions, self.lines, rates, time.clock, self.tasks, self.outbox.wake
+        )
+        self.pubsub.tracks = self.tracks
+        self.following.tracked = self.tracks.event
+        database.listeners.append(self.tracks.hear)
+        self.disco.extensions = (*self.disco.extensions, self.tracks)
+        self.tracks.start()
+        self.passes()
+
+    def passes(self) -> None:
+        for _ in range(5):
+            self.time.advance(0.05)
+
+    def posts(self, name: str, text: str, **more: object) -> None:
+        self.publishes(name, text, **more)
+        self.passes()
+
+
+@pytest.fixture
+def house(database: Database, time: Time) -> House:
+    return House(database, time)
+
+
+def form(**fields: str) -> str:
+    lines = "".join(
+        f"<field var='{name if name == 'FORM_TYPE' else name.replace('_', '#')}'><value>{value}</value></field>"
+        for name, value in {"FORM_TYPE": ns.PUBSUB_SUBSCRIBE_OPTIONS, **fields}.items()
+    )
+    return f"<x xmlns='{ns.DATA}' type='submit'>{lines}</x>"
+
+
+def subscribe(jid: str = BENVOLIO, **fields: str) -> str:
+    both = f"node='{ns.TRACK}' jid='{jid}'"
+    options = f"<options {both}>{form(**fields)}</options>" if fields else ""
+    return f"<subscribe {both}/>{options}"
+
+
+def tracks(client: Client, **fields: str) -> str:
+    """Its SubID."""
+    answer = result(asks(client, "set", subscribe(str(client.session.jid.bare), **fields), to=NODE))
+    assert answer is not None
+    subscription = answer.find(ns.PUBSUB, "subscription")
+    assert subscription is not None and subscription.get("subscription") == "subscribed"
+    return subscription.attributes["subid"]
+
+
+def notified(heard: list[Element]) -> list[tuple[str, str, str, list[str]]]:
+    """From whom, the item and its publisher, and for which subscriptions."""
+    found = []
+    for message in heard:
+        event = message.find(ns.PUBSUB_EVENT, "event")
+        headers = message.find(ns.SHIM, "headers")
+        if event is None or headers is None:
+            continue
+        items = event.find(ns.PUBSUB_EVENT, "items")
+        assert items is not None and items.get("node") == ns.TRACK and message.get("type") == "headline"
+        (item,) = items.elements()
+        subids = [header.text for header in headers.elements() if header.get("name") == "SubID"]
+        found.append((message.attributes["from"], item.attributes["id"], item.get("publisher") or item.name, subids))
+    return found
+
+
+def abroad(house: House, type_: str, content: str, from_: str = f"{PARIS}/phone") -> Element:
+    """Somebody elsewhere asks."""
+    house.inject(
+        f"<iq type='{type_}' id='ask' from='{from_}' to='{NODE}'><pubsub xmlns='{ns.PUBSUB}'>{content}</pubsub></iq>"
+    )
+    return next(answer for answer in house.world_hears() if answer.get("id") == "ask")
+
+
+def told(house: House) -> list[Element]:
+    """What capulet.example was sent by the outbox."""
+    house.passes()
+    return house.world.hears()
+
+
+def values(form_: Element | None) -> Mapping[str, str]:
+    assert form_ is not None
+    return {
+        field.attributes["var"]: field.child_text(ns.DATA, "value") or "" for field in form_.find_all(ns.DATA, "field")
+    }
+
+
+# a client
+
+
+def test_a_subscription_says_what_is_looked_for(house: House) -> None:
+    benvolio = house.online("benvolio", "street")
+    lift = tracks(benvolio, microblog_query="lift")
+    back = tracks(benvolio, microblog_query='"is back" from romeo')
+    assert tracks(benvolio, microblog_query="Lift") == lift
+    house.posts("romeo", "The lift is back", item_id="p1")
+    assert notified(benvolio.hears()) == [(NODE, "p1", "romeo@montague.example", [lift, back])]
+    house.posts("mercutio", "The lift is back", item_id="m1")
+    assert notified(benvolio.hears()) == [(NODE, "m1", "mercutio@montague.example", [lift])]
+    house.posts("romeo", "The stairs are gone", item_id="p2")
+    house.posts("benvolio", "My lift", item_id="b1")
+    assert notified(benvolio.hears()) == []
+
+
+def test_all_sessions_are_told_and_those_who_come_later_read_it(house: House) -> None:
+    street, home = house.online("benvolio", "street"), house.online("benvolio", "home")
+    lift = tracks(street, microblog_query="lift")
+    house.posts("romeo", "lift", item_id="p1")
+    assert notified(home.hears()) == notified(street.hears()) == [(NODE, "p1", "romeo@montague.example", [lift])]
+    home.leaves()
+    street.leaves()
+    house.posts("romeo", "lift again", item_id="p2")
+    later = house.online("benvolio", "later")
+    assert notified(later.hears()) == []
+    items = result(asks(later, "get", f"<items node='{ns.TRACK}'/>", to=NODE))
+    assert items is not None and [item.get("id") for item in next(items.elements()).elements()] == ["p2", "p1"]
+
+
+def test_what_was_found_is_read_in_pages(house: House) -> None:
+    benvolio, mercutio = house.online("benvolio", "street"), house.online("mercutio", "street")
+    lift, stairs = tracks(benvolio, microblog_query="lift"), tracks(benvolio, microblog_query="stairs")
+    for number in range(3):
+        house.posts("romeo", "lift", item_id=f"p{number}")
+    house.posts("romeo", "lift and stairs", item_id="both")
+
+    def read(client: Client, rsm: str = "", attributes: str = "") -> tuple[list[str], str]:
+        page = f"<set xmlns='{ns.RSM}'>{rsm}</set>" if rsm else ""
+        answer = result(asks(client, "get", f"<items node='{ns.TRACK}' {attributes}/>{page}", to=NODE))
+        assert answer is not None
+        items = answer.find(ns.PUBSUB, "items")
+        said = answer.find(ns.RSM, "set")
+        assert items is not None
+        return [item.attributes["id"] for item in items.elements()], (
+            said.child_text(ns.RSM, "last") if said else ""
+        ) or ""
+
+    ids, last = read(benvolio, "<max>2</max>")
+    assert ids == ["both", "p2"]
+    assert read(benvolio, f"<max>2</max><after>{last}</after>")[0] == ["p1", "p0"]
+    assert read(benvolio, "", f"subid='{stairs}'")[0] == ["both"]
+    assert read(benvolio, "", f"subid='{lift}' max_items='1'")[0] == ["both"]
+    assert read(mercutio)[0] == []
+    for rsm in ("<max>2</max><after>nonsense</after>", "<max>2</max><after>1.1.1</after>"):
+        asked = f"<items node='{ns.TRACK}'/><set xmlns='{ns.RSM}'>{rsm}</set>"
+        assert error(asks(benvolio, "get", asked, to=NODE))[0] == "item-not-found"
+    asked = f"<items node='{ns.TRACK}'/><set xmlns='{ns.RSM}'><index>3</index></set>"
+    assert error(asks(benvolio, "get", asked, to=NODE))[0] == "feature-not-implemented"
+    assert error(asks(benvolio, "get", f"<items node='{ns.TRACK}' subid='no'/>", to=NODE)) == (
+        "not-acceptable",
+        "invalid-subid",
+    )
+
+
+def test_options_are_read_and_changed(house: House) -> None:
+    benvolio = house.online("benvolio", "street")
+    subid = tracks(benvolio, microblog_query="lift", microblog_language="de", microblog_urgent="1")
+    both = f"node='{ns.TRACK}' jid='{BENVOLIO}'"
+
+    def options() -> Mapping[str, str]:
+        answer = result(asks(benvolio, "get", f"<options {both}/>", to=NODE))
+        assert answer is not None
+        said = answer.find(ns.PUBSUB, "options")
+        assert said is not None and said.get("subid") == subid
+        return values(said.find(ns.DATA, "x"))
+
+    assert options()["microblog#query"] == "lift lang:de" and options()["microblog#urgent"] in ("1", "true")
+    assert options()["pubsub#deliver"] in ("1", "true")
+    result(asks(benvolio, "set", f"<options {both}>{form(pubsub_deliver='0')}</options>", to=NODE))
+    assert options()["microblog#query"] == "lift lang:de" and options()["pubsub#deliver"] in ("0", "false")
+    result(asks(benvolio, "set", f"<options {both}>{form(microblog_query='stairs')}</options>", to=NODE))
+    house.posts("romeo", "stairs", item_id="p1")
+    assert notified(benvolio.hears()) == []
+    result(asks(benvolio, "set", f"<options {both}>{form(pubsub_deliver='1')}</options>", to=NODE))
+    house.posts("romeo", "stairs, again", item_id="p2")
+    assert [item for _, item, _, _ in notified(benvolio.hears())] == ["p2"]
+    default = result(asks(benvolio, "get", f"<default node='{ns.TRACK}'/>", to=NODE))
+    assert default is not None
+    shown = next(default.elements()).find(ns.DATA, "x")
+    assert set(values(shown)) == {
+        "FORM_TYPE",
+        "microblog#query",
+        "microblog#language",
+        "microblog#near",
+        "microblog#urgent",
+        "pubsub#deliver",
+    }
+
+
+def test_subscriptions_are_listed_and_ended_by_subid(house: House) -> None:
+    benvolio = house.online("benvolio", "street")
+    lift, stairs = tracks(benvolio, microblog_query="lift"), tracks(benvolio, microblog_query="stairs")
+
+    def listed(content: str) -> list[str | None]:
+        answer = result(asks(benvolio, "get", content, to=NODE))
+        assert answer is not None
+        return [one.get("subid") for one in next(answer.elements()).elements()]
+
+    assert listed(f"<subscriptions node='{ns.TRACK}'/>") == listed("<subscriptions/>") == [lift, stairs]
+    both = f"node='{ns.TRACK}' jid='{BENVOLIO}'"
+    assert error(asks(benvolio, "set", f"<unsubscribe {both}/>", to=NODE)) == ("bad-request", "subid-required")
+    assert error(asks(benvolio, "set", f"<unsubscribe {both} subid='no'/>", to=NODE))[1] == "invalid-subid"
+    result(asks(benvolio, "set", f"<unsubscribe {both} subid='{lift}'/>", to=NODE))
+    house.posts("romeo", "lift", item_id="p1")
+    assert notified(benvolio.hears()) == [] and listed("<subscriptions/>") == [stairs]
+    result(asks(benvolio, "set", f"<unsubscribe {both}/>", to=NODE))
+    assert error(asks(benvolio, "set", f"<unsubscribe {both}/>", to=NODE)) == ("unexpected-request", "not-subscribed")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (subscribe(), ("bad-request", "invalid-options")),
+        (subscribe(microblog_query=""), ("bad-request", "invalid-options")),
+        (subscribe(microblog_query="from nobody"), ("bad-request", "invalid-options")),
+        (subscribe(microblog_near="nowhere 5km"), ("bad-request", "invalid-options")),
+        (subscribe(microblog_language="!"), ("bad-request", "invalid-options")),
+        (subscribe(microblog_query="x" * 501), ("bad-request", "invalid-options")),
+        (subscribe(microblog_query="x", microblog_urgent="perhaps"), ("bad-request", "invalid-options")),
+        (subscribe(microblog_query="x", microblog_other="1"), ("bad-request", "invalid-options")),
+        (subscribe(microblog_query="x", pubsub_other="1"), ("bad-request", "invalid-options")),
+        (subscribe(microblog_query="x", other="1"), ("not-acceptable", None)),
+        (subscribe("romeo@montague.example", microblog_query="x"), ("bad-request", "invalid-jid")),
+        (subscribe(f"{BENVOLIO}/street", microblog_query="x"), ("bad-request", "invalid-jid")),
+        (f"<publish node='{ns.TRACK}'><item><x xmlns='x'/></item></publish>", ("forbidden", None)),
+        (f"<create node='{ns.TRACK}'/>", ("forbidden", None)),
+        (f"<retract node='{ns.TRACK}'><item id='x'/></retract>", ("forbidden", None)),
+    ],
+)
+def test_what_is_refused(house: House, content: str, expected: tuple[str, str | None]) -> None:
+    benvolio = house.online("benvolio", "street")
+    assert error(asks(benvolio, "set", content, to=NODE)) == expected
+
+
+def test_what_is_tracked_in_chat_comes_as_lines_and_to_who_asks_for_it(house: House) -> None:
+    benvolio = house.online("benvolio", "street")
+    benvolio.sends(f"<message type='chat' to='{NODE}'><body>help</body></message>")
+    benvolio.hears()
+    done(house.tracks.begin(JID.parse(BENVOLIO), "lift"))
+    house.posts("romeo", "The lift is back", item_id="p1")
+    heard = benvolio.hears()
+    assert notified(heard) == []
+    (line,) = [one.child_text(ns.CLIENT, "body") for one in heard if one.get("type") == "chat"]
+    assert line is not None and line.startswith("[~lift] romeo: The lift is back")
+    house.readers.interest(benvolio.session, frozenset({ns.TRACK}))
+    benvolio.session.notify = frozenset({ns.TRACK})
+    house.posts("romeo", "Another lift", item_id="p2")
+    heard = benvolio.hears()
+    assert [item for _, item, _, _ in notified(heard)] == ["p2"]
+
+
+def test_what_was_not_told_before_a_crash_is_told_after_it(house: House, database: Database) -> None:
+    benvolio = house.online("benvolio", "street")
+    lift = tracks(benvolio, microblog_query="lift")
+    house.passes()
+    house.tracks.stop()
+    database.listeners.remove(house.tracks.hear)
+    house.posts("romeo", "lift", item_id="p1")
+    assert notified(benvolio.hears()) == []
+    again = Tracks(
+        house.router,
+        database,
+        house.sessions,
+        house.lines,
+        PersonalRates(house.clock, database.limits),
+        house.clock,
+        house.tasks,
+        house.outbox.wake,
+    )
+    again.start()
+    house.passes()
+    assert notified(benvolio.hears()) == [(NODE, "p1", "romeo@montague.example", [lift])]
+    again.start()
+    house.passes()
+    assert notified(benvolio.hears()) == []
+
+
+def test_the_node_is_found(house: House) -> None:
+    benvolio = house.online("benvolio", "street")
+    benvolio.sends(f"<iq type='get' id='d' to='{NODE}'><query xmlns='{ns.DISCO_ITEMS}'/></iq>")
+    (answer,) = benvolio.hears()
+    assert ns.TRACK in [item.get("node") for item in next(answer.elements()).elements()]
+    benvolio.sends(f"<iq type='get' id='d' to='{NODE}'><query xmlns='{ns.DISCO_INFO}' node='{ns.TRACK}'/></iq>")
+    (answer,) = benvolio.hears()
+    features = {feature.get("var") for feature in next(answer.elements()).find_all(ns.DISCO_INFO, "feature")}
+    assert f"{ns.PUBSUB}#multi-subscribe" in features and f"{ns.PUBSUB}#leased-subscription" in features
+
+
+# somebody elsewhere
+
+
+def test_somebody_elsewhere_tracks_what_is_for_all(house: House) -> None:
+    answer = result(abroad(house, "set", subscribe(PARIS, microblog_query="lift")))
+    assert answer is not None
+    subid = next(answer.elements()).attributes["subid"]
+    house.posts("romeo", "local lift", item_id="p1", audience=Audience.LOCAL)
+    house.posts("romeo", "The lift is back", item_id="p2")
+    heard = told(house)
+    assert notified(heard) == [(NODE, "p2", "romeo@montague.example", [subid])]
+    assert [one.get("to") for one in heard] == [PARIS]
+    items = result(abroad(house, "get", f"<items node='{ns.TRACK}'/>"))
+    assert items is not None and [item.get("id") for item in next(items.elements()).elements()] == ["p2"]
+    shown = result(abroad(house, "get", f"<options node='{ns.TRACK}' jid='{PARIS}'/>"))
+    assert shown is not None
+    assert values(next(shown.elements()).find(ns.DATA, "x"))["pubsub#expire"].startswith("2026-01-08T")
+    result(abroad(house, "set", f"<unsubscribe node='{ns.TRACK}' jid='{PARIS}' subid='{subid}'/>"))
+    house.posts("romeo", "lift", item_id="p3")
+    assert notified(told(house)) == []
+
+
+def test_others_subscriptions_are_nobodys_business(house: House) -> None:
+    benvolio = house.online("benvolio", "street")
+    subid = tracks(benvolio, microblog_query="lift")
+    other = f"node='{ns.TRACK}' jid='{BENVOLIO}' subid='{subid}'"
+    assert error(abroad(house, "set", f"<unsubscribe {other}/>"))[0] == "forbidden"
+    assert error(abroad(house, "get", f"<options {other}/>"))[0] == "forbidden"
+    mine = f"node='{ns.TRACK}' jid='{PARIS}' subid='{subid}'"
+    assert error(abroad(house, "set", f"<unsubscribe {mine}/>"))[1] == "not-subscribed"
+    assert error(abroad(house, "get", f"<items node='{ns.TRACK}' subid='{subid}'/>"))[1] == "not-subscribed"
+    assert error(abroad(house, "set", subscribe(microblog_query="x"))) == ("bad-request", "invalid-jid")
+    assert error(abroad(house, "set", subscribe("capulet.example", microblog_query="x"), "capulet.example"))[0] == (
+        "forbidden"
+    )
+
+
+def test_a_domain_that_asks_without_end_has_to_wait(house: House) -> None:
+    for number in range(600):
+        who = f"p{number}@capulet.example"
+        abroad(house, "get", f"<default node='{ns.TRACK}'/>", f"{who}/phone")
+    refused = abroad(house, "set", subscribe(PARIS, microblog_query="lift"))
+    assert error(refused)[0] == "resource-constraint"
+    count = "count@verona.example"
+    result(abroad(house, "set", subscribe(count, microblog_query="lift"), f"{count}/phone"))
+
+
+def test_a_domain_that_is_refused_tracks_nothing(house: House) -> None:
+    result(abroad(house, "set", subscribe(PARIS, microblog_query="lift")))
+    house.tracks.severed("capulet.example")
+    assert len(house.tracks.index) == 0
+    house.posts("romeo", "lift", item_id="p1")
+    assert told(house) == []
+
+
+# what is written
+
+
+def test_a_place_is_one_in_a_form_as_well() -> None:
+    assert Options(query="lift", near="52.52,13.40 5km").text == 'lift near "52.52,13.40" 5km'
+    assert Options(near="the big tower 200m").text == 'near "the big tower" 200m'
+    assert Options(near='the "big" tower').text == 'near "the big tower"'
+    assert Options(near="  ").text == ""
+    assert Options(query="lift", language="de").text == "lift lang:de"
+
+
+def test_subids_are_read_as_far_as_there_are_any() -> None:
+    (element,) = read_all(
+        f"<message><headers xmlns='{ns.SHIM}'><header name='SubID'>one</header><header name='Other'>x</header>"
+        f"<header name='SubID'> </header><header name='SubID'>{'y' * 2000}</header></headers></message>"
+    )
+    assert wire.read_subids(element) == {"one"}
+    (element,) = read_all("<message/>")
+    assert wire.read_subids(element) == frozenset()
+
+
+def test_names_are_those_of_the_wire() -> None:
+    assert tracking.NODE == ns.TRACK
