@@ -21,6 +21,7 @@ PAST: Final = "search, the past"
 EVENTS_MAX: Final = 100
 PAST_MAX: Final = 100
 PAUSE_SECONDS: Final = 0.25
+PATIENCE_SECONDS: Final = 2.0
 
 
 def step(tx: Transaction) -> bool:

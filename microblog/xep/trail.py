@@ -22,6 +22,7 @@ class Trail:
     """A database listener (``hear``). ``done``, if it is set, hears after each step that it was done.
 
     ``pause``: seconds between steps, in which others publish; what is published in them is done together.
+    ``patience``: for so many seconds a step gives way to whoever has something to write.
     """
 
     _log = Logger()
@@ -34,6 +35,7 @@ class Trail:
         clock: Clock,
         tasks: Tasks,
         pause: float = TOGETHER_SECONDS,
+        patience: float = 0,
     ) -> None:
         self.name = name
         self.done: Callable[[], None] | None = None
@@ -42,6 +44,7 @@ class Trail:
         self._clock = clock
         self._tasks = tasks
         self._pause = pause
+        self._patience = patience
         self._awake = False
         self._again = False
 
@@ -62,6 +65,10 @@ class Trail:
         try:
             while self._again:
                 await self._clock.sleep(self._pause)
+                waited = 0.0
+                while waited < self._patience and self._database.waiting_writes:
+                    await self._clock.sleep(self._pause)
+                    waited += self._pause
                 self._again = False
                 try:
                     self._again = await self._database.write(self._step) or self._again
