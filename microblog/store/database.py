@@ -29,8 +29,8 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from microblog.config import Limits
-from microblog.model.errors import ResourceConstraint
 from microblog.model.entry import Entry
+from microblog.model.errors import ResourceConstraint
 from microblog.model.event import Event
 from microblog.model.item import Audience
 from microblog.store import tables
@@ -105,6 +105,7 @@ class Database:
         self._writer = Writer(self._engine, self._transaction, exclusive=exclusive)
         self._reactor: Any = None
         self._stopping = False
+        self._fresh: list[Job] = []
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._waiting_writes = 0
         self._waiting_reads = 0
@@ -142,8 +143,16 @@ class Database:
         job = Job(fn, args, kwargs)
         job.deferred = Deferred()
         self._waiting_writes += 1
-        self._queue.put(job)
+        if not self._fresh:
+            # At the end of the reactor's turn: what came in with one poll is committed with one flush.
+            self._reactor.callLater(0, self._hand_over)
+        self._fresh.append(job)
         return job.deferred
+
+    def _hand_over(self) -> None:
+        fresh, self._fresh = self._fresh, []
+        for job in fresh:
+            self._queue.put(job)
 
     def read(self, fn: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Ask a question; what is committed when it is asked is seen."""
@@ -198,6 +207,7 @@ class Database:
             return
         self._stopping = True
         if self._reactor is not None and self._readers is not None:
+            self._hand_over()
             self._queue.put(None)
             await self._stopped
             if self._waiting_reads:

@@ -17,6 +17,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from microblog.config import Limits
@@ -80,16 +81,16 @@ class Threads(TestCase):
     async def tearDown(self) -> None:
         await self.database.stop()
 
-    def group(self, *jobs: Callable[[Transaction], object]) -> Deferred[Any]:
-        """Run the jobs as one group; fires with a list of results and exceptions."""
+    async def group(self, *jobs: Callable[[Transaction], object]) -> list[Any]:
+        """Run the jobs as one group; a list of results and exceptions."""
         gate = Gate()
         results = [self.database.write(gate)]
-        gate.entered.wait(10)
+        await deferToThread(gate.entered.wait, 10)
         results += [self.database.write(job) for job in jobs]
-        gate.open.set()
-        return DeferredList([result.addErrback(lambda failure: failure.value) for result in results]).addCallback(
-            lambda pairs: [value for _, value in pairs[1:]]
-        )
+        # When they have been handed over.
+        reactor.callLater(0, gate.open.set)  # type: ignore[attr-defined]  # installed, whichever it is
+        pairs = await DeferredList([result.addErrback(lambda failure: failure.value) for result in results])
+        return [value for _, value in pairs[1:]]
 
     async def test_what_is_written_is_read(self) -> None:
         assert await self.database.write(put, "a") == "a"
@@ -120,7 +121,7 @@ class Threads(TestCase):
         self.database.listeners.append(lambda event: heard.append(event.seq))
         gate = Gate()
         first = self.database.write(gate)
-        gate.entered.wait(10)
+        await deferToThread(gate.entered.wait, 10)
         results = [self.database.write(emit, name).addCallback(heard.append) for name in ("1", "2", "3")]
         gate.open.set()
         await first
@@ -219,7 +220,7 @@ class Threads(TestCase):
     async def test_readers_do_not_wait_for_the_writer(self) -> None:
         gate = Gate()
         written = self.database.write(gate)
-        gate.entered.wait(10)
+        await deferToThread(gate.entered.wait, 10)
         assert await self.database.read(names) == []
         gate.open.set()
         await written
@@ -320,6 +321,9 @@ class SQLiteThreads(Threads):
             done = threading.Semaphore(0)
 
             class Reactor:
+                def callLater(self, seconds: float, f: Callable[[], object]) -> None:
+                    calls.append(f)
+
                 def callFromThread(self, f: Callable[..., object], *args: object) -> None:
                     calls.append(lambda: f(*args))
                     done.release()
@@ -330,6 +334,7 @@ class SQLiteThreads(Threads):
                 database.listeners.append(lambda _: os.write(writing, b"listener "))
                 database.start(Reactor())
                 database.write(emit, "1").addCallback(lambda _: os.write(writing, b"result "))
+                calls.pop(0)()
                 done.acquire()
                 calls.pop(0)()
             finally:
@@ -500,7 +505,7 @@ class PostgreSQLThreads(Threads):
         """Two who write: one after the other, as SQLite has it."""
         gate = Gate()
         written = self.database.write(gate)
-        gate.entered.wait(10)
+        await deferToThread(gate.entered.wait, 10)
         other = create_engine(self.direct)
         with other.connect() as connection:
             connection.exec_driver_sql("SET lock_timeout = '200ms'")
