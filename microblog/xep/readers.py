@@ -50,10 +50,13 @@ class Address:
 class _Reader:
     """``feeds``: node key to the addresses subscribed. ``changes``: None, or what was heard while they are read.
 
+    ``tags``: those that the account follows.
+
     ``waiting``: those who wait until they have been read.
     """
 
     feeds: dict[int, set[JID]] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
     addresses: dict[JID, Address] = field(default_factory=dict)
     changes: list[SubscriptionChanged] | None = field(default_factory=list)
     waiting: list[Deferred[None]] = field(default_factory=list)
@@ -115,6 +118,10 @@ class Readers:
         # Timelines that somebody who is on line subscribed to, by name and service: the key of their node.
         self.computed: dict[str, dict[JID, int]] = {}
         self._computed: dict[int, Node] = {}
+        # Hears when somebody begins or ends to be told of a timeline: whose it is, or the domain, and its name.
+        self.timeline_wanted: Callable[[JID, str, bool], None] = lambda service, name, is_wanted: None
+        # Tags, with the accounts that are on line and follow them.
+        self.tags: dict[str, set[JID]] = {}
         self._interested: dict[str, set[Session]] = {}
         self._interests: dict[Session, frozenset[str]] = {}
 
@@ -222,7 +229,7 @@ class Readers:
         seconds = 1
         while self._readers.get(account) is reader:
             try:
-                feeds, untold = await self._database.read(_read_feeds, account, replay)
+                feeds, tags, untold = await self._database.read(_read_feeds, account, replay)
             except Refusal:
                 self._log.warn("The subscriptions of {account} cannot be read just now", account=account)
                 await self._clock.sleep(seconds)
@@ -233,6 +240,9 @@ class Readers:
             if self._readers.get(account) is reader:
                 for node, jid in feeds:
                     self._add(reader, node, jid)
+                reader.tags = tags
+                for tag in tags:
+                    self.tags.setdefault(tag, set()).add(account)
                 return untold
         return _NOTHING
 
@@ -250,6 +260,7 @@ class Readers:
         if is_timeline(node.service, node.name):
             self._computed[node.key] = node
             self.computed.setdefault(node.name, {})[node.service] = node.key
+            self.timeline_wanted(node.service, node.name, True)
 
     def _remove(self, reader: _Reader, node_key: int, address: JID) -> None:
         addresses = reader.feeds.get(node_key)
@@ -267,6 +278,7 @@ class Readers:
                 del self.computed[timeline.name][timeline.service]
                 if not self.computed[timeline.name]:
                     del self.computed[timeline.name]
+                self.timeline_wanted(timeline.service, timeline.name, False)
 
     def _forget(self, account: JID) -> None:
         reader = self._readers.pop(account, None)
@@ -276,10 +288,16 @@ class Readers:
             for node_key, addresses in list(reader.feeds.items()):
                 for address in list(addresses):
                     self._remove(reader, node_key, address)
+            for tag in reader.tags:
+                self.tags[tag].discard(account)
+                if not self.tags[tag]:
+                    del self.tags[tag]
 
 
-def _read_feeds(tx: Transaction, account: JID, replay: bool) -> tuple[list[tuple[Node, JID]], receiving.Undelivered]:
-    """What an account is to be told of from now on, and what it should have been told already."""
+def _read_feeds(
+    tx: Transaction, account: JID, replay: bool
+) -> tuple[list[tuple[Node, JID]], tuple[str, ...], receiving.Undelivered]:
+    """What an account is to be told of from now on, the tags that it follows, and what it should have been told."""
     feeds = [
         (follow.node, follow.subscription.jid)
         for follow in tx.subscriptions.follows(account)
@@ -287,4 +305,5 @@ def _read_feeds(tx: Transaction, account: JID, replay: bool) -> tuple[list[tuple
         and follow.subscription.options.deliver
         and not follow.implicit
     ]
-    return feeds, receiving.undelivered(tx, account) if replay else _NOTHING
+    untold = receiving.undelivered(tx, account) if replay else _NOTHING
+    return feeds, tuple(tx.followed_tags.of(account)), untold

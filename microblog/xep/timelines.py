@@ -11,7 +11,7 @@ their order; while many wait, those who publish wait as well (``readers.Backlog`
 
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
@@ -21,7 +21,7 @@ from microblog.model.event import Event, ItemPublished, ItemRetracted, NodeEvent
 from microblog.model.jid import JID
 from microblog.model.node import Node, is_feed
 from microblog.runtime import Clock, Tasks
-from microblog.store.database import Database
+from microblog.store.database import Database, Transaction
 from microblog.usecases import reading
 from microblog.usecases.placing import FEED_ITEM
 from microblog.usecases.reading import HOME, LIST_PREFIX, LOCAL, MENTIONS, TAG_PREFIX, Telling, TimelinePage
@@ -35,6 +35,7 @@ from microblog.xep.readers import Readers
 from microblog.xmpp.dispatch import Extension
 from microblog.xmpp.sessions import Session
 
+_Asked = TypeVar("_Asked")
 SLICE: Final = 200
 RETRY_MAX_SECONDS: Final = 30
 # Of how many items it is known who was told, so that those hear of their retraction; of how many nodes, how far.
@@ -92,9 +93,12 @@ class Timelines(Extension):
         self._clock = clock
         self._tasks = tasks
         self._domain = JID("", database.domain)
+        # Who does not want to hear of a post.
+        self.hushes: Callable[[ItemPublished], frozenset[JID]] = lambda event: frozenset()
         self._queue: deque[NodeEvent] = deque()
         self._telling = False
         self._lists = ListReaders(database)
+        readers.timeline_wanted = self._lists.wanted
         # By node and item, who was told of it in which timeline.
         self._told: OrderedDict[tuple[int, str], Mapping[str, frozenset[JID]]] = OrderedDict()
         # By node, the last event: of a feed elsewhere one event comes for each of its followers here.
@@ -108,6 +112,9 @@ class Timelines(Extension):
         if not self._has(service, node):
             return None
         self._check(request)
+        name = reading.list_of(node)
+        if name is not None and not await self._database.read(_has_list, service, name):
+            raise ItemNotFound("no such node")
         title = _TITLES.get(node) or reading.list_of(node) or f"#{reading.tag_of(node)}"
         fields: dict[str, tuple[str, Sequence[str]]] = {
             "pubsub#type": ("text-single", [ns.MICROBLOG]),
@@ -200,8 +207,13 @@ class Timelines(Extension):
             assert isinstance(event, ItemPublished)
             first = self._is_first(event)
             wanted = self._wanted(event, first)
-            if first and self._lists and event.item.stands is not None:
-                wanted.update(await self._patiently(lambda: self._lists.having(event.node.service)))
+            if first and event.item.stands is not None:
+                if self._lists:
+                    wanted.update(await self._patiently(lambda: self._lists.having(event.node.service)))
+                await self._add_by_tags(event, wanted)
+            hushed = self.hushes(event) if wanted else None
+            if hushed:
+                wanted = {name: some for name, accounts in wanted.items() if (some := accounts - hushed)}
             telling = Telling(node=event.node, item=event.item, readers=wanted)
             found = await self._patiently(lambda: self._database.read(reading.told, telling)) if wanted else {}
             self._remember(event, found)
@@ -215,9 +227,17 @@ class Timelines(Extension):
                     if number % SLICE == 0:
                         await self._clock.sleep(0)
 
-    async def _patiently(
-        self, ask: Callable[[], Awaitable[Mapping[str, frozenset[JID]]]]
-    ) -> Mapping[str, frozenset[JID]]:
+    async def _add_by_tags(self, event: ItemPublished, wanted: dict[str, frozenset[JID]]) -> None:
+        """Home is told as well of what has the tags that somebody follows."""
+        readers = self._own(HOME) if self._readers.tags else frozenset()
+        if not readers:
+            return
+        tags = await self._patiently(lambda: self._database.read(_tags, event.item.key))
+        by_tags = readers & frozenset().union(*(self._readers.tags.get(tag, ()) for tag in tags))
+        if by_tags:
+            wanted[HOME] = wanted.get(HOME, frozenset()) | by_tags
+
+    async def _patiently(self, ask: Callable[[], Awaitable[_Asked]]) -> _Asked:
         seconds = 1
         while True:
             try:
@@ -302,6 +322,14 @@ class Timelines(Extension):
                     if session.jid.bare == service:
                         sessions.setdefault(session, session.jid)
             yield splice, sessions
+
+
+def _has_list(tx: Transaction, owner: JID, name: str) -> bool:
+    return tx.people_lists.exists(owner, name)
+
+
+def _tags(tx: Transaction, item: int) -> tuple[str, ...]:
+    return tx.timelines.tags(item)
 
 
 def _render(event: NodeEvent, service: JID, name: str) -> Splice | None:

@@ -8,12 +8,15 @@ import pytest
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG, AccessModel
 from microblog.model.subscription import SubscriptionState
-from microblog.usecases import reading
+from microblog.store.transaction import Transaction
+from microblog.usecases import listing_people, reading
 from microblog.usecases.following import Follow, record_subscribe
+from microblog.usecases.listing_people import ListChange
 from microblog.wire import ns
 from microblog.wire.xml import Element
 from tests.im.town import Client
-from tests.xep.square import FEED, Square, asks, error, option, publishes, result, told
+from tests.xep.square import FEED, Square, address, asks, error, option, publishes, result, told
+from tests.xep.test_follows import begin, outcome_of
 
 HOME, MENTIONS, LOCAL = reading.HOME, reading.MENTIONS, reading.LOCAL
 VERONA = reading.tag_node("verona")
@@ -362,3 +365,124 @@ def test_nobody_on_line_wants_a_timeline(square: Square, people: tuple[Client, C
     square.timelines._database = None  # type: ignore[assignment]  # nothing to ask
     post(people[0], "1")
     assert not square.timelines._queue and publishes(people[0], "2").get("type") == "result"
+
+
+# lists of people, and tags that are followed
+
+
+def put(square: Square, owner: str, name: str, *people: str, out: bool = False) -> None:
+    def change(tx: Transaction) -> None:
+        account = tx.accounts.get(owner)
+        assert account is not None
+        for person in people:
+            wanted = ListChange(owner=address(owner), account=account.key, name=name, jid=JID.parse(person))
+            (listing_people.take_out if out else listing_people.put)(tx, wanted)
+
+    square.database.run(change)
+    square.timelines.list_changed(address(owner), name)
+
+
+ROMEOS, BENVOLIOS, MERCUTIOS = (str(address(name)) for name in ("romeo", "benvolio", "mercutio"))
+FRIENDS = reading.list_node("friends")
+
+
+def test_a_list_is_read_and_told_to_its_owner(square: Square) -> None:
+    romeo, benvolio = square.online("romeo", "orchard"), square.online("benvolio", "street")
+    mercutio = square.online("mercutio", "square")
+    assert error(read(benvolio, FRIENDS))[0] == "item-not-found"
+    assert error(follow(benvolio, BENVOLIOS, FRIENDS))[0] == "item-not-found"
+    put(square, "benvolio", "friends", ROMEOS)
+    assert error(follow(mercutio, BENVOLIOS, FRIENDS))[0] in ("not-allowed", "item-not-found")
+    assert error(read(mercutio, FRIENDS, to=BENVOLIOS))[0] == "item-not-found"
+    result(follow(benvolio, BENVOLIOS, FRIENDS))
+    benvolio.hears()
+    post(romeo, "1")
+    post(mercutio, "2")
+    assert heard(benvolio, FRIENDS) == [(BENVOLIOS, BENVOLIOS, "1")]
+    assert ids(read(benvolio, FRIENDS)) == ["1"]
+    put(square, "benvolio", "friends", MERCUTIOS)
+    put(square, "benvolio", "friends", ROMEOS, out=True)
+    post(romeo, "3")
+    post(mercutio, "4")
+    assert heard(benvolio, FRIENDS) == [(BENVOLIOS, BENVOLIOS, "4")]
+    assert page(read(benvolio, FRIENDS, "<max>1</max>"))[1]["count"] == "2"
+    asks(mercutio, "set", f"<retract node='{FEED}' notify='1'><item id='4'/></retract>")
+    assert heard(benvolio, FRIENDS) == [(BENVOLIOS, BENVOLIOS, "-4")]
+
+
+def test_a_list_is_told_again_after_a_login_and_never_when_it_is_gone(square: Square) -> None:
+    romeo, benvolio = square.online("romeo", "orchard"), square.online("benvolio", "street")
+    put(square, "benvolio", "friends", ROMEOS)
+    result(follow(benvolio, BENVOLIOS, FRIENDS))
+    benvolio.sends("<presence type='unavailable'/>")
+    assert not square.timelines._lists
+    benvolio.sends("<presence/>")
+    benvolio.hears()
+    post(romeo, "1")
+    assert [id_ for _, _, id_ in heard(benvolio, FRIENDS)] == ["1"]
+    put(square, "benvolio", "friends", ROMEOS, out=True)
+    benvolio.hears()
+    assert square.readers.computed == {} and not square.timelines._lists
+    post(romeo, "2")
+    assert heard(benvolio, FRIENDS) == []
+
+
+def test_only_what_its_owner_may_read_is_told_in_a_list(square: Square) -> None:
+    romeo, benvolio = square.online("romeo", "orchard"), square.online("benvolio", "street")
+    put(square, "benvolio", "friends", ROMEOS)
+    result(follow(benvolio, BENVOLIOS, FRIENDS))
+    benvolio.hears()
+    audience = "<field var='microblog#audience'><value>followers</value></field>"
+    result(publishes(romeo, "1", options=audience))
+    assert heard(benvolio, FRIENDS) == []
+    result(follow(benvolio))
+    benvolio.hears()
+    result(publishes(romeo, "2", options=audience))
+    assert [id_ for _, _, id_ in heard(benvolio, FRIENDS)] == ["2"]
+
+
+def test_what_a_list_is_can_be_discovered_by_its_owner(square: Square) -> None:
+    benvolio = square.online("benvolio", "street")
+    mercutio = square.online("mercutio", "square")
+    query = f"<query xmlns='{ns.DISCO_INFO}' node='{FRIENDS}'/>"
+    benvolio.sends(f"<iq type='get' id='1' to='{BENVOLIOS}'>{query}</iq>")
+    assert benvolio.hears()[-1].get("type") == "error"
+    put(square, "benvolio", "friends", ROMEOS)
+    benvolio.sends(f"<iq type='get' id='2' to='{BENVOLIOS}'>{query}</iq>")
+    assert benvolio.hears()[-1].get("type") == "result"
+    mercutio.sends(f"<iq type='get' id='3' to='{BENVOLIOS}'>{query}</iq>")
+    assert mercutio.hears()[-1].get("type") == "error"
+
+
+def test_home_is_told_of_tags_that_are_followed(square: Square) -> None:
+    romeo, benvolio = square.online("romeo", "orchard"), square.online("benvolio", "street")
+    result(follow(benvolio, BENVOLIOS, HOME))
+    benvolio.hears()
+    account = square.database.run(lambda tx: tx.accounts.get("benvolio"))
+    assert account is not None
+    post(romeo, "1", tag="Verona")
+    waits(square.following.follows.follow_tag(account, "verona"))
+    post(romeo, "2", tag="Verona")
+    post(romeo, "3", tag="Mantua")
+    assert [id_ for _, _, id_ in heard(benvolio, HOME)] == ["2"]
+    assert ids(read(benvolio)) == ["2", "1"]
+    waits(square.following.follows.leave_tag(account, "verona"))
+    post(romeo, "4", tag="Verona")
+    assert heard(benvolio, HOME) == [] and square.readers.tags == {}
+    assert ids(read(benvolio)) == []
+
+
+def test_tags_that_somebody_follows_are_forgotten_with_their_sessions(square: Square) -> None:
+    benvolio = square.online("benvolio", "street")
+    account = square.database.run(lambda tx: tx.accounts.get("benvolio"))
+    assert account is not None
+    waits(square.following.follows.follow_tag(account, "verona"))
+    assert square.readers.tags == {"verona": {address("benvolio")}}
+    benvolio.sends("<presence type='unavailable'/>")
+    assert square.readers.tags == {}
+    benvolio.sends("<presence/>")
+    assert square.readers.tags == {"verona": {address("benvolio")}}
+
+
+def waits(coroutine: Any) -> None:
+    outcome_of(begin(coroutine))
