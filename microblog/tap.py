@@ -134,7 +134,7 @@ def tap(options: Options) -> int:
         context,
         derive,
         fingerprint=options["fingerprint"] or "",
-        resource=options["jid"].resource or "",
+        resource=options["jid"].resourcepart or "",
     )
     subscription = Subscription(
         name=options["name"], sources=options["sources"], window=options["window"], start=bool(options["from-start"])
