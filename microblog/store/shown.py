@@ -64,6 +64,7 @@ _ADDRESSES = (
     )
     .order_by(_A.id, _LINKED.jid)
 )
+_EXISTING = select(_A.id).where(_A.id.in_(bindparam("accounts", expanding=True)))
 _FOLLOWERS = (
     select(_SUBSCRIPTIONS.node_id, _A.id)
     .distinct()
@@ -144,6 +145,10 @@ class Shown:
     def to_all(self, address: ItemAddress) -> dict[int, int]:
         """All accounts that were shown an item, with their numbers for it."""
         return {account: number for account, number in self._connection.execute(_TO, _item(address))}
+
+    def existing(self, accounts: Iterable[int]) -> frozenset[int]:
+        """Those of these accounts that were not removed."""
+        return frozenset(self._connection.execute(_EXISTING, {"accounts": sorted(accounts)}).scalars())
 
     def forget(self, before: datetime, limit: int) -> int:
         """Forget numbers that nobody saw since, but for the highest of each account; how many."""

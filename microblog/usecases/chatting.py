@@ -294,6 +294,11 @@ def hold(tx: Transaction, reader: Reader, address: ItemAddress | None, text: str
         tx.deferred.trim(reader.key, HELD_MAX)
 
 
+def existing(tx: Transaction, accounts: Iterable[int]) -> frozenset[int]:
+    """Those of these accounts that are there still."""
+    return tx.shown.existing(accounts)
+
+
 def shown_to(tx: Transaction, addresses: Sequence[ItemAddress]) -> dict[ItemAddress, frozenset[int]]:
     """Who was shown these items: keys of accounts."""
     return {address: frozenset(tx.shown.to_all(address)) for address in addresses}

@@ -25,7 +25,7 @@ from microblog.usecases.settling import DIGEST
 from microblog.usecases.sight import Sight
 
 PAUSES_MAX = 200
-PAUSE_DAYS_MAX = 366
+_MOMENT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ def arrive(tx: Transaction, localpart: str) -> Missed | None:
         return None
     here = replace(known, since=None, seen=tx.now)
     # What was shown later than that, they saw: the server died, or they read elsewhere.
-    since = max(known.since or known.seen, tx.deferred.last_shown(account.key) or known.seen)
+    since = max(known.since or known.seen, tx.deferred.last_shown(account.key) or known.seen) + _MOMENT
     missed = _since(tx, account, since)
     if not missed or tx.preferences.get(account.key, DIGEST) == chatting.OFF:
         tx.deferred.put_absence(account.key, here)
@@ -112,7 +112,7 @@ def _first_waiting(tx: Transaction, key: int, after: int) -> datetime | None:
     for held in tx.deferred.items(key, after, 1):
         found = None if held.address is None else _look_up(tx, held.address)
         if found is not None:
-            return min(held.created, found[1].stands or held.created) - timedelta(microseconds=1)
+            return min(held.created, found[1].stands or held.created) - _MOMENT
         return held.created
     return None
 
@@ -120,9 +120,9 @@ def _first_waiting(tx: Transaction, key: int, after: int) -> datetime | None:
 def leave(tx: Transaction, key: int) -> None:
     """Nobody is there any more."""
     known = tx.deferred.absence(key)
-    if known is None or known.since is None:
-        seen = replace(known, since=tx.now, seen=tx.now) if known else Absence(since=tx.now, seen=tx.now)
-        tx.deferred.put_absence(key, seen)
+    # Who was never there, or is removed by now, is not away.
+    if known is not None and known.since is None:
+        tx.deferred.put_absence(key, replace(known, since=tx.now, seen=tx.now))
 
 
 def still_there(tx: Transaction) -> None:

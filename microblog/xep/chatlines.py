@@ -369,10 +369,24 @@ class ChatLines:
         """Tell it all, now or later. Raises ResourceConstraint."""
         if not made:
             return
-        self.write_lines(made, await self._database.write(chatting.tell, [one.wanted for one in made]))
+        try:
+            told = await self._database.write(chatting.tell, [one.wanted for one in made])
+        except (Refusal, CancelledError):
+            raise
+        except Exception:
+            # Somebody's account was removed just now: the others are told.
+            await self._without_removed(made)
+            told = await self._database.write(chatting.tell, [one.wanted for one in made])
+        self.write_lines(made, told)
         waits = {reader.account for one in made for reader in one.wanted.readers if reader.hold}
         if waits:
             self._held.waits(waits)
+
+    async def _without_removed(self, made: Iterable[Made]) -> None:
+        keys = {reader.key for one in made for reader in one.wanted.readers}
+        there = await self._database.read(chatting.existing, keys)
+        for one in made:
+            one.keep(there)
 
     def write_lines(self, made: Sequence[Made | None], told: Lines) -> None:
         """What became of what was to be told, to those who are here."""

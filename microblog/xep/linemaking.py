@@ -4,7 +4,8 @@ Each is a request to ``chatting.tell`` and knows how its lines are written: in t
 the address of the node that they talk to.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -59,6 +60,10 @@ class Shown:
             urgent=urgent,
         )
 
+    def keep(self, accounts: Container[int]) -> None:
+        """It is for nobody else."""
+        self.wanted = replace(self.wanted, readers=_kept(self.wanted.readers, accounts))
+
     def render(self, line: Line, to: JID) -> Stanza:
         """Its line as a message."""
         sender, language = _manner(self._listeners, line.reader, self._domain)
@@ -92,6 +97,10 @@ class Gone:
             write=lambda line, to: self.render(line, to).to_bytes().decode(),
         )
 
+    def keep(self, accounts: Container[int]) -> None:
+        """It is for nobody else."""
+        self.wanted = replace(self.wanted, readers=_kept(self.wanted.readers, accounts))
+
     def render(self, line: Line, to: JID) -> Stanza:
         """Its line, taken back."""
         sender, language = _manner(self._listeners, line.reader, self._domain)
@@ -108,6 +117,10 @@ class Said:
         self.wanted = Spoken(
             readers=(reader,), text=text, write=lambda line, to: self.render(line, to).to_bytes().decode()
         )
+
+    def keep(self, accounts: Container[int]) -> None:
+        """It is for nobody else."""
+        self.wanted = replace(self.wanted, readers=_kept(self.wanted.readers, accounts))
 
     def render(self, line: Line, to: JID) -> Stanza:
         """It as a message."""
@@ -126,6 +139,10 @@ def copies(post: Post) -> tuple[ItemAddress, ...]:
     if thread is not None and thread.item_id is None:
         found.append(ItemAddress(thread.service, thread.node, id_))
     return tuple(address for address in found if address != post.address)
+
+
+def _kept(readers: Iterable[Reader], accounts: Container[int]) -> tuple[Reader, ...]:
+    return tuple(reader for reader in readers if reader.key in accounts)
 
 
 def _manner(listeners: Listeners, reader: Reader, domain: str) -> tuple[JID, str]:

@@ -189,12 +189,21 @@ class Listeners:
         account = self._linked.get(address)
         if account is None or stanza.type not in ("available", "unavailable"):
             return
+        was_there = self._show(account) is not None
         known = self._abroad.setdefault(address, {})
         if stanza.type == "unavailable":
             known.pop(stanza.from_.resourcepart, None)
         elif stanza.from_.resourcepart in known or len(known) < RESOURCES_MAX:
             known[stanza.from_.resourcepart] = show_of_presence(stanza)
-        self.changed(account)
+        listener, is_there = self.get(account), self._show(account) is not None
+        if listener is None:
+            return
+        if account in self.here or was_there == is_there:
+            self.changed(account)
+        elif is_there:
+            self.came(listener)
+        else:
+            self.went(listener)
 
     # beginning and ending
 
