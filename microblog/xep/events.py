@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from microblog.commands.command import Person
 from microblog.model.access import audiences_allowed, proof_for
-from microblog.model.errors import BadRequest, Forbidden, ItemNotFound, Refusal, UnexpectedRequest
+from microblog.model.errors import BadRequest, Conflict, Forbidden, ItemNotFound, Refusal, UnexpectedRequest
 from microblog.model.item import Audience, Proof
 from microblog.model.jid import JID
 from microblog.model.program import Position, Program, ProgramEvent
@@ -172,9 +172,11 @@ class EventStreams(Extension):
         await self._pass_over(stream)
 
     async def delete(self, request: Stanza) -> None:
-        """A program does not come back. Raises Forbidden, BadRequest, ItemNotFound."""
+        """A program does not come back. Raises Forbidden, BadRequest, ItemNotFound, Conflict for a webhook."""
         name = events.read_name(_payload(request))
         person = await self._person(request)
+        if (await self._database.read(informing.find, person.account, name)).url:
+            raise Conflict("this is a webhook: it is ended where it was made")
         program = await self._database.write(informing.remove, person.account, name)
         stream = self._streams.get((person.jid, program.name))
         if stream is not None:
