@@ -35,6 +35,7 @@ from microblog.commands.people import PeopleWords
 from microblog.commands.places import Hands, PlaceWords
 from microblog.commands.posting import Posting, PostingWords
 from microblog.commands.profile import ProfileWords
+from microblog.commands.programs import ProgramWords
 from microblog.commands.quiet import QuietWords
 from microblog.commands.reading import ANSWER_SECONDS, ReadingWords
 from microblog.commands.reports import ReportWords
@@ -340,6 +341,8 @@ class Node(Service):
 
         # people, and what they say to the node
         people = People(database, domain, dialback_suffices=config.s2s.dialback == "always")
+        self.waking = Waking(database, clock, tasks)
+        self.events = EventStreams(router, database, people, self.waking, clock, tasks, trusts=policy.dialback_suffices)
         self.lines = ChatLines(self.sessions, readers, database, clock, tasks, wake)
         self.tracks = Tracks(router, database, self.sessions, self.lines, rates, clock, tasks, wake)
         following.tracked, self.tracks.taken = self.tracks.event, policy.taken
@@ -369,6 +372,7 @@ class Node(Service):
         words = Table(
             (
                 *self._words(following, rates, posting),
+                ProgramWords(database, self.events.reader, self.events.changed, self.events.removed),
                 PlaceWords(database, posting, Hands(self.rules.changed, self.rules.sharing, self.rules.tell)),
                 watch_words,
                 lists,
@@ -394,12 +398,10 @@ class Node(Service):
         reaction_lines = ReactionLines(self.sessions, database, clock, tasks, wake)
         reaction_lines.hushes = quiet.hushes_author
         following.taken = following.follows.taken = policy.taken
-        self.waking = Waking(database, clock, tasks)
         caller = Caller(self._reactor, clock, seconds=CALL_SECONDS, trust_roots=config.tls.trust_roots)
         calls = Calls(resolver, caller.post, clock, private=config.programs.private_addresses)
         self.webhooks = Webhooks(database, self.waking, calls, clock, tasks)
         self.webhooks.told = self._webhook_given_up
-        self.events = EventStreams(router, database, people, self.waking, clock, tasks, trusts=policy.dialback_suffices)
 
         messages.error_listeners += (self.outbox.bounced, eventing.bounced, self.events.bounced)
         router.answer_listeners.append(self.outbox.answered)
