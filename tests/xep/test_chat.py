@@ -379,7 +379,7 @@ def test_files_come_with_a_post(parlour: Parlour, romeo: Client) -> None:
 def test_help_fits_on_a_screen(parlour: Parlour, romeo: Client) -> None:
     text = says(romeo, "?")
     assert len(text.splitlines()) <= 12
-    assert "Chat: when, on, off" in text
+    assert ": when, on, off" in text
     assert says(romeo, "help follow").startswith("follow PERSON")
     assert says(romeo, "help on").splitlines()[0] == "on"
     assert says(romeo, "help frobnicate").startswith('There is no word "frobnicate"')
