@@ -250,6 +250,16 @@ class Tracks:
         """Does anybody track anything?"""
         return self._connection.execute(select(_T.id).limit(1)).first() is not None
 
+    def quiet(self, accounts: Iterable[int]) -> set[int]:
+        """Those accounts that have muted or blocked anything."""
+        wanted = list(accounts)
+        found: set[int] = set()
+        for at in range(0, len(wanted), CHUNK):
+            for column in (tables.mutes.c.account_id, tables.blocks.c.account_id):
+                some = select(column).where(column.in_(wanted[at : at + CHUNK])).distinct()
+                found.update(self._connection.execute(some).scalars())
+        return found
+
     # what met them
 
     def hit(self, tracks: Iterable[int], address: ItemAddress, *, told: bool, payload: str = "") -> list[int]:

@@ -10,13 +10,12 @@ what they wrote themselves, nor of what was written before they asked. What woul
 not told. An edit that meets a track is a match as well; a post is one only once.
 """
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from microblog.model.entry import Entry
-from microblog.model.event import ItemPublished
 from microblog.model.item import Audience, Item, Proof
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG, Node
@@ -27,7 +26,7 @@ from microblog.store import events
 from microblog.store.tracks import Hit, Track
 from microblog.store.trails import Happened
 from microblog.store.transaction import Transaction
-from microblog.usecases import reading, tracking
+from microblog.usecases import muting, reading, tracking
 from microblog.usecases.placing import FEED_ITEM
 from microblog.usecases.reading import HOME
 from microblog.usecases.sight import Sight
@@ -46,7 +45,6 @@ SLACK: Final = timedelta(hours=1)
 _HOUR: Final = timedelta(hours=1)
 
 Write = Callable[[JID, Sequence[str], Node, Item], str]
-Hushed = Callable[[Transaction, ItemPublished, Entry, frozenset[JID]], Container[JID]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,13 +83,12 @@ class Rates:
 
 class Matcher:
     """Steps through the log. ``read``: what a payload says; ``write``: the ready stanza that tells somebody elsewhere
-    of a post that met their subscriptions; ``withdraw``: that it is gone. ``hushed``: who does not want to hear of it.
+    of a post that met their subscriptions; ``withdraw``: that it is gone.
     """
 
     def __init__(self, index: Index[int], read: Callable[[str], Entry | None], write: Write, withdraw: Write) -> None:
         self.index = index
         self.rates = Rates()
-        self.hushed: Hushed = lambda tx, event, entry, readers: ()
         self._read = read
         self._write = write
         self._withdraw = withdraw
@@ -118,7 +115,7 @@ class Matcher:
         for happened in tx.trails.after(max(0, tx.events.last() - LEARNED_EVENTS), LEARNED_EVENTS):
             met = self._post(tx, happened)
             if met is not None:
-                self.index.hear(met[3])
+                self.index.hear(met[2])
 
     def begin(self, tx: Transaction) -> None:
         """From now on the log is read; the first time from here on."""
@@ -167,7 +164,7 @@ class Matcher:
             self.index.remove(key)
         return done
 
-    def _post(self, tx: Transaction, happened: Happened) -> tuple[Node, Item, Entry, Content] | None:
+    def _post(self, tx: Transaction, happened: Happened) -> tuple[Node, Item, Content] | None:
         """The post that was published in an event, if it is one, and that is what it is now."""
         node = tx.nodes.get(happened.node)
         if node is None or node.name != MICROBLOG or happened.item_id in ("", FEED_ITEM):
@@ -176,22 +173,22 @@ class Matcher:
         if item is None or item.position != happened.seq or item.stands is None or not item.payload:
             return None
         entry = self._read(item.payload)
-        return None if entry is None else (node, item, entry, content(entry, item.publisher))
+        return None if entry is None else (node, item, content(entry, item.publisher))
 
-    def _met(self, tx: Transaction, happened: Happened) -> tuple[list[int], tuple[Node, Item, Entry] | None]:
+    def _met(self, tx: Transaction, happened: Happened) -> tuple[list[int], tuple[Node, Item] | None]:
         found = self._post(tx, happened)
         if found is None:
             return [], None
-        node, item, entry, post = found
+        node, item, post = found
         assert item.stands is not None
         if item.stands < tx.now - NEWS:
             return [], None
         keys = self.index.matching(post)
         if keys and _repeats_known(tx, item):
             return [], None
-        return sorted(keys), (node, item, entry)
+        return sorted(keys), (node, item)
 
-    def _match(self, tx: Transaction, node: Node, item: Item, entry: Entry, keys: Sequence[int], done: Done) -> None:
+    def _match(self, tx: Transaction, node: Node, item: Item, keys: Sequence[int], done: Done) -> None:
         """Write down whose tracks a post has met."""
         tracks = tx.tracks.get(keys)
         done.forgotten += [key for key in keys if key not in tracks]
@@ -203,18 +200,11 @@ class Matcher:
             owners = frozenset(track.owner for track in here)
             telling = reading.Telling(node=node, item=item, readers={HOME: owners})
             seen = reading.told(tx, telling).get(HOME, frozenset())
-            seen -= self._hush(tx, node, item, entry, seen)
-            self._here(tx, address, [track for track in here if track.owner in seen], done)
+            wanting = _wanting(tx, node, item, [track for track in here if track.owner in seen])
+            self._here(tx, address, wanting, done)
         guests = [track for track in wanted if track.account is None]
         if guests:
             self._elsewhere(tx, address, node, item, guests, done)
-
-    def _hush(self, tx: Transaction, node: Node, item: Item, entry: Entry, readers: frozenset[JID]) -> frozenset[JID]:
-        if not readers:
-            return readers
-        event = ItemPublished(seq=item.position, node=node, item=item)
-        hushed = self.hushed(tx, event, entry, readers)
-        return frozenset(reader for reader in readers if reader in hushed)
 
     def _here(self, tx: Transaction, address: ItemAddress, tracks: Iterable[Track], done: Done) -> None:
         taken: list[int] = []
@@ -285,11 +275,21 @@ class Matcher:
                 tx.tracks.count((track.key,))
                 continue
             hit = Hit(key=0, track=track.key, address=address, payload=found.payload, created=tx.now)
-            node, item = tracking.of_elsewhere(hit)
-            assert found.entry is not None
-            if track.owner not in self._hush(tx, node, item, found.entry, frozenset({track.owner})):
+            if not muting.hides(tx, muting.quiet(tx, track.owner), *tracking.of_elsewhere(hit)):
                 new |= bool(tx.tracks.hit((track.key,), address, told=False, payload=found.payload))
         return new
+
+
+def _wanting(tx: Transaction, node: Node, item: Item, tracks: Sequence[Track]) -> list[Track]:
+    """Those whose owners did not mute or block what it is, nor were blocked by its author."""
+    author = item.publisher
+    if author.domainpart == tx.domain and (item.via or tx.blocks.of_name(author.localpart)):
+        asked = {track.owner for track in tracks}
+    else:
+        quiet = tx.tracks.quiet({track.account for track in tracks if track.account is not None})
+        asked = {track.owner for track in tracks if track.account in quiet}
+    hidden = {owner for owner in asked if muting.hides(tx, muting.quiet(tx, owner), node, item)}
+    return [track for track in tracks if track.owner not in hidden]
 
 
 def _is_news(track: Track, item: Item) -> bool:

@@ -34,7 +34,7 @@ from microblog.model.uri import ItemAddress
 from microblog.store.timelines import Place
 from microblog.store.tracks import Hit, Track, written
 from microblog.store.transaction import Transaction
-from microblog.usecases import identity, locating
+from microblog.usecases import identity, locating, muting
 from microblog.usecases.reading import Placed, TimelinePage, read_anchor
 from microblog.usecases.sight import Sight
 
@@ -319,7 +319,7 @@ def retrieve(tx: Transaction, request: Retrieve) -> TimelinePage:
         hits = tx.tracks.hits(request.owner, track=track, before=before, after=after, limit=limit + 1, oldest=oldest)
         for hit in hits:
             seen = see(tx, sight, hit)
-            if seen is not None:
+            if seen is not None and not muting.hides(tx, sight.quiet, *seen):
                 posts.append(Placed(*seen, Place(0, hit.key)))
         more = len(hits) > limit
         if not more or len(posts) > limit:

@@ -16,7 +16,7 @@ from microblog.model.track import Index
 from microblog.model.uri import ItemAddress
 from microblog.store.tracks import Track
 from microblog.store.transaction import Transaction
-from microblog.usecases import matching, publishing, registering, retracting, subscribing, tracking
+from microblog.usecases import matching, muting, publishing, registering, retracting, subscribing, tracking
 from microblog.usecases.matching import Matcher
 from microblog.usecases.tracking import Arrived, Begin, Found
 from microblog.wire import atom
@@ -178,10 +178,25 @@ def test_copies_of_feeds_elsewhere_are_looked_at(tx: Transaction, watch: Watch) 
 def test_who_does_not_want_to_hear_of_it_does_not(tx: Transaction, watch: Watch) -> None:
     watch.tracks(BENVOLIO, "lift")
     watch.tracks(JID("mercutio", tx.domain), "lift")
-    watch.matcher.hushed = lambda tx, event, entry, readers: {BENVOLIO}
-    writes(tx, ROMEO, "p1", title="lift")
+    mercutio = JID("mercutio", tx.domain)
+    watch.tracks(mercutio, "stairs")
+    account = tx.accounts.get("benvolio")
+    assert account is not None
+    muting.mute(tx, muting.MuteThis(account=account.key, actor=BENVOLIO, what="stairs"))
+    writes(tx, ROMEO, "p1", title="lift and stairs")
+    writes(tx, ROMEO, "p2", title="lift")
     watch.looks()
-    assert watch.found() == [] and watch.found(JID("mercutio", tx.domain)) == ["p1"]
+    assert watch.found() == ["p2"] and watch.found(mercutio) == ["p2", "p1"]
+    muting.mute(tx, muting.MuteThis(account=account.key, actor=BENVOLIO, what=ROMEO))
+    assert watch.found() == []
+    romeo = tx.accounts.get("romeo")
+    assert romeo is not None
+    tx.blocks.add(romeo.key, mercutio)
+    writes(tx, ROMEO, "p3", title="lift")
+    watch.looks()
+    assert watch.hits(mercutio) == {1: 2, 2: 1} and watch.hits() == {1: 1}
+    tx.tracks.change(there(tx, watch).key, hits=0)
+    assert not watch.matcher.take(tx, arrived(found("Good night by the stairs")))
 
 
 def test_a_repetition_is_no_news(tx: Transaction, watch: Watch) -> None:
