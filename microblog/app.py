@@ -103,6 +103,7 @@ from microblog.xep.readers import Readers
 from microblog.xep.registration import Enrolment, Registration
 from microblog.xep.reports import Reports
 from microblog.xep.rules import Rules
+from microblog.xep.tagreaders import TagReaders
 from microblog.xep.time import Time
 from microblog.xep.timelines import Timelines
 from microblog.xep.track import Tracks
@@ -344,6 +345,9 @@ class Node(Service):
         self.waking = Waking(database, clock, tasks)
         self.events = EventStreams(router, database, people, self.waking, clock, tasks, trusts=policy.dialback_suffices)
         self.lines = ChatLines(self.sessions, readers, database, clock, tasks, wake)
+        tag_readers = self.tag_readers = TagReaders(readers, database, clock, tasks)
+        self.lines.besides = tag_readers.besides
+        following.follows.tags_changed = tag_readers.look_again
         self.tracks = Tracks(router, database, self.sessions, self.lines, rates, clock, tasks, wake)
         following.tracked, self.tracks.taken = self.tracks.event, policy.taken
         policy.severed.append(self.tracks.severed)
@@ -398,6 +402,7 @@ class Node(Service):
         reaction_lines = ReactionLines(self.sessions, database, clock, tasks, wake)
         reaction_lines.hushes = quiet.hushes_author
         following.taken = following.follows.taken = policy.taken
+        self.rules.called = self.waking.wake_all
         caller = Caller(self._reactor, clock, seconds=CALL_SECONDS, trust_roots=config.tls.trust_roots)
         calls = Calls(resolver, caller.post, clock, private=config.programs.private_addresses)
         self.webhooks = Webhooks(database, self.waking, calls, clock, tasks)
@@ -530,6 +535,7 @@ class Node(Service):
     def _linked(self, account: JID) -> None:
         """Somebody has other addresses, or speaks another language."""
         self.lines.changed(account)
+        self.tag_readers.look_again()
         self.quiet.linked()
 
     def _webhook_given_up(self, webhook: Webhook) -> None:
@@ -574,6 +580,7 @@ class Node(Service):
         self.webhooks.start()
         self.events.start()
         self.lines.start()
+        self.tag_readers.start()
         self.quiet.start()
         self.blocking.start()
         self.rules.start()
@@ -676,6 +683,7 @@ class Node(Service):
         self._forgetting.stop()
         self._expiring.stop()
         self.lines.stop()
+        self.tag_readers.stop()
         self.quiet.stop()
         self.rules.stop()
         self.tracks.stop()

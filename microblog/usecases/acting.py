@@ -34,7 +34,10 @@ from microblog.usecases.settling import LANGUAGE
 from microblog.usecases.sight import Sight
 
 TRAIL: Final = "rules"
+# How far a rule of those that an event concerns was come to, by the rules' keys: of very many not all are done at once.
+WITHIN: Final = "rules within"
 EVENTS_AT_ONCE: Final = 100
+RULES_AT_ONCE: Final = 50
 DUE_AT_ONCE: Final = 20
 # How often a rule fires in a minute, and in a day.
 OFTEN: Final[Mapping[Then, tuple[int, int]]] = {Then.TELL: (10, 200), Then.POST: (1, 50), Then.CALL: (10, 1000)}
@@ -101,24 +104,23 @@ def step(tx: Transaction, watched: Watched, locate: Locate) -> bool:
     position = tx.trails.position(TRAIL)
     if position is None or (not watched and not watched.sharing):
         tx.trails.reach(TRAIL, tx.events.last())
+        tx.trails.reach(WITHIN, 0)
         return False
     happened = tx.trails.after(position, EVENTS_AT_ONCE)
     if not happened:
         return False
+    log = _Log(tx, watched)
     looked_at: set[int] = set()
-    sights: dict[JID, Sight] = {}
-    nodes: dict[int, Node | None] = {}
-    for one in happened:
-        if one.node not in nodes:
-            nodes[one.node] = tx.nodes.get(one.node)
-        node = nodes[one.node]
-        if node is None:
-            continue
-        if node.name == GEOLOC and one.node not in looked_at:
+    for place, one in enumerate(happened):
+        node = log.node(one.node)
+        if node is not None and node.name == GEOLOC and one.node not in looked_at:
             looked_at.add(one.node)
             look(tx, node, locate)
-        elif node.name == MICROBLOG and one.kind == events.PUBLISHED and one.item_id != FEED_ITEM and watched:
-            _published(tx, watched, node, one, sights)
+        posted = node is not None and node.name == MICROBLOG and one.kind == events.PUBLISHED and watched
+        if posted and node is not None and not log.published(node, one):
+            if place:
+                tx.trails.reach(TRAIL, happened[place - 1].seq)
+            return True
     tx.trails.reach(TRAIL, happened[-1].seq)
     return len(happened) == EVENTS_AT_ONCE
 
@@ -126,23 +128,57 @@ def step(tx: Transaction, watched: Watched, locate: Locate) -> bool:
 # posts
 
 
-def _published(tx: Transaction, watched: Watched, node: Node, event: Happened, sights: dict[JID, Sight]) -> None:
-    item = tx.items.get(node.key, event.item_id)
-    entry = None if item is None else tx.read_entry(item.payload)
-    if item is None or entry is None or entry.automatic or item.stands is None or tx.now - item.stands > NEW:
-        return
-    author = node.service
-    keys = watched.index.matching(content(entry, author))
-    # An edit is no new post.
-    if not keys or tx.events.first_of(node.key, event.item_id) != event.seq:
-        return
-    there = {kept.key: kept for kept in tx.rules.some(keys)}
-    for key in sorted(keys):
-        kept = there.get(key)
-        if kept is None:
-            watched.index.remove(key)
-        elif kept.owner != author and _concerns(tx, kept, node, item, entry, sights):
-            fire(tx, kept, _told(node, item, entry), ItemAddress(node.service, node.name, item.id))
+class _Log:
+    """A part of the log, as it is read in one transaction."""
+
+    def __init__(self, tx: Transaction, watched: Watched) -> None:
+        self._tx = tx
+        self._watched = watched
+        self._nodes: dict[int, Node | None] = {}
+        self._sights: dict[JID, Sight] = {}
+        self._left = RULES_AT_ONCE
+        self._within = tx.trails.position(WITHIN) or 0
+
+    def node(self, key: int) -> Node | None:
+        """A node by its key."""
+        if key not in self._nodes:
+            self._nodes[key] = self._tx.nodes.get(key)
+        return self._nodes[key]
+
+    def published(self, node: Node, event: Happened) -> bool:
+        """Something was published; False if that concerns so many rules that others have to wait."""
+        tx = self._tx
+        item = None if event.item_id == FEED_ITEM else tx.items.get(node.key, event.item_id)
+        entry = None if item is None else tx.read_entry(item.payload)
+        if item is None or entry is None or entry.automatic or item.stands is None or tx.now - item.stands > NEW:
+            self._reached(0)
+            return True
+        keys = [key for key in self._watched.index.matching(content(entry, node.service)) if key > self._within]
+        # An edit is no new post.
+        if not keys or tx.events.first_of(node.key, event.item_id) != event.seq:
+            self._reached(0)
+            return True
+        keys.sort()
+        some, rest = keys[: self._left], keys[self._left :]
+        self._left -= len(some)
+        there = {kept.key: kept for kept in tx.rules.some(some)}
+        for key in some:
+            kept = there.get(key)
+            if kept is None:
+                self._watched.index.remove(key)
+            elif kept.owner != node.service and _concerns(tx, kept, node, item, entry, self._sights):
+                fire(tx, kept, _told(node, item, entry), ItemAddress(node.service, node.name, item.id))
+        if not rest:
+            self._reached(0)
+        elif some:
+            self._reached(some[-1])
+        return not rest
+
+    def _reached(self, rule: int) -> None:
+        """The rules that an event concerns are done up to one, or all of them (0)."""
+        if rule != self._within:
+            self._tx.trails.reach(WITHIN, rule)
+            self._within = rule
 
 
 def _concerns(tx: Transaction, kept: KeptRule, node: Node, item: Item, entry: Entry, sights: dict[JID, Sight]) -> bool:

@@ -281,6 +281,26 @@ def test_a_rule_fires_only_so_often(verona: Verona) -> None:
     assert len(verona.fired()) == 1
 
 
+def test_very_many_rules_about_one_post_are_not_done_at_once(verona: Verona, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acting, "RULES_AT_ONCE", 3)
+    for by in (ROMEO, MERCUTIO):
+        for _ in range(4):
+            verona.rule("when #feast appears then tell me", by)
+    for text in ("#feast", "no more", "another #feast"):
+        verona.posts(BENVOLIO, text)
+    steps = 1
+    while verona.run(acting.step, verona.watched, atom.read_geoloc):
+        steps += 1
+        if steps % 2:
+            verona.watched = Watched()  # another server
+    assert steps == 6
+    every = [(owner, number) for owner in (ROMEO, MERCUTIO) for number in (1, 2, 3, 4)]
+    found = verona.fired()
+    assert [(owner, number) for owner, number, item in found if item == "post-1"] == every
+    assert [(owner, number) for owner, number, item in found if item == "post-3"] == every
+    assert len(found) == 16
+
+
 def test_what_nobody_does_does_not_grow(verona: Verona, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acting, "WAITING_MAX", 2)
     verona.rule("when #feast appears then tell me")
