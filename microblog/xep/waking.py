@@ -170,6 +170,10 @@ class Waking:
         if owner is not None:
             self._later(owner.programs)
 
+    def called(self) -> None:
+        """Rules called programs, whosever."""
+        self._later(key for key, program in self._programs.items() if Source.CALLS in program.sources)
+
     def wake_all(self) -> None:
         """Something may be there for anybody."""
         self._later(self._programs)
