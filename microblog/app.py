@@ -402,7 +402,7 @@ class Node(Service):
         reaction_lines = ReactionLines(self.sessions, database, clock, tasks, wake)
         reaction_lines.hushes = quiet.hushes_author
         following.taken = following.follows.taken = policy.taken
-        self.rules.called = self.waking.wake_all
+        self.rules.called, self.tracks.matched = self.waking.called, self.waking.wake
         caller = Caller(self._reactor, clock, seconds=CALL_SECONDS, trust_roots=config.tls.trust_roots)
         calls = Calls(resolver, caller.post, clock, private=config.programs.private_addresses)
         self.webhooks = Webhooks(database, self.waking, calls, clock, tasks)
