@@ -1,6 +1,5 @@
 """Tags that our people follow: what has them is in their home timelines."""
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, func, select
@@ -24,8 +23,10 @@ _OF = Prepared(
 )
 _COUNT = select(func.count()).where(_F.account_id == bindparam("account"))
 _REMOVE = delete(_FOLLOWED).where(_F.account_id == bindparam("account"), _F.tag == bindparam("word"))
-_AMONG = select(_F.account_id).where(
-    _F.tag.in_(bindparam("tags", expanding=True)), _F.account_id.in_(bindparam("accounts", expanding=True))
+_OF_LINKED = (
+    select(_F.tag, _A.localpart)
+    .join(tables.accounts, _A.id == _F.account_id)
+    .where(_F.account_id.in_(select(tables.linked_addresses.c.account_id).where(tables.linked_addresses.c.confirmed)))
 )
 
 
@@ -56,7 +57,6 @@ class FollowedTags:
         """Somebody follows a tag no longer; False if they did not."""
         return self._connection.execute(_REMOVE, {"account": account, "word": tag}).rowcount > 0
 
-    def among(self, accounts: Iterable[int], tags: Iterable[str]) -> frozenset[int]:
-        """Which of these accounts follow one of these tags."""
-        wanted = {"accounts": list(accounts), "tags": list(tags)}
-        return frozenset(self._connection.execute(_AMONG, wanted).scalars())
+    def of_linked(self) -> list[tuple[str, JID]]:
+        """The tags of those who have linked an address elsewhere."""
+        return [(tag, JID(name, self._domain)) for tag, name in self._connection.execute(_OF_LINKED)]

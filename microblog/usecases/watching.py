@@ -51,14 +51,21 @@ def keep_private(tx: Transaction, account: JID, thread: ItemAddress) -> None:
 
 def watched(tx: Transaction, account: JID) -> tuple[ItemAddress, ...]:
     """The threads that somebody watches, by the posts that began them."""
-    found = (depends_on(thread.service, thread.node) for thread in _watched(tx, account))
-    return tuple(root for root in found if root is not None)
+    return tuple(_watched(tx, account).values())
 
 
-def _watched(tx: Transaction, account: JID) -> list[ItemAddress]:
-    follows = tx.subscriptions.follows(account)
-    return [
-        ItemAddress(one.node.service, one.node.name)
-        for one in follows
-        if is_comments(one.node.name) and one.subscription.jid == account.bare
-    ]
+def _watched(tx: Transaction, account: JID) -> dict[ItemAddress, ItemAddress]:
+    """The threads, with the posts that began them; without those whose posts are gone."""
+    found = {}
+    for one in tx.subscriptions.follows(account):
+        root = depends_on(one.node.service, one.node.name) if is_comments(one.node.name) else None
+        if root is not None and one.subscription.jid == account.bare and not _is_gone(tx, root):
+            found[ItemAddress(one.node.service, one.node.name)] = root
+    return found
+
+
+def _is_gone(tx: Transaction, root: ItemAddress) -> bool:
+    found = tx.nodes.look_up(root.service, root.node, root.item_id or "")
+    if root.service.domainpart == tx.domain:
+        return found is None or found.item is None
+    return found is not None and found.retracted

@@ -63,7 +63,8 @@ class _Feed(NamedTuple):
 
 
 class Follows:
-    """What people follow, and the asking that belongs to it. ``decided`` hears what owners elsewhere have decided."""
+    """What people follow, and the asking that belongs to it. ``decided`` hears what owners elsewhere have decided,
+    ``tags_changed`` that somebody follows other tags."""
 
     _log = Logger()
 
@@ -76,6 +77,7 @@ class Follows:
         self._rates = rates
         self._tasks = tasks
         self.decided: Callable[[Follow], None] = lambda follow: None
+        self.tags_changed: Callable[[], None] = lambda: None
         self.taken: Callable[[str, Notice], Notice] = lambda domain, notice: notice
         self._filling: set[_Feed] = set()
         self._filling_at_once = DeferredSemaphore(FILLS_AT_ONCE)
@@ -201,11 +203,13 @@ class Follows:
         """Follow a tag. Raises NotAcceptable, ResourceConstraint."""
         await self._database.write(tagging.follow, account.key, tag)
         self._readers.reload(account.jid(self._router.domain))
+        self.tags_changed()
 
     async def leave_tag(self, account: Account, tag: str) -> None:
         """Follow it no longer. Raises NotSubscribed."""
         await self._database.write(tagging.leave, account.key, tag)
         self._readers.reload(account.jid(self._router.domain))
+        self.tags_changed()
 
     async def listed(self, account: JID, address: JID) -> tuple[Listing, ...]:
         """The feeds that somebody says they follow, as the account may see them, each once.
