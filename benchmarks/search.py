@@ -1,6 +1,6 @@
 """What a search costs, and what indexing a post costs: from the use case to a page of posts.
 
-    python benchmarks/search.py [--accounts 1000] [--items 100000] [--url URL] [--searches 50]
+    python benchmarks/search.py [--accounts 1000] [--items 100000] [--url URL] [--searches 20]
 
 Posts of words whose frequencies are those of a language (Zipf's law), by authors of whom few write much, are written
 straight into the tables of a new SQLite database, or of an empty PostgreSQL one; then they are indexed as a server does
@@ -195,7 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="CPU and latency of searches, and of the index.")
     parser.add_argument("--accounts", type=int, default=1000)
     parser.add_argument("--items", type=int, default=100_000)
-    parser.add_argument("--searches", type=int, default=50)
+    parser.add_argument("--searches", type=int, default=20)
     parser.add_argument("--url", default="", help="of an empty PostgreSQL database")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

@@ -14,6 +14,7 @@ from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.model.query import Circle, Query, content, parse
 from microblog.model.uri import item_uri
+from microblog.store import search
 from microblog.store.database import Database, open_database
 from microblog.store.transaction import Transaction
 from microblog.usecases import indexing, muting, publishing, registering, searching
@@ -352,8 +353,14 @@ WORDS = ("lark", "nightingale", "night", "light", "Æther", "東", "京", "x1", 
 PEOPLE = (ROMEO, BENVOLIO, MERCUTIO)
 
 
-def test_what_is_found_is_what_fits(tx: Transaction) -> None:
-    """Against a search without an index: hundreds of posts and queries, drawn from a seed."""
+@pytest.mark.parametrize("many", [20_000, 20])
+def test_what_is_found_is_what_fits(tx: Transaction, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
+    """Against a search without an index: hundreds of posts and queries, drawn from a seed.
+
+    ``many``: from so many hits on, PostgreSQL looks through the newest posts.
+    """
+    monkeypatch.setattr(search, "_MANY", many)
+    monkeypatch.setattr(search, "_WINDOW", 50)
     drawn = random.Random(7)
     posts: list[tuple[str, JID, Entry]] = []
     for number in range(300):
