@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,11 @@ from lxml import etree
 
 from microblog.model.errors import AnotherEpoch, BadRequest, BeyondHorizon
 from microblog.model.fanout import Told, set_digest
+from microblog.model.item import Item
 from microblog.model.jid import JID
-from microblog.wire import disco, fanout, ns
+from microblog.model.node import Node, profile
+from microblog.model.subscription import SubscriptionState
+from microblog.wire import disco, fanout, notification, ns, pubsub, track
 from microblog.wire.fanout import Entry, FanoutLimits, FollowerSet, Stored
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element, Raw, serialize
@@ -175,3 +179,31 @@ def test_each_threat_has_its_test_and_each_test_its_threat() -> None:
     named = re.findall(r"`(test_\w+)`", table)
     file = (FOLDER.parent.parent / "tests" / "hostile" / "test_fanout.py").read_text()
     assert sorted(named) == sorted(re.findall(r"^def (test_\w+)", file, re.MULTILINE))
+
+
+TRACK = re.findall(r"^```xml\n(.+?)^```$", (FOLDER / "track.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_tracks_are_asked_for_and_told_as_is_written() -> None:
+    asked, answered, told = map(read_stanza, TRACK)
+    subscribed = pubsub.read_subscribe(pubsub.verb(asked))
+    assert (subscribed.node, subscribed.jid) == (ns.TRACK, JULIET)
+    assert subscribed.options is not None
+    assert track.read_options(subscribed.options).text == 'lift "is back" from romeo near "45.442,10.998" 5km'
+    assert pubsub.read_subscription(answered.payload) == (SubscriptionState.SUBSCRIBED, "t7x2")
+    event = told.element.find(ns.PUBSUB_EVENT, "event")
+    assert event is not None
+    notice = notification.read_notice(event)
+    assert notice.node == ns.TRACK and [(item.id, item.publisher) for item in notice.items] == [("p1", ROMEO)]
+    assert track.read_subids(told.element) == {"t7x2"}
+    node = Node(key=1, service=ROMEO, name=ns.MICROBLOG, config=profile(ns.MICROBLOG))
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    payload = f"<entry xmlns='{ns.ATOM}'><title>The lift is back</title></entry>"
+    item = Item(id="p1", publisher=ROMEO, payload=payload, published=now, updated=now)
+    ours = read_stanza(track.notification(JID("", ORIGIN), JULIET, ["t7x2"], node, item))
+    assert squeezed(serialize(ours.element)) == squeezed(serialize(told.element))
+
+
+def squeezed(text: str) -> str:
+    """Without the space between elements, and with attributes in one order."""
+    return etree.tostring(etree.fromstring(re.sub(r">\s+<", "><", text)), method="c14n").decode()
