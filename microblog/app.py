@@ -206,7 +206,6 @@ class Node(Service):
             audience=config.accounts.audience,
             exclusive=True,
         )
-        self.database.read_entry = atom.read_text
         self._look_at_watermark()
         self.compose()
         listeners = (
@@ -241,6 +240,7 @@ class Node(Service):
         """Put the parts together; nothing runs yet."""
         config, clock, tasks, database = self.config, self.clock, self.tasks, self.database
         limits, domain = config.limits, config.node.domain
+        database.read_entry = atom.read_text
         login = LoginKeys(database, self._reactor)
 
         self.sessions = Sessions(limits.sessions_per_account)
