@@ -79,6 +79,15 @@ _BY_ANYBODY = Prepared(
 _OWNED = tables.accounts.alias("owned")
 _OWNER = select(_OWNED.c.id).where(_OWNED.c.localpart == _text("localpart")).scalar_subquery()
 _HAS = Prepared(select(case((blocked_by(_OWNER), 1), else_=0)))
+# Most people have nothing of all this, and that is asked before each page that they read.
+_MUTES = tables.mutes.c
+_ANY = Prepared(
+    select(
+        case((exists().where(_MUTES.account_id == _OWNER), 1), else_=0),
+        case((exists().where(_B.account_id == _OWNER), 1), else_=0),
+        case((exists().where(or_(_B.jid.in_([_text("jid"), _text("domain")]), _B.jid.in_(_linked()))), 1), else_=0),
+    )
+)
 _COUNT = select(func.count()).where(_ACCOUNT)
 _REMOVE = delete(_BLOCKS).where(_ACCOUNT, _B.jid == bindparam("address"))
 
@@ -133,6 +142,13 @@ class Blocks:
         """Who here has blocked somebody."""
         rows = _BY_ANYBODY.rows(self._connection, asked(jid, self._domain))
         return frozenset(JID(row[0], self._domain) for row in rows)
+
+    def any(self, reader: JID) -> tuple[bool, bool, bool]:
+        """Has somebody muted anything, blocked anybody, been blocked by anybody?"""
+        here = reader.localpart if reader.domainpart == self._domain else ""
+        row = _ANY.first(self._connection, {"localpart": here, **asked(reader, self._domain)})
+        assert row is not None
+        return bool(row[0]), bool(row[1]), bool(row[2])
 
     def has(self, owner: JID, jid: JID) -> bool:
         """Has somebody here blocked somebody?"""

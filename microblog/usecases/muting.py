@@ -14,7 +14,7 @@ from microblog.model.errors import BadRequest, ItemNotFound, NotAllowed, Resourc
 from microblog.model.item import Item
 from microblog.model.jid import JID
 from microblog.model.node import Node
-from microblog.model.quiet import Mute, MuteKind, Quiet, Traits, muted_words, traits
+from microblog.model.quiet import Blocks, Mute, MuteKind, Quiet, Traits, muted_words, traits
 from microblog.model.uri import ItemAddress
 from microblog.store.transaction import Transaction
 
@@ -112,12 +112,9 @@ def quiet(tx: Transaction, reader: JID, *, muting: bool = True) -> Quiet:
     Of somebody elsewhere only who blocked them is known.
     """
     reader = reader.bare
-    avoiding = tx.blocks.by_anybody(reader)
-    if reader.domainpart != tx.domain:
-        return Quiet(reader=reader, avoiding=avoiding)
-    avoided = tx.blocks.of_name(reader.localpart)
+    mutes, blocks, blocked = tx.blocks.any(reader)
     found: dict[MuteKind, set[str]] = {}
-    for one in tx.mutes.of_name(reader.localpart) if muting else ():
+    for one in tx.mutes.of_name(reader.localpart) if muting and mutes else ():
         found.setdefault(one.kind, set()).add(one.value)
     return Quiet(
         reader=reader,
@@ -126,8 +123,8 @@ def quiet(tx: Transaction, reader: JID, *, muting: bool = True) -> Quiet:
         tags=frozenset(found.get(MuteKind.TAG, ())),
         threads=frozenset(found.get(MuteKind.THREAD, ())),
         words=tuple(f" {words} " for words in found.get(MuteKind.WORD, ())),
-        avoided=avoided,
-        avoiding=avoiding,
+        avoided=tx.blocks.of_name(reader.localpart) if blocks else Blocks(),
+        avoiding=tx.blocks.by_anybody(reader) if blocked else frozenset(),
     )
 
 

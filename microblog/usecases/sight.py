@@ -52,6 +52,12 @@ class Sight:
         """What the reader does not want."""
         return self._quiet if self._quiet is not None else muting.quiet(self._tx, self._reader)
 
+    @property
+    def shuns_some(self) -> bool:
+        """Is there anybody of whom nothing is shown?"""
+        quiet = self.quiet
+        return bool(quiet.avoided or quiet.avoiding or (self._unmuted and (quiet.people or quiet.domains)))
+
     def _shuns(self, jid: JID) -> bool:
         return self.quiet.hides_all_of(jid) if self._unmuted else self.quiet.avoids(jid)
 

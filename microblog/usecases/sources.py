@@ -98,7 +98,7 @@ class _Feeds:
             self._take(best, self._own, span, limit)
         feeds = FEEDS_MORE * limit
         followed = self._followed(span, feeds)
-        seen = {self._own, *self._take_first(best, followed[:limit], span, limit)}
+        seen = {self._own, *self._take_first(best, self._shown(followed)[:limit], span, limit)}
         while True:
             for node_key, edge in followed:
                 if len(best) == limit and _behind(edge, best[-1], span.descending):
@@ -111,6 +111,13 @@ class _Feeds:
             # Many of them have nothing for this reader.
             feeds *= 10
             followed = self._followed(span, feeds)
+
+    def _shown(self, followed: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Without the feeds of those whom the reader muted or blocked."""
+        if not self._sight.shuns_some:
+            return followed
+        self._sight.look([node_key for node_key, _ in followed])
+        return [(node_key, edge) for node_key, edge in followed if (found := self._sight.at(node_key)) and found[1]]
 
     def _take_first(self, best: list[Standing], first: list[tuple[int, int]], span: Span, limit: int) -> Iterable[int]:
         """Take as many feeds as a page has posts at once, as far as to where the last of them begins.
