@@ -6,6 +6,8 @@ behind that is read when it asks. What an event is about is looked up when it is
 is asked then. An item that was edited since is told once, with the later event; one that is gone is not told at all,
 and then that it went.
 
+Nothing is told of whom the owner has muted or blocked, nor of what has a word or tag that is muted.
+
 A retraction is told of what was in the program's own, home or local source. Whom an item named that is gone nobody
 knows any more.
 
@@ -31,6 +33,7 @@ from microblog.store import events
 from microblog.store.programlogs import Hit, Logged, Stretch
 from microblog.store.programs import CallRow
 from microblog.store.transaction import Transaction
+from microblog.usecases import muting
 from microblog.usecases.calling import AUDIENCE
 from microblog.usecases.placing import FEED_ITEM
 from microblog.usecases.sight import Sight
@@ -191,7 +194,7 @@ def next_events(tx: Transaction, request: Next) -> EventPage:
     calls = tx.programs.calls(program.account, program.name, start.call, limit) if Source.CALLS in sources else []
     hits = tx.program_logs.hits(program.account, start.hit, limit) if Source.TRACK in sources else []
     more = stretch.more or limit in (len(calls), len(hits))
-    sight = Sight(tx, reader, request.audiences)
+    sight = Sight(tx, reader, request.audiences, unmuted=True)
     horizon = _horizon(tx, stretch)
 
     def has_come(one: Hit | CallRow) -> bool:
@@ -252,7 +255,7 @@ def _logged(
     for row in stretch.events:
         item = items[row.item][1] if row.item is not None and row.item in items else None
         source = _source(tx, row, item, sources, reader, names=row.item in naming)
-        event = None if source is None else _happened(row, item, source, sight)
+        event = None if source is None else _happened(tx, row, item, source, sight)
         yield _Step(row.created, Position(seq=row.seq), event)
 
 
@@ -271,13 +274,15 @@ def _source(
     return next((source for source, has in having if has and source in sources), None)
 
 
-def _happened(row: Logged, item: Item | None, source: Source, sight: Sight) -> ProgramEvent | None:
+def _happened(tx: Transaction, row: Logged, item: Item | None, source: Source, sight: Sight) -> ProgramEvent | None:
     """An event, if they may know of it."""
     found = sight.at(row.node)
     if found is None or found[1] is None:
         return None
     if row.kind == events.PUBLISHED:
         if item is None or sight.readable(row.node, item) is None:
+            return None
+        if source is not Source.OWN and muting.hides(tx, sight.quiet, found[0], item):
             return None
     elif row.audience not in found[1]:
         return None
@@ -306,7 +311,7 @@ def _matched(tx: Transaction, hit: Hit, sight: Sight) -> _Step:
         item = None if found is None else found.item
         node = None if found is None or item is None else sight.readable(found.node.key, item)
     upto = Position(hit=hit.id)
-    if node is None or item is None:
+    if node is None or item is None or muting.hides(tx, sight.quiet, node, item):
         return _Step(hit.created, upto, None)
     event = ProgramEvent(
         id=f"m{hit.id}",

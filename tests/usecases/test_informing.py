@@ -15,7 +15,7 @@ from microblog.model.program import EventKind, Position, Program, ProgramEvent, 
 from microblog.model.uri import node_uri
 from microblog.store import tables
 from microblog.store.transaction import Transaction
-from microblog.usecases import calling, forgetting, informing, owning
+from microblog.usecases import calling, forgetting, informing, muting, owning
 from microblog.usecases.informing import EventPage, Make, Next
 from tests.usecases.pubsub import (
     BENVOLIO,
@@ -500,3 +500,32 @@ def test_a_clock_that_was_set_back_loses_nothing(tx: Transaction) -> None:
         ]
     order = [event.item_id for event in events(tx, program, limit=1) if event.item_id]
     assert order == ["one", "two"]
+
+
+# quiet
+
+
+def test_whom_and_what_its_owner_muted_is_not_told(tx: Transaction) -> None:
+    people(tx)
+    program = a_program(tx, "home", "local", "mentions", "track")
+    benvolio = account(tx, BENVOLIO).key
+    muting.mute(tx, muting.MuteThis(account=benvolio, actor=BENVOLIO, what=MERCUTIO))
+    muting.mute(tx, muting.MuteThis(account=benvolio, actor=BENVOLIO, what="quarrel"))
+    writes(tx, MERCUTIO, "mab", mentions=(BENVOLIO,))
+    writes(tx, ROMEO, "worded", title="I hate a Quarrel")
+    writes(tx, ROMEO, "sun")
+    a_hit(tx, BENVOLIO, MERCUTIO, "mab")
+    a_hit(tx, BENVOLIO, ROMEO, "sun", number=2)
+    assert told(tx, program) == ["home published sun", "track matched sun"]
+    muting.unmute_all(tx, benvolio)
+    assert len(told(tx, program)) == 5
+
+
+def test_between_those_who_blocked_each_other_nothing_is_told(tx: Transaction) -> None:
+    people(tx)
+    program, theirs = a_program(tx, "home", "local", "mentions"), a_program(tx, "local", of=ROMEO)
+    tx.blocks.add(account(tx, BENVOLIO).key, ROMEO)
+    writes(tx, ROMEO, "sun", mentions=(BENVOLIO,))
+    writes(tx, BENVOLIO, "mine")
+    assert told(tx, program) == ["local published mine"]
+    assert told(tx, theirs) == ["local published sun"]
