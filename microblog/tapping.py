@@ -33,7 +33,6 @@ ANSWER_SECONDS: Final = 30
 PING_SECONDS: Final = 60
 RECONNECT_MAX_SECONDS: Final = 120
 RETRY_MAX_SECONDS: Final = 60
-REMEMBERED: Final = 1000
 _ENDED: Final = {
     events.TAKEN: "Somebody else hears as {name} now.",
     events.DELETED: "The subscription {name} was deleted.",
@@ -145,7 +144,7 @@ class Session:
 
 
 class Courier:
-    """Hands events to the program one by one, in order, until each is taken. ``take`` is called with each event."""
+    """Hands events to the program one by one, in order, until each is taken; ``taken`` is called with each that was."""
 
     def __init__(
         self,
@@ -160,7 +159,8 @@ class Courier:
         self._say = say
         self._waiting: deque[Told] = deque()
         self._current: Told | None = None
-        self._done: deque[str] = deque(maxlen=REMEMBERED)
+        self._current_is_old = False  # told on a stream that is gone, and not again yet
+        self._done: dict[str, str] = {}  # the cursors of what was taken and is not acknowledged yet, by id
         self._news: Deferred[None] | None = None
 
     def __len__(self) -> int:
@@ -170,15 +170,25 @@ class Courier:
         """One more. One that was taken and could not be acknowledged is acknowledged; one under way is known."""
         if event.id in self._done:
             self._taken(event)
-        elif self._current is None or self._current.id != event.id:
+        elif self._current is not None and self._current.id == event.id:
+            self._current_is_old = False
+        else:
             self._waiting.append(event)
             news, self._news = self._news, None
             if news is not None and not news.called:
                 news.callback(None)
 
+    def acknowledged(self, cursor: str) -> None:
+        """The node will not tell again what was taken up to there."""
+        if cursor in self._done.values():
+            for id_ in list(self._done):
+                if self._done.pop(id_) == cursor:
+                    break
+
     def clear(self) -> None:
         """The stream is gone: what waits comes again."""
         self._waiting.clear()
+        self._current_is_old = True
 
     async def run(self) -> None:
         """For ever."""
@@ -187,10 +197,12 @@ class Courier:
                 self._news = Deferred()
                 await self._news
             event = self._current = self._waiting.popleft()
+            self._current_is_old = False
             await self._deliver(event)
             self._current = None
-            self._done.append(event.id)
-            self._taken(event)
+            self._done[event.id] = event.cursor
+            if not self._current_is_old:
+                self._taken(event)
 
     async def _deliver(self, event: Told) -> None:
         pause = 1.0
@@ -329,6 +341,7 @@ class Tap:
             while self._to_acknowledge is not None and self._session is not None:
                 cursor, self._to_acknowledge = self._to_acknowledge, None
                 await self._session.request("set", tapped.write_ack(self._subscription.name, cursor))
+                self._courier.acknowledged(cursor)
         except (StreamClosed, TimeoutError):
             pass  # It comes again, and is acknowledged then.
         except Refused as error:

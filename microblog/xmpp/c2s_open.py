@@ -20,7 +20,7 @@ from microblog.wire import ns
 from microblog.wire.errors import StreamError
 from microblog.wire.xml import Element
 from microblog.xmpp import tls
-from microblog.xmpp.s2s import peer_error
+from microblog.xmpp.s2s import leave, peer_error
 from microblog.xmpp.scram import Scram, ScramFailed, choose
 from microblog.xmpp.stream import Stream, StreamClosed
 
@@ -83,10 +83,10 @@ class Login:
         except StreamClosed as error:
             raise LoginFailed(f"the stream ended: {error.reason}") from error
         except ScramFailed as error:
-            stream.close()
+            leave(stream)
             raise LoginFailed(str(error), permanent=True) from error
         except BaseException:
-            stream.close()
+            leave(stream)
             raise
 
     async def _log_in(self, stream: Stream, direct_tls: bool) -> JID:
