@@ -553,6 +553,45 @@ class Queue(Group):
     )
 
 
+class Moderating(Report):
+    """What is said of reports: done in `microblog.moderation`."""
+
+    def act(self) -> int:
+        """Do it; the answer is the exit status."""
+        config = self.load()
+        from microblog import admin, moderation
+
+        return admin.run(getattr(moderation, self.does), config, self)
+
+
+class ReportList(Moderating):
+    """`report list`."""
+
+    about = "Show what was reported and nobody is done with; --json also shows the posts."
+    example = "twistd microblog report list --json"
+    does = "report_list"
+
+
+class ReportSettle(Moderating):
+    """`report settle`."""
+
+    about = "Say that you are done with a report. It changes nothing else; nobody is told."
+    example = "twistd microblog report settle 5"
+    arguments = ("NUMBER",)
+    does = "report_settle"
+
+
+class Reports(Group):
+    """`report`."""
+
+    about = "What people here and other nodes have reported of somebody."
+    example = "twistd microblog report list"
+    subCommands = (
+        ("list", None, ReportList, "Show what waits to be looked at"),
+        ("settle", None, ReportSettle, "Be done with one"),
+    )
+
+
 def account_jid(text: str) -> jid.JID:
     """Coerce --jid."""
     try:
@@ -769,6 +808,7 @@ class Options(Command):
         ("status", None, Status, "Show what the node holds and whether it answers"),
         ("domain", None, Domain, "Whom to speak with: allow, silence, refuse domains"),
         ("queue", None, Queue, "What waits for other domains: show, retry, drop"),
+        ("report", None, Reports, "What was reported: list, settle"),
         ("hook", None, Hook, "Webhooks: add, list, remove, resume, test"),
         ("tap", None, Tap, "Make calls to a local program of what happens at a node"),
         ("demo", None, Demo, "Run two nodes that follow each other"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from microblog.store.transaction import Transaction
-from microblog.usecases import chatting, conversing, holding, informing, linking, locating, reading
+from microblog.usecases import chatting, conversing, holding, informing, linking, locating, reading, reporting_abuse
 
 DAYS = 90
 LOG_DAYS = 30  # as nodes say to each other
@@ -47,9 +47,10 @@ def forget(tx: Transaction) -> Forgotten:
     conversing.forget(tx)
     chat = chatting.forget(tx, ROWS_MAX)
     tags = reading.forget(tx, ROWS_MAX)
+    reports = reporting_abuse.forget(tx, ROWS_MAX)
     return Forgotten(
         events=events,
         owed=owed,
         tombstones=tx.items.forget_tombstones(before),
-        more=ROWS_MAX in (owed, logged, events, held, chat, tags, calls),
+        more=ROWS_MAX in (reports, owed, logged, events, held, chat, tags, calls),
     )
