@@ -33,11 +33,11 @@ def stanza(report: Report) -> str:
     return f"<message about='{report.jid}'/>"
 
 
-def accuse(tx: Transaction, jid: JID | None = JULIET, text: str = "a villain", **more: Any) -> Accused:
+def accuse(tx: Transaction, /, jid: JID | None = JULIET, text: str = "a villain", **more: Any) -> Accused:
     return reporting_abuse.accuse(tx, Accuse(reporter=more.pop("by", BENVOLIO), jid=jid, text=text, **more))
 
 
-def passes_on(tx: Transaction, domain: str = "capulet.example", jid: JID = ROMEO, **more: Any) -> Noted | None:
+def passes_on(tx: Transaction, /, domain: str = "capulet.example", jid: JID = ROMEO, **more: Any) -> Noted | None:
     return reporting_abuse.note(tx, PassedOn(domain=domain, jid=jid, **more))
 
 
