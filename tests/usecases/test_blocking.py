@@ -1,5 +1,6 @@
 """XEP-0191: whom somebody blocked has nothing to do with them, nor they with those."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,17 +14,31 @@ from microblog.model.errors import (
     ResourceConstraint,
     ServiceUnavailable,
 )
+from microblog.model.fanout import Told
 from microblog.model.item import Audience, Proof
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.model.quiet import Blocks
 from microblog.model.uri import ItemAddress
 from microblog.store.transaction import Transaction
-from microblog.usecases import blocking, conversing, following, linking, publishing, reading, receiving, subscribing
+from microblog.usecases import (
+    accepting,
+    blocking,
+    conversing,
+    copying,
+    following,
+    linking,
+    muting,
+    publishing,
+    reading,
+    receiving,
+    subscribing,
+)
 from microblog.usecases.blocking import Block, Blocked, Notices
 from tests.usecases.pubsub import (
     BENVOLIO,
     JULIET,
+    MOOD,
     NURSE,
     PARIS,
     ROMEO,
@@ -31,6 +46,7 @@ from tests.usecases.pubsub import (
     an_account,
     an_entry,
     post,
+    put,
     retrieve,
     subscribe,
 )
@@ -224,7 +240,7 @@ def test_what_a_contacts_feed_brings_is_not_for_them(people: Transaction) -> Non
     a_contact(tx, ROMEO, JULIET, "both")
     blocks(tx, JULIET)
     payload = an_entry("sweet")
-    item = receiving.ReceivedItem(id="j", payload=payload["payload"], entry=payload["entry"])
+    item = copying.ReceivedItem(id="j", payload=payload["payload"], entry=payload["entry"])
     notice = receiving.Received(
         service=JULIET,
         node=MICROBLOG,
@@ -279,3 +295,69 @@ def test_what_is_direct(people: Transaction) -> None:
     blocks(tx, BENVOLIO)
     writes(tx, BENVOLIO, "d", 1, audience=Audience.DIRECT, readers=(ROMEO,), mentions=(ROMEO,))
     assert reading.mentions(tx, reading.Reading(actor=ROMEO)).posts == () and home(tx, ROMEO) == []
+
+
+def test_a_node_that_names_them(people: Transaction) -> None:
+    """What another node delivers for somebody by name does not reach who has blocked its author."""
+    tx = people
+    blocks(tx, JULIET)
+
+    def delivers(number: int, audience: Told) -> accepting.Accepted:
+        entry = an_entry(f"to {number}")
+        mentioned = replace(entry["entry"], mentions=(ROMEO, MERCUTIO))
+        item = copying.ReceivedItem(id=f"j{number}", payload=entry["payload"], entry=mentioned)
+        arrival = accepting.Arrival(
+            number=number,
+            author=JULIET,
+            node=MICROBLOG,
+            audience=audience,
+            to=(ROMEO, MERCUTIO),
+            published=item,
+        )
+        delivery = accepting.Delivery(
+            domain="capulet.example",
+            proof=Proof.CERTIFICATE,
+            trusted=True,
+            epoch="e",
+            prev=number - 1,
+            entries=(arrival,),
+            write=lambda jid, node, item: f"<message to='{jid}'/>",
+        )
+        return accepting.accept(tx, delivery)
+
+    for number, audience in ((1, Told.PUBLIC), (2, Told.DIRECT)):
+        assert {letter.account for letter in delivers(number, audience).letters} == {MERCUTIO}
+    assert reading.mentions(tx, reading.Reading(actor=ROMEO)).posts == ()
+    assert len(reading.mentions(tx, reading.Reading(actor=MERCUTIO)).posts) == 2
+
+
+def test_whom_one_blocked_is_not_written_to_when_one_names_them(people: Transaction) -> None:
+    tx = people
+    blocks(tx, JULIET)
+    request = publishing.Publish(
+        service=ROMEO,
+        node=MICROBLOG,
+        actor=ROMEO,
+        item_id="1",
+        payload=an_entry()["payload"],
+        entry=replace(an_entry()["entry"], mentions=(JULIET, PARIS)),
+        mention=lambda jid, node, item: f"<message to='{jid}'/>",
+    )
+    publishing.publish(tx, request)
+    written = [stanza for (stanza,) in tx.connection.exec_driver_sql("SELECT stanza FROM outbox").all() if stanza]
+    assert written == [f"<message to='{PARIS}'/>"]
+
+
+def test_last_items_are_not_for_them(people: Transaction) -> None:
+    """Nor of somebody who is muted, when a client comes on line that asks for what contacts published last."""
+    tx = people
+    put(tx, MOOD)
+    a_contact(tx, ROMEO, BENVOLIO, "both")
+    wanted = subscribing.LastItems(reader=BENVOLIO.with_resource("x"), services=(ROMEO,), nodes=frozenset((MOOD,)))
+    assert [item.id for _, item in subscribing.last_items(tx, wanted)] == ["current"]
+    blocks(tx, BENVOLIO)
+    assert subscribing.last_items(tx, wanted) == ()
+    blocking.unblock_all(tx, key(tx))
+    assert [item.id for _, item in subscribing.last_items(tx, wanted)] == ["current"]
+    muting.mute(tx, muting.MuteThis(account=key(tx, BENVOLIO), actor=BENVOLIO, what=ROMEO))
+    assert subscribing.last_items(tx, wanted) == ()
