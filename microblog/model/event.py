@@ -69,11 +69,13 @@ class SubscriptionChanged(NodeEvent):
     """A subscription was made, approved, denied or ended (§6, §8.6): who hears of the node changed.
 
     ``tell_subscriber``: it was not the subscriber's own doing. With ``domains`` the outbox has the stanza that tells.
+    ``shows``: what the subscriber's presence has to say for them to be told; empty: whatever it says.
     """
 
     subscriber: JID
     state: str
     tell_subscriber: bool = False
+    shows: tuple[str, ...] = field(default=(), compare=False)
 
 
 Event = NodeEvent

@@ -219,6 +219,10 @@ class Option:
             if len(values) > 100 or any(len(value) > TEXT_MAX_CHARACTERS for value in values):
                 raise BadOption(f"{name}: too much")
             return tuple(dict.fromkeys(values))
+        if self.kind == "list-multi":
+            if not values or not set(values) <= set(self.choices):
+                raise BadOption(f"{name}: some of {', '.join(self.choices)}")
+            return tuple(choice for choice in self.choices if choice in values)
         if len(values) > 1:
             raise BadOption(f"{name}: one value at most")
         text = values[0].strip() if values else ""
@@ -236,7 +240,7 @@ class Option:
 
     def write(self, value: Any) -> tuple[str, ...]:
         """The value as the text of a form."""
-        if self.kind == "text-multi":
+        if self.kind in ("text-multi", "list-multi"):
             return tuple(value)
         if self.kind == "boolean":
             return ("1" if value else "0",)

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from microblog.model.errors import InvalidOptions
 from microblog.model.jid import JID
 from microblog.model.node import BadOption, Option, Options
+from microblog.model.when import Show
 
 
 class SubscriptionState(StrEnum):
@@ -51,20 +52,35 @@ CAPABILITIES: Final[Mapping[Affiliation, Capability]] = MappingProxyType(
     }
 )
 
+SHOWS: Final = tuple(show.value for show in Show)
 SUBSCRIBE_OPTIONS: Final[Mapping[str, Option]] = MappingProxyType(
-    {"deliver": Option(kind="boolean", label="Whether to deliver event notifications")}
+    {
+        "deliver": Option(kind="boolean", label="Whether to deliver event notifications"),
+        "show-values": Option(
+            kind="list-multi", label="The presence states in which to deliver event notifications", choices=SHOWS
+        ),
+    }
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscribeOptions:
-    """§6.3: how a subscriber wants to be told. A subscription that is not ``deliver`` keeps the right to read."""
+    """§6.3: how a subscriber wants to be told. A subscription that is not ``deliver`` keeps the right to read.
+
+    ``show_values``: what their presence has to say for that.
+    """
 
     deliver: bool = True
+    show_values: tuple[str, ...] = SHOWS
+
+    @property
+    def is_picky(self) -> bool:
+        """Does it depend on their presence?"""
+        return self.show_values != SHOWS
 
     def options(self) -> dict[str, tuple[str, ...]]:
         """Every option as the text of a form."""
-        return {name: option.write(getattr(self, name)) for name, option in SUBSCRIBE_OPTIONS.items()}
+        return {name: option.write(getattr(self, _field(name))) for name, option in SUBSCRIBE_OPTIONS.items()}
 
     def changed(self, options: Options) -> "SubscribeOptions":
         """These options changed by a form. Raises InvalidOptions (§6.3.7.2)."""
@@ -73,10 +89,14 @@ class SubscribeOptions:
             if name not in SUBSCRIBE_OPTIONS:
                 raise InvalidOptions(f"{name}: unknown option")
             try:
-                values[name] = SUBSCRIBE_OPTIONS[name].read(name, texts)
+                values[_field(name)] = SUBSCRIBE_OPTIONS[name].read(name, texts)
             except BadOption as error:
                 raise InvalidOptions(str(error)) from error
         return replace(self, **values)
+
+
+def _field(name: str) -> str:
+    return name.replace("-", "_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from microblog.model.access import Facts
 from microblog.model.jid import JID
 from microblog.model.node import Node
-from microblog.model.subscription import SubscribeOptions, Subscription, SubscriptionState
+from microblog.model.subscription import SHOWS, SubscribeOptions, Subscription, SubscriptionState
 from microblog.store import tables
 from microblog.store.affiliations import ACCOUNT, FACT_COLUMNS, account_of, read_facts
 from microblog.store.items import ITEM_COLUMNS, read_item
@@ -351,11 +351,16 @@ class Follow:
 
 
 def _write_options(options: SubscribeOptions) -> str:
-    return "{}" if options.deliver else SILENT
+    if not options.is_picky:
+        return "{}" if options.deliver else SILENT
+    return json.dumps({"deliver": options.deliver, "show": options.show_values})
 
 
 def _read_options(text: str) -> SubscribeOptions:
-    return SubscribeOptions() if text == "{}" else SubscribeOptions(deliver=json.loads(text).get("deliver", True))
+    if text == "{}":
+        return SubscribeOptions()
+    kept = json.loads(text)
+    return SubscribeOptions(deliver=kept.get("deliver", True), show_values=tuple(kept.get("show", SHOWS)))
 
 
 def _read(service: JID, node: str, row: Sequence[Any]) -> Subscription:

@@ -32,6 +32,7 @@ from microblog.usecases.addressing import is_shown
 from microblog.usecases.copying import ReceivedItem, take_version
 from microblog.usecases.following import remote_node
 from microblog.usecases.retracting import retract_all_repeats, retract_repeats
+from microblog.usecases.sight import Sight
 
 UNKNOWN_MAX = 1000  # of a feed's retractions, those of what is not known here
 UNDELIVERED_MAX = 100
@@ -335,6 +336,30 @@ def undelivered(tx: Transaction, recipient: JID, max: int = UNDELIVERED_MAX) -> 
             break
         events.append(event)
     return Undelivered(events=tuple(reversed(events)), marks=tuple(marks))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missed:
+    """An event of which somebody was not told. ``published``: it was no retraction."""
+
+    node_key: int
+    reader: JID
+    item_id: str
+    seq: int
+    published: bool
+
+
+def missed(tx: Transaction, wanted: Missed) -> ItemPublished | ItemRetracted | None:
+    """The event as it is told now; None if there is nothing to tell any more, or not to this reader."""
+    node = tx.nodes.get(wanted.node_key)
+    if node is None:
+        return None
+    if not wanted.published:
+        return ItemRetracted(seq=wanted.seq, node=node, item_id=wanted.item_id)
+    item = tx.items.get(node.key, wanted.item_id)
+    if item is None or Sight(tx, wanted.reader).readable(node.key, item) is None:
+        return None
+    return ItemPublished(seq=wanted.seq, node=node, item=item)
 
 
 def _is_for(tx: Transaction, item: Item, account: JID, subscribed: bool) -> bool:

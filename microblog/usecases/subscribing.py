@@ -21,6 +21,7 @@ from microblog.model.errors import (
     Forbidden,
     Gone,
     InvalidJID,
+    InvalidOptions,
     InvalidSubID,
     ItemNotFound,
     NotSubscribed,
@@ -156,7 +157,7 @@ def subscribe(tx: Transaction, request: Subscribe) -> Subscribed:
     node, facts = standing(tx, request.service, request.node, request.actor)
     state = subscription_verdict(node.config, facts)
     old = tx.subscriptions.find(node, request.jid)
-    options = (old.options if old else SubscribeOptions()).changed(request.options or {})
+    options = _changed(tx, request.jid, old.options if old else SubscribeOptions(), request.options or {})
     public = following.opted_in(tx, request.jid, request.public)
     if old is not None:
         again = _subscribe_again(tx, node, old, options, state)
@@ -172,6 +173,13 @@ def subscribe(tx: Transaction, request: Subscribe) -> Subscribed:
     tx.subscriptions.add(node, subscription, public=bool(public))
     _tell(tx, node, subscription)
     return Subscribed(node=node, subscription=subscription, last=_last(tx, node, subscription), new=True)
+
+
+def _changed(tx: Transaction, jid: JID, old: SubscribeOptions, options: Options) -> SubscribeOptions:
+    changed = old.changed(options)
+    if changed.is_picky and jid.domainpart != tx.domain:
+        raise InvalidOptions("show-values: the presence of people elsewhere is not known here")
+    return changed
 
 
 def _subscribe_again(
@@ -230,7 +238,7 @@ def get_options(tx: Transaction, request: GetOptions) -> Subscription:
 def set_options(tx: Transaction, request: SetOptions) -> Subscription:
     """Change the options of a subscription (§6.3.5). Raises as ``unsubscribe``, and InvalidOptions."""
     node, subscription = _own_subscription(tx, request)
-    changed = replace(subscription, options=subscription.options.changed(request.options))
+    changed = replace(subscription, options=_changed(tx, request.jid, subscription.options, request.options))
     if changed != subscription:
         tx.subscriptions.change(node, changed)
     return changed
@@ -440,5 +448,6 @@ def _tell(
             subscriber=subscription.jid,
             state=subscription.state.value,
             tell_subscriber=tell_subscriber,
+            shows=subscription.options.show_values if subscription.options.is_picky else (),
         )
     )

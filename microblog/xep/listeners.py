@@ -16,10 +16,11 @@ from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall
 
+from microblog.im.show import show_of_presence
 from microblog.model.contact import Contact
 from microblog.model.errors import Refusal
 from microblog.model.jid import JID
-from microblog.model.when import DEFAULT, Pace, Show, When, best, show_of
+from microblog.model.when import DEFAULT, Pace, Show, When, best
 from microblog.runtime import Clock, Tasks
 from microblog.store.database import Database
 from microblog.usecases import chatting, deferring
@@ -288,8 +289,3 @@ class Listeners:
         self.away = found
         self._linked = {row.address: row.account for row in rows}
         self._abroad = {address: known for address, known in self._abroad.items() if address in self._linked}
-
-
-def show_of_presence(presence: Stanza) -> Show:
-    """What a presence says of somebody."""
-    return show_of(presence.element.child_text(ns.CLIENT, "show") or "")

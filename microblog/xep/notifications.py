@@ -41,7 +41,7 @@ from microblog.store.database import Database
 from microblog.usecases import receiving, subscribing
 from microblog.wire import notification
 from microblog.wire.notification import Splice
-from microblog.xep.readers import Address, Readers
+from microblog.xep.readers import Address, PickyAddress, Readers
 from microblog.xmpp.sessions import Session
 
 SLICE: Final = 500
@@ -85,6 +85,7 @@ class Notifications:
         self._unmarked: dict[int, dict[JID, int]] = {}
         self._marking = False
         readers.arrived = self._arrived
+        readers.resumed = self._resumed
 
     def hear(self, event: Event) -> None:
         """Something happened and was committed."""
@@ -159,6 +160,9 @@ class Notifications:
             # Many a post has no reader who is there just now.
             if targets:
                 await self._write_all(event, targets)
+            for address in addresses:
+                if not address.sessions and isinstance(address, PickyAddress):
+                    address.miss(event)
             if not self._is_here(event.node.service):
                 told = [address.jid for address in addresses if address.sessions]
                 self._mark(event, (*told, *(session.jid.bare for session in contacts)))
@@ -262,12 +266,56 @@ class Notifications:
                 self._tell_one(event, [address for address in _recipients(event) or () if address.bare == account])
         if self._readers.at(account):
             for node_key, jid, seq in untold.marks:
-                self._remember(node_key, (jid,), seq)
+                picky = self._readers.picky(node_key, jid)
+                if picky is None or picky.sessions:
+                    self._remember(node_key, (jid,), seq)
 
     def _tell_one(self, event: NodeEvent, addresses: Iterable[JID]) -> None:
         splice = notification.render(event)
         if splice is not None:
-            self._mark(event, [address for address in addresses if self._write(splice, address)])
+            self._mark(event, [address for address in addresses if self._write_to(event, splice, address)])
+
+    def _write_to(self, event: NodeEvent, splice: Splice, address: JID) -> bool:
+        picky = self._readers.picky(event.node.key, address)
+        if picky is None:
+            return self._write(splice, address)
+        if not picky.sessions:
+            picky.miss(event)
+        for session in picky.sessions:
+            session.write(splice.at(picky.written))
+        return bool(picky.sessions)
+
+    # somebody whose presence is what they wanted
+
+    def _resumed(self, address: PickyAddress) -> None:
+        self._tasks.spawn(self._resume(address), f"what {address.jid} missed")
+
+    async def _resume(self, address: PickyAddress) -> None:
+        """Tell what was missed, in its order; then they are told of what comes."""
+        try:
+            while address.missed and self._readers.matching(address):
+                item_id, (seq, published) = address.missed.popitem(last=False)
+                wanted = receiving.Missed(
+                    node_key=address.node_key, reader=address.jid.bare, item_id=item_id, seq=seq, published=published
+                )
+                try:
+                    event = await self._database.read(receiving.missed, wanted)
+                except Refusal:
+                    address.miss_again(item_id, seq, published)
+                    await self._clock.sleep(BUSY_SECONDS)
+                    continue
+                splice = None if event is None else notification.render(event)
+                if event is None or splice is None:
+                    continue
+                sessions = self._readers.matching(address)
+                if not sessions:
+                    address.miss_again(item_id, seq, published)
+                    continue
+                for session in sessions:
+                    session.write(splice.at(address.written))
+                self._mark(event, (address.jid.bare,))
+        finally:
+            self._readers.caught_up(address)
 
     # how far readers of remote feeds were told
 

@@ -6,9 +6,13 @@ nobody may be left out only because it is not known yet what they read.
 
 An address has its sessions at hand, kept as sessions come and go, so that telling a crowd asks for nothing.
 
+Who wants to be told only while their presence says so (XEP-0060 §6.3, ``show-values``) has an address of their own for
+that subscription: it has sessions while they match, and remembers what was missed while none does.
+
 Beside subscriptions there are interests (XEP-0163 §4.3.2): nodes by name, of whoever lets one read them.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,12 +20,13 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from microblog.im.show import show_of_presence
 from microblog.model.contact import Contact
 from microblog.model.errors import Refusal, ResourceConstraint
-from microblog.model.event import SubscriptionChanged
+from microblog.model.event import ItemPublished, ItemRetracted, NodeEvent, SubscriptionChanged
 from microblog.model.jid import JID
 from microblog.model.node import Node
-from microblog.model.subscription import SubscriptionState
+from microblog.model.subscription import SHOWS, SubscriptionState
 from microblog.runtime import Clock, Tasks
 from microblog.store.database import Database, Transaction
 from microblog.usecases import receiving
@@ -31,6 +36,7 @@ from microblog.wire.stanza import Stanza
 from microblog.xmpp.sessions import Session, Sessions
 
 EVENTS_MAX: Final = 200
+MISSED_MAX: Final = 200
 ROOM_SECONDS: Final = 90
 RETRY_MAX_SECONDS: Final = 30
 Arrived = Callable[[JID, receiving.Undelivered], None]
@@ -47,8 +53,43 @@ class Address:
 
 
 @dataclass(slots=True, eq=False)
+class PickyAddress(Address):
+    """An address that is told of a node only while presence says one of ``shows``.
+
+    ``missed``: by the item's id, the last event of those that were not told, and whether it was published in it.
+    ``giving``: they are being told just now, and until then nothing else is.
+    """
+
+    node_key: int
+    shows: frozenset[str]
+    missed: OrderedDict[str, tuple[int, bool]] = field(default_factory=OrderedDict)
+    giving: bool = False
+
+    def miss(self, event: NodeEvent) -> None:
+        """An event is not told now; of very many, the newest will be."""
+        if isinstance(event, ItemPublished):
+            item_id, published = event.item.id, True
+        elif isinstance(event, ItemRetracted):
+            item_id, published = event.item_id, False
+        else:
+            return
+        self.missed.pop(item_id, None)
+        self.missed[item_id] = (event.seq, published)
+        if len(self.missed) > MISSED_MAX:
+            self.missed.popitem(last=False)
+
+    def miss_again(self, item_id: str, seq: int, published: bool) -> None:
+        """It could not be told after all."""
+        if item_id not in self.missed:
+            self.missed[item_id] = (seq, published)
+            self.missed.move_to_end(item_id, last=False)
+
+
+@dataclass(slots=True, eq=False)
 class _Reader:
     """``feeds``: node key to the addresses subscribed. ``changes``: None, or what was heard while they are read.
+
+    ``picky``: those that look at presence, by node and JID; ``missed``: what such were not told before they were read.
 
     ``tags``: those that the account follows.
 
@@ -58,6 +99,8 @@ class _Reader:
     feeds: dict[int, set[JID]] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     addresses: dict[JID, Address] = field(default_factory=dict)
+    picky: dict[tuple[int, JID], PickyAddress] = field(default_factory=dict)
+    missed: dict[tuple[int, JID], OrderedDict[str, tuple[int, bool]]] = field(default_factory=dict)
     changes: list[SubscriptionChanged] | None = field(default_factory=list)
     waiting: list[Deferred[None]] = field(default_factory=list)
 
@@ -105,6 +148,8 @@ class Readers:
 
     _log = Logger()
     arrived: Arrived
+    # Called when somebody's presence is what they wanted, and they missed something.
+    resumed: Callable[[PickyAddress], None]
 
     def __init__(self, sessions: Sessions, database: Database, clock: Clock, tasks: Tasks) -> None:
         self.backlog = Backlog(clock)
@@ -128,6 +173,35 @@ class Readers:
     def subscribed(self, node_key: int) -> Mapping[JID, Address]:
         """The addresses that are subscribed to a node, of accounts that are on line, by JID."""
         return self._subscribed.get(node_key, {})
+
+    def picky(self, node_key: int, address: JID) -> PickyAddress | None:
+        """An address that is subscribed to a node and looks at presence."""
+        found = self._subscribed.get(node_key, {}).get(address)
+        return found if isinstance(found, PickyAddress) else None
+
+    def matching(self, address: PickyAddress) -> list[Session]:
+        """The sessions of an address whose presence is what it should be."""
+        return [
+            session
+            for session in self.at(address.jid)
+            if session.presence is not None and show_of_presence(session.presence) in address.shows
+        ]
+
+    def caught_up(self, address: PickyAddress) -> None:
+        """What was missed has been told, as far as presence let it."""
+        address.giving = False
+        self._look(address)
+
+    def _look(self, address: PickyAddress) -> None:
+        if address.giving:
+            return
+        sessions = tuple(self.matching(address))
+        if sessions and address.missed:
+            # What comes now is told behind it.
+            address.giving, address.sessions = True, ()
+            self.resumed(address)
+        else:
+            address.sessions = sessions
 
     def interested(self, node: str) -> Iterable[Session]:
         """The sessions that want to hear of nodes of that name."""
@@ -159,11 +233,13 @@ class Readers:
             if not self._sessions.available(account):
                 self._forget(account)
         elif account not in self._readers:
-            self._begin(account, replay=True)
+            self._begin(account, _Reader(), replay=True)
         reader = self._readers.get(account)
         if reader is not None:
             for address in reader.addresses.values():
                 address.sessions = tuple(self.at(address.jid))
+            for picky in reader.picky.values():
+                self._look(picky)
 
     def contact_presence(self, account: JID, contact: Contact, stanza: Stanza) -> None:
         """Remote readers are the outbox's."""
@@ -193,7 +269,7 @@ class Readers:
         if reader.changes is not None:
             reader.changes.append(event)
         elif event.state == SubscriptionState.SUBSCRIBED:
-            self._add(reader, event.node, event.subscriber)
+            self._add(reader, event.node, event.subscriber, event.shows)
         else:
             self._remove(reader, event.node.key, event.subscriber)
 
@@ -204,12 +280,14 @@ class Readers:
 
     def reload(self, account: JID) -> None:
         """The options of an account's subscriptions, or what it follows elsewhere, have changed."""
-        if account in self._readers:
+        reader = self._readers.get(account)
+        if reader is not None:
+            missed = reader.missed | {key: address.missed for key, address in reader.picky.items()}
             self._forget(account)
-            self._begin(account, replay=False)
+            self._begin(account, _Reader(missed=missed), replay=False)
 
-    def _begin(self, account: JID, *, replay: bool) -> None:
-        reader = self._readers[account] = self._loading[account] = _Reader()
+    def _begin(self, account: JID, reader: _Reader, *, replay: bool) -> None:
+        self._readers[account] = self._loading[account] = reader
         self._tasks.spawn(self._load(account, reader, replay), f"subscriptions of {account}")
 
     async def _load(self, account: JID, reader: _Reader, replay: bool) -> None:
@@ -238,8 +316,9 @@ class Readers:
                 reader.changes = []
                 continue
             if self._readers.get(account) is reader:
-                for node, jid in feeds:
-                    self._add(reader, node, jid)
+                for node, jid, shows in feeds:
+                    self._add(reader, node, jid, shows)
+                reader.missed = {}
                 reader.tags = tags
                 for tag in tags:
                     self.tags.setdefault(tag, set()).add(account)
@@ -251,9 +330,12 @@ class Readers:
         for one in waiting:
             one.callback(None)
 
-    def _add(self, reader: _Reader, node: Node, jid: JID) -> None:
+    def _add(self, reader: _Reader, node: Node, jid: JID, shows: Iterable[str]) -> None:
+        missed = reader.missed.pop((node.key, jid), None)
         address = reader.addresses.get(jid)
-        if address is None:
+        if shows or missed:
+            address = self._picky(reader, node, jid, frozenset(shows or SHOWS), missed)
+        elif address is None:
             address = reader.addresses[jid] = Address(jid, notification.written(jid), tuple(self.at(jid)))
         reader.feeds.setdefault(node.key, set()).add(jid)
         self._subscribed.setdefault(node.key, {})[jid] = address
@@ -262,11 +344,25 @@ class Readers:
             self.computed.setdefault(node.name, {})[node.service] = node.key
             self.timeline_wanted(node.service, node.name, True)
 
+    def _picky(
+        self,
+        reader: _Reader,
+        node: Node,
+        jid: JID,
+        shows: frozenset[str],
+        missed: OrderedDict[str, tuple[int, bool]] | None,
+    ) -> PickyAddress:
+        address = PickyAddress(jid, notification.written(jid), (), node.key, shows, missed or OrderedDict())
+        reader.picky[node.key, jid] = address
+        self._look(address)
+        return address
+
     def _remove(self, reader: _Reader, node_key: int, address: JID) -> None:
         addresses = reader.feeds.get(node_key)
         if addresses is None or address not in addresses:
             return
         addresses.discard(address)
+        reader.picky.pop((node_key, address), None)
         if not addresses:
             del reader.feeds[node_key]
         subscribed = self._subscribed[node_key]
@@ -296,10 +392,15 @@ class Readers:
 
 def _read_feeds(
     tx: Transaction, account: JID, replay: bool
-) -> tuple[list[tuple[Node, JID]], tuple[str, ...], receiving.Undelivered]:
-    """What an account is to be told of from now on, the tags that it follows, and what it should have been told."""
+) -> tuple[list[tuple[Node, JID, tuple[str, ...]]], tuple[str, ...], receiving.Undelivered]:
+    """What an account is to be told of from now on, with what its presence has to say for that; the tags that it
+    follows; and what it should have been told."""
     feeds = [
-        (follow.node, follow.subscription.jid)
+        (
+            follow.node,
+            follow.subscription.jid,
+            follow.subscription.options.show_values if follow.subscription.options.is_picky else (),
+        )
         for follow in tx.subscriptions.follows(account)
         if follow.subscription.state is SubscriptionState.SUBSCRIBED
         and follow.subscription.options.deliver
