@@ -17,6 +17,7 @@ from microblog.model.errors import ItemNotFound, NotAllowed, ResourceConstraint
 from microblog.model.item import Item
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
+from microblog.model.quiet import Quiet
 from microblog.model.report import TEXT_MAX_CHARACTERS, Reason, Report
 from microblog.model.uri import ItemAddress
 from microblog.store.transaction import Transaction
@@ -130,7 +131,9 @@ def _about(tx: Transaction, reporter: JID, request: Accuse) -> tuple[JID, ItemAd
 def _item(tx: Transaction, reader: JID, address: ItemAddress) -> Item | None:
     """A post as far as somebody may read it."""
     found = tx.nodes.look_up(address.service, address.node, address.item_id or "")
-    if found is None or found.item is None or Sight(tx, reader).readable(found.node.key, found.item) is None:
+    # Also of somebody whom they have blocked already.
+    sight = Sight(tx, reader, quiet=Quiet(reader=reader))
+    if found is None or found.item is None or sight.readable(found.node.key, found.item) is None:
         return None
     return found.item
 
