@@ -84,7 +84,11 @@ class TrackingWords:
     async def tracks(self, call: Call, at: int = 0) -> Answer:
         """``tracks``: what is tracked, and how much has met it."""
         person = call.person
-        known = await self._database.read(tracking.tracks_of, person.jid)
+        known = [
+            track
+            for track in await self._database.read(tracking.tracks_of, person.jid)
+            if tracking.is_configured(track)
+        ]
         if not known:
             return Answer(text=_text(person, "none"))
         page = known[at : at + PAGE]

@@ -105,7 +105,8 @@ class Matcher:
             self._learn(tx)
         found = tx.tracks.after(after, PAGE)
         for track in found:
-            self.index.add(track.key, track.query)
+            if tracking.is_configured(track):
+                self.index.add(track.key, track.query)
         if len(found) == PAGE:
             return found[-1].key
         return None
@@ -193,7 +194,11 @@ class Matcher:
         tracks = tx.tracks.get(keys)
         done.forgotten += [key for key in keys if key not in tracks]
         author = item.publisher.bare
-        wanted = [track for track in tracks.values() if track.owner != author and _is_news(track, item)]
+        wanted = [
+            track
+            for track in tracks.values()
+            if track.owner != author and _is_news(track, item) and (track.expires is None or track.expires > tx.now)
+        ]
         address = ItemAddress(node.service, node.name, item.id)
         here = [track for track in wanted if track.account is not None]
         if here:
@@ -229,7 +234,7 @@ class Matcher:
             return
         by_owner: dict[JID, list[Track]] = {}
         for track in tracks:
-            if track.expires is not None and track.expires > tx.now:
+            if track.expires is not None:
                 by_owner.setdefault(track.owner, []).append(track)
         for owner, theirs in by_owner.items():
             if Sight(tx, owner, frozenset({Audience.PUBLIC})).readable(node.key, item) is None:

@@ -11,7 +11,7 @@ Whoever asks once more for what they track already has the track that they have,
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from microblog.model.entry import Entry
@@ -46,12 +46,14 @@ DOMAIN_TRACKS_MAX: Final = 2000  # of all people of one domain elsewhere
 GUESTS_TRACKS_MAX: Final = 20_000
 LEASE: Final = timedelta(days=7)
 RENEW: Final = timedelta(days=1)
+UNCONFIGURED: Final = timedelta(hours=1)
 RETRY: Final = timedelta(hours=1)
 KEPT: Final = timedelta(days=30)
 KEPT_MAX: Final = 1000  # of one track
 LABEL_MAX_CHARACTERS: Final = 30
 ROUNDS_MAX: Final = 5
 COUNT_MAX: Final = 1000
+NOTHING: Final = Query()
 # What is wrong with a track that a node elsewhere is to look for.
 UNREACHABLE: Final = "unreachable"
 
@@ -60,14 +62,16 @@ UNREACHABLE: Final = "unreachable"
 class Begin:
     """``owner`` (bare) wants to be told of what meets a query. ``account``: None for somebody elsewhere.
 
-    ``deliver``: by notifications.
+    ``deliver``: by notifications. ``until``: for no longer than that. Without a query it is said later what is looked
+    for (XEP-0060 §12.19): until then nothing meets it, and it does not stay for long.
     """
 
     owner: JID
     account: int | None
-    query: Query
+    query: Query = NOTHING
     urgent: bool = False
     deliver: bool = True
+    until: datetime | None = None
 
 
 class Begun(NamedTuple):
@@ -159,7 +163,7 @@ def begin(tx: Transaction, request: Begin) -> Begun:
     missing = [one for one in wanted if (written(one[0]), one[1]) not in known]
     if missing:
         _check_number(tx, request, len(known) + len(missing))
-    expires = None if request.account is not None else tx.now + LEASE
+    expires = _expires(tx, request)
     tracks = []
     for query, service in wanted:
         track = known.get((written(query), service))
@@ -178,6 +182,20 @@ def begin(tx: Transaction, request: Begin) -> Begun:
             track = _change(tx, track, urgent=request.urgent, deliver=request.deliver or track.deliver, expires=expires)
         tracks.append(track)
     return Begun(tuple(tracks), bool(missing))
+
+
+def _expires(tx: Transaction, request: Begin) -> datetime | None:
+    """When it ends by itself."""
+    if request.query == NOTHING:
+        return tx.now + UNCONFIGURED
+    if request.account is not None:
+        return request.until
+    return min(request.until or tx.now + LEASE, tx.now + LEASE)
+
+
+def is_configured(track: Track) -> bool:
+    """Is it known what is looked for?"""
+    return track.query != NOTHING
 
 
 def _parts(tx: Transaction, request: Begin) -> list[tuple[Query, str]]:
@@ -242,7 +260,7 @@ def configure(tx: Transaction, track: Track, request: Begin) -> Track:
         if track.service or [service for _, service in _parts(tx, request)] != [""]:
             raise NotAcceptable("for another node another subscription is made")
         tx.tracks.change(track.key, query=written(request.query))
-    expires = None if request.account is not None else tx.now + LEASE
+    expires = _expires(tx, request)
     changed = _change(tx, track, urgent=request.urgent, deliver=request.deliver, expires=expires)
     return replace(changed, query=request.query)
 

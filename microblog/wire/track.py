@@ -17,11 +17,13 @@ from microblog.wire import ns
 from microblog.wire._wokkel import Field, Form, write_form
 from microblog.wire.pubsub import NAME_MAX_CHARACTERS
 from microblog.wire.stanza import message
-from microblog.wire.xml import Element, Raw, stamp
+from microblog.wire.xml import Element, Raw, read_stamp, stamp
 
 SUBIDS_MAX: Final = 100
+UNCONFIGURED: Final = "unconfigured"
 _PREFIX: Final = "microblog#"
 _DELIVER: Final = "deliver"
+_EXPIRE: Final = "expire"
 _BOOLEANS: Final = {"1": True, "true": True, "0": False, "false": False}
 
 
@@ -34,6 +36,12 @@ class Options:
     near: str | None = None
     urgent: bool | None = None
     deliver: bool | None = None
+    expire: datetime | None = None
+
+    @property
+    def looks(self) -> bool:
+        """Is it said what is looked for?"""
+        return (self.query, self.language, self.near) != (None, None, None)
 
     @property
     def text(self) -> str:
@@ -53,21 +61,29 @@ def _near(near: str) -> str:
 
 def read_options(fields: Mapping[str, tuple[str, ...]]) -> Options:
     """The options in a form. Raises InvalidOptions."""
-    found: dict[str, str | bool] = {}
+    found: dict[str, str | bool | datetime] = {}
     for name, values in fields.items():
         short = name.removeprefix(_PREFIX)
-        if name == "expire":
-            continue  # for how long is for the service to say
-        if len(values) > 1 or not (name == _DELIVER or (name != short and short in _FIELDS)):
+        if len(values) > 1 or not (name in (_DELIVER, _EXPIRE) or (name != short and short in _FIELDS)):
             raise InvalidOptions(f"{name}: unknown option, or too much of it")
         value = values[0].strip() if values else ""
         if short in (_DELIVER, "urgent"):
             if value not in _BOOLEANS:
                 raise InvalidOptions(f"{name}: yes or no")
             found[short] = _BOOLEANS[value]
+        elif short == _EXPIRE:
+            if value:
+                found[short] = _instant(value)
         else:
             found[short] = value
-    return Options(**found)  # type: ignore[arg-type]  # fields of two types
+    return Options(**found)  # type: ignore[arg-type]  # fields of several types
+
+
+def _instant(text: str) -> datetime:
+    try:
+        return read_stamp(text)
+    except (ValueError, OverflowError) as error:
+        raise InvalidOptions("pubsub#expire: a date and time (XEP-0082)") from error
 
 
 _FIELDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -78,7 +94,7 @@ _FIELDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def write_options(options: Options, *, expires: datetime | None = None, kind: str = "form") -> Element:
+def write_options(options: Options, *, kind: str = "form") -> Element:
     """A form with the options as they are."""
     form = Form(kind, formNamespace=ns.PUBSUB_SUBSCRIBE_OPTIONS)
     shown = kind == "form"
@@ -91,14 +107,22 @@ def write_options(options: Options, *, expires: datetime | None = None, kind: st
         label = "Whether to deliver event notifications"
         deliver = _text(options.deliver is not False)
         form.addField(Field("boolean", "pubsub#deliver", value=deliver, label=label if shown else None))
-    if expires is not None:
+    if shown or options.expire is not None:
         label = "Until when, unless it is asked for again"
-        form.addField(Field("text-single", "pubsub#expire", value=stamp(expires), label=label))
+        expire = "" if options.expire is None else stamp(options.expire)
+        form.addField(Field("text-single", "pubsub#expire", value=expire, label=label if shown else None))
     return write_form(form)
 
 
 def _text(value: bool) -> str:
     return "1" if value else "0"
+
+
+def write_unconfigured(owner: JID, subid: str) -> Element:
+    """A new subscription of which is to be said what it looks for (§12.19)."""
+    required = Element(ns.PUBSUB, "subscribe-options", None, Element(ns.PUBSUB, "required"))
+    attributes = {"node": ns.TRACK, "jid": str(owner), "subscription": UNCONFIGURED, "subid": subid}
+    return Element(ns.PUBSUB, "pubsub", None, Element(ns.PUBSUB, "subscription", attributes, required))
 
 
 def subscribe_request(owner: JID, query: str) -> Element:

@@ -10,6 +10,7 @@ for something in somebody's name are asked again every day, and what they send i
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
 
@@ -277,7 +278,8 @@ class Tracks(Extension):
 
     def _index(self, tracks: Iterable[Track]) -> None:
         for track in tracks:
-            self.index.add(track.key, track.query)
+            if tracking.is_configured(track):
+                self.index.add(track.key, track.query)
         self._trail.wake()
 
     async def end(self, owner: JID, tracks: Iterable[Track]) -> Ended:
@@ -428,7 +430,7 @@ class Tracks(Extension):
         if request.to.localpart:
             return []
         found = await self._database.read(tracking.tracks_of, request.from_.bare)
-        return [self._subscription(track) for track in found]
+        return [self._subscription(track) for track in found if tracking.is_configured(track)]
 
     async def _subscribe(self, request: Stanza, asked: Verb) -> Element:
         _, jid, fields, _ = pubsub.read_subscribe(asked)
@@ -437,6 +439,8 @@ class Tracks(Extension):
         options = wire.read_options(fields or {})
         done = await self._database.write(_subscribe, jid, options)
         self._index(done.tracks)
+        if not tracking.is_configured(done.tracks[0]):
+            return wire.write_unconfigured(jid, done.tracks[0].subid)
         for track in done.tracks:
             if track.service and not track.lease:
                 self._tasks.spawn(self.ask(track), f"a track at {track.service}")
@@ -455,7 +459,7 @@ class Tracks(Extension):
     async def _options(self, request: Stanza, asked: Verb) -> Element:
         track = await self._own(request, asked)
         attributes = {"node": ns.TRACK, "jid": str(track.owner), "subid": track.subid}
-        form = wire.write_options(_options_of(track), expires=track.expires)
+        form = wire.write_options(_options_of(track))
         return Element(ns.PUBSUB, "pubsub", None, Element(ns.PUBSUB, "options", attributes, form))
 
     async def _set_options(self, request: Stanza, asked: Verb) -> None:
@@ -518,7 +522,7 @@ def _mark(tracks: Sequence[Track]) -> str:
 
 
 def _options_of(track: Track) -> Options:
-    return Options(query=str(track.query), urgent=track.urgent, deliver=track.deliver)
+    return Options(query=str(track.query), urgent=track.urgent, deliver=track.deliver, expire=track.expires)
 
 
 def _name(refusal: Refusal) -> str:
@@ -535,18 +539,22 @@ def _withdrawal(track: Track) -> str:
     return _ending(track, track.lease).to_bytes().decode()
 
 
-def _begin(tx: Transaction, owner: JID, text: str, urgent: bool, deliver: bool) -> Begun:
+def _begin(
+    tx: Transaction, owner: JID, text: str | None, urgent: bool, deliver: bool, until: datetime | None = None
+) -> Begun:
     account = tx.accounts.get(owner.localpart) if owner.domainpart == tx.domain else None
     if account is None and owner.domainpart == tx.domain:
         raise Forbidden("there is no such account")
     key = None if account is None else account.key
-    query = tracking.read_query(tx, key, text)
-    return tracking.begin(tx, Begin(owner=owner, account=key, query=query, urgent=urgent, deliver=deliver))
+    query = tracking.NOTHING if text is None else tracking.read_query(tx, key, text)
+    wanted = Begin(owner=owner, account=key, query=query, urgent=urgent, deliver=deliver, until=until)
+    return tracking.begin(tx, wanted)
 
 
 def _subscribe(tx: Transaction, owner: JID, options: Options) -> Begun:
+    text = options.text if options.looks else None
     try:
-        return _begin(tx, owner, options.text, bool(options.urgent), options.deliver is not False)
+        return _begin(tx, owner, text, bool(options.urgent), options.deliver is not False, options.expire)
     except NotAcceptable as refusal:
         raise InvalidOptions(refusal.text) from refusal
 
@@ -554,7 +562,7 @@ def _subscribe(tx: Transaction, owner: JID, options: Options) -> Begun:
 def _configure(tx: Transaction, track: Track, options: Options) -> Track:
     query = track.query
     try:
-        if (options.query, options.language, options.near) != (None, None, None):
+        if options.looks:
             query = tracking.read_query(tx, track.account, options.text)
         wanted = Begin(
             owner=track.owner,
@@ -562,6 +570,7 @@ def _configure(tx: Transaction, track: Track, options: Options) -> Track:
             query=query,
             urgent=track.urgent if options.urgent is None else options.urgent,
             deliver=track.deliver if options.deliver is None else options.deliver,
+            until=options.expire or (track.expires if track.account and tracking.is_configured(track) else None),
         )
         return tracking.configure(tx, track, wanted)
     except NotAcceptable as refusal:

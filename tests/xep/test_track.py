@@ -213,7 +213,48 @@ def test_options_are_read_and_changed(house: House) -> None:
         "microblog#near",
         "microblog#urgent",
         "pubsub#deliver",
+        "pubsub#expire",
     }
+
+
+def test_what_is_looked_for_can_be_said_later(house: House) -> None:
+    """XEP-0060 §12.19 subscribes first and configures then."""
+    benvolio = house.online("benvolio", "street")
+    answer = result(asks(benvolio, "set", subscribe(), to=NODE))
+    assert answer is not None
+    subscription = next(answer.elements())
+    assert subscription.get("subscription") == "unconfigured"
+    assert next(subscription.elements()).find(ns.PUBSUB, "required") is not None
+    house.posts("romeo", "lift", item_id="p1")
+    assert notified(benvolio.hears()) == []
+    both = f"node='{ns.TRACK}' jid='{BENVOLIO}' subid='{subscription.attributes['subid']}'"
+    assert error(asks(benvolio, "set", f"<options {both}>{form(microblog_query='!')}</options>", to=NODE))[1] == (
+        "invalid-options"
+    )
+    result(asks(benvolio, "set", f"<options {both}>{form(microblog_query='lift')}</options>", to=NODE))
+    house.posts("romeo", "lift", item_id="p2")
+    assert [item for _, item, _, _ in notified(benvolio.hears())] == ["p2"]
+    house.time.advance(2 * 3600)
+    house.posts("romeo", "lift", item_id="p3")
+    assert [item for _, item, _, _ in notified(benvolio.hears())] == ["p3"]
+
+
+def test_what_nobody_configures_goes(house: House) -> None:
+    result(abroad(house, "set", subscribe(PARIS)))
+    for _ in range(8):
+        house.time.advance(601)
+    assert house.database.run(tracking.tracks_of, JID.parse(PARIS)) == ()
+
+
+def test_a_lease_is_as_long_as_was_asked_for_and_not_longer(house: House) -> None:
+    def until(asked: str) -> str:
+        result(abroad(house, "set", subscribe(PARIS, microblog_query="lift", pubsub_expire=asked)))
+        answer = result(abroad(house, "get", f"<options node='{ns.TRACK}' jid='{PARIS}'/>"))
+        assert answer is not None
+        return values(next(answer.elements()).find(ns.DATA, "x"))["pubsub#expire"]
+
+    assert until("2026-01-02T12:00:00Z") == "2026-01-02T12:00:00Z"
+    assert until("2036-01-02T12:00:00Z").startswith("2026-01-08T12:00:")
 
 
 def test_subscriptions_are_listed_and_ended_by_subid(house: House) -> None:
@@ -239,7 +280,7 @@ def test_subscriptions_are_listed_and_ended_by_subid(house: House) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (subscribe(), ("bad-request", "invalid-options")),
+        (subscribe(microblog_query="x", pubsub_expire="soon"), ("bad-request", "invalid-options")),
         (subscribe(microblog_query=""), ("bad-request", "invalid-options")),
         (subscribe(microblog_query="from nobody"), ("bad-request", "invalid-options")),
         (subscribe(microblog_near="nowhere 5km"), ("bad-request", "invalid-options")),
