@@ -45,7 +45,7 @@ _HALF: Final = 180_000_000
 _WHOLE: Final = 360_000_000
 _PLACED: Final = "_p"
 # From so many hits on, PostgreSQL's are not sorted.
-_MANY: Final = 20_000
+_MANY: Final = 5_000
 _WINDOW: Final = 10_000
 _WINDOWS_MAX: Final = 5
 _PROGRESS_STEPS: Final = 20_000
@@ -304,14 +304,16 @@ class Search:
             values |= names
         statement = text(
             "SELECT place FROM (SELECT place, words || keys AS said FROM item_words WHERE place < :before"
-            f" ORDER BY place DESC LIMIT :window) newest WHERE {' AND '.join(conditions)} ORDER BY place DESC"
+            f" ORDER BY place DESC LIMIT :window) newest WHERE {' AND '.join(conditions)}"
+            " ORDER BY place DESC LIMIT :most"
         )
         places: list[int] = []
         for _ in range(_WINDOWS_MAX):
             end, posts = self._connection.execute(_WINDOW_END, {"before": before, "window": _WINDOW}).one()
             if end is None:
                 return places, None
-            places += self._connection.execute(statement, values | {"before": before}).scalars()
+            asked_for = values | {"before": before, "most": limit + 1 - len(places)}
+            places += self._connection.execute(statement, asked_for).scalars()
             if len(places) > limit:
                 return places[:limit], places[limit - 1]
             if posts < _WINDOW:
