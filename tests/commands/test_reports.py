@@ -1,5 +1,6 @@
 """The word ``report``, and those of who looks at what was reported."""
 
+from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,12 @@ from tests.usecases.pubsub import BENVOLIO, JULIET, ROMEO, an_account
 from tests.usecases.timelines import writes
 
 
+def run(answering: Awaitable[Answer]) -> Answer:
+    answer = result(answering)  # type: ignore[arg-type]  # a coroutine
+    assert isinstance(answer, Answer)
+    return answer
+
+
 class Desk:
     """Benvolio reports; Romeo looks after the node."""
 
@@ -40,8 +47,7 @@ class Desk:
         command = self.table.find(word)
         assert command is not None
         person = person or self.person("benvolio")
-        answer = result(command.function(Call(person=person, arguments=arguments)))
-        assert isinstance(answer, Answer)
+        answer = run(command.function(Call(person=person, arguments=arguments)))
         return answer
 
     def says(self, word: str, person: Person | None = None, **arguments: Any) -> str:
@@ -112,10 +118,10 @@ def test_many_come_in_pages(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None
         desk.says("report", target=JID(f"p{number}", "capulet.example"))
     first = desk.call("admin reports", romeo)
     assert len(first.text.splitlines()) == 3 and first.more is not None
-    second = result(first.more(Call(person=romeo)))
+    second = run(first.more(Call(person=romeo)))
     assert second.text.startswith("3: ") and second.more is None
     with pytest.raises(Forbidden):
-        result(first.more(Call(person=desk.person("benvolio"))))
+        run(first.more(Call(person=desk.person("benvolio"))))
 
 
 @pytest.mark.parametrize("word", ["admin reports", "admin settle"])
