@@ -29,6 +29,7 @@ from microblog.commands.delivery import DeliveryWords
 from microblog.commands.federation import FederationWords
 from microblog.commands.following import FollowingWords
 from microblog.commands.help import Help
+from microblog.commands.hooks import HookWords
 from microblog.commands.known import Known
 from microblog.commands.lists import ListWords
 from microblog.commands.people import PeopleWords
@@ -343,6 +344,10 @@ class Node(Service):
         # people, and what they say to the node
         people = People(database, domain, dialback_suffices=config.s2s.dialback == "always")
         self.waking = Waking(database, clock, tasks)
+        caller = Caller(self._reactor, clock, seconds=CALL_SECONDS, trust_roots=config.tls.trust_roots)
+        calls = Calls(resolver, caller.post, clock, private=config.programs.private_addresses)
+        self.webhooks = Webhooks(database, self.waking, calls, clock, tasks)
+        self.webhooks.told = self._webhook_given_up
         self.events = EventStreams(router, database, people, self.waking, clock, tasks, trusts=policy.dialback_suffices)
         self.lines = ChatLines(self.sessions, readers, database, clock, tasks, wake)
         tag_readers = self.tag_readers = TagReaders(readers, database, clock, tasks)
@@ -377,6 +382,7 @@ class Node(Service):
             (
                 *self._words(following, rates, posting),
                 ProgramWords(database, self.events.reader, self.events.changed, self.events.removed),
+                HookWords(database, self.webhooks.changed, private=config.programs.private_addresses),
                 PlaceWords(database, posting, Hands(self.rules.changed, self.rules.sharing, self.rules.tell)),
                 watch_words,
                 lists,
@@ -401,12 +407,9 @@ class Node(Service):
         self.lines.hushes = timelines.hushes = quiet.hushes
         reaction_lines = ReactionLines(self.sessions, database, clock, tasks, wake)
         reaction_lines.hushes = quiet.hushes_author
+        reaction_lines.pace, reaction_lines.keep = self.lines.pace, self.lines.say
         following.taken = following.follows.taken = policy.taken
         self.rules.called, self.tracks.matched = self.waking.called, self.waking.wake
-        caller = Caller(self._reactor, clock, seconds=CALL_SECONDS, trust_roots=config.tls.trust_roots)
-        calls = Calls(resolver, caller.post, clock, private=config.programs.private_addresses)
-        self.webhooks = Webhooks(database, self.waking, calls, clock, tasks)
-        self.webhooks.told = self._webhook_given_up
 
         messages.error_listeners += (self.outbox.bounced, eventing.bounced, self.events.bounced)
         router.answer_listeners.append(self.outbox.answered)

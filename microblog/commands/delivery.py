@@ -18,15 +18,16 @@ from microblog.model.errors import NotAcceptable, ResourceConstraint
 from microblog.model.item import Audience, Item
 from microblog.model.jid import JID
 from microblog.model.node import Node, profile
+from microblog.model.uri import ItemAddress
 from microblog.model.when import MINUTES_MAX, Policy, When
 from microblog.store.database import Database, Transaction
 from microblog.usecases import chatting, deferring
+from microblog.usecases.chatting import EVERYTHING
 from microblog.usecases.deferring import Waiting
 from microblog.usecases.settling import SETTINGS
 from microblog.wire import atom
 
 _GROUP: Final = "delivery"
-_EVERYTHING: Final = ""
 # What is paused is listed as far as it fits.
 _NAMED_MAX: Final = 10
 Refresh = Callable[[JID], Awaitable[None]]
@@ -82,8 +83,8 @@ class DeliveryWords:
         """How it is, and what is paused."""
         parts = [_text(person, f"when_{when.policy}", minutes=when.minutes)]
         preferences, paused = await self._database.read(_state, person.account.key)
-        if preferences.get(chatting.CHAT) != chatting.ON or _EVERYTHING in paused:
-            parts.append(self._off_text(person, paused.get(_EVERYTHING)))
+        if preferences.get(chatting.CHAT) != chatting.ON or EVERYTHING in paused:
+            parts.append(self._off_text(person, paused.get(EVERYTHING)))
         sources = sorted(source for source in paused if source)
         if sources:
             named = [self._paused(person, source, paused[source]) for source in sources[:_NAMED_MAX]]
@@ -165,7 +166,7 @@ def _span() -> Parameter:
 def _source(value: JID | str | None) -> str:
     """As a pause is kept: a person, or a tag with its ``#``."""
     if value is None:
-        return _EVERYTHING
+        return EVERYTHING
     return str(value) if isinstance(value, JID) else f"#{value}"
 
 
@@ -175,7 +176,7 @@ def _state(tx: Transaction, key: int) -> tuple[dict[str, str], dict[str, datetim
 
 def _on(tx: Transaction, key: int) -> None:
     chatting.set_delivery(tx, key, True)
-    deferring.resume(tx, key, _EVERYTHING)
+    deferring.resume(tx, key, EVERYTHING)
 
 
 def _limit(tx: Transaction, key: int) -> int:
@@ -187,16 +188,15 @@ def read_waiting(waiting: Waiting) -> Post | None:
     if waiting.node is not None and waiting.item is not None:
         entry = atom.read_text(waiting.item.payload)
         return None if entry is None else Post(node=waiting.node, item=waiting.item, entry=entry)
-    if waiting.address is None or waiting.address.item_id is None or not waiting.payload:
+    if waiting.address is None or not waiting.address.item_id or not waiting.payload:
         return None
     entry = atom.read_text(waiting.payload)
-    return None if entry is None else _elsewhere(waiting, entry)
+    return None if entry is None else _elsewhere(waiting, waiting.address, waiting.address.item_id, entry)
 
 
-def _elsewhere(waiting: Waiting, entry: Entry) -> Post:
+def _elsewhere(waiting: Waiting, address: ItemAddress, item_id: str, entry: Entry) -> Post:
     """A post of which there is no copy here."""
-    assert waiting.address is not None and waiting.address.item_id is not None
-    service, node, item_id = waiting.address
+    service, node = address.service, address.node
     written = entry.published or entry.updated or waiting.held.created
     item = Item(
         id=item_id,

@@ -24,6 +24,8 @@ CHAT_FROM: Final = "chat-from"
 COMMANDS: Final = "commands"
 LANGUAGE: Final = "lang"
 WHEN: Final = "when"
+# The source that stands for all of them.
+EVERYTHING: Final = ""
 ON: Final = "on"
 OFF: Final = "off"
 SLASH: Final = "slash"

@@ -40,7 +40,7 @@ def reach(tx: Transaction, request: Reach) -> Reached | None:
     if request.account.domainpart != tx.domain or account is None or account.disabled:
         return None
     delivery = chatting.delivery(tx, account.localpart)
-    if delivery is None:
+    if delivery is None or chatting.EVERYTHING in delivery.paused:
         return None
     away = [link.jid for link in tx.linked.of(account.key) if link.confirmed]
     for jid in away:
@@ -51,12 +51,13 @@ def reach(tx: Transaction, request: Reach) -> Reached | None:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remark:
     """Somebody says something to an item, for those of an audience. ``write`` makes the stanza for an address
-    elsewhere, with the number of the item."""
+    elsewhere, with the number of the item; ``later``: nothing is written there now."""
 
     about: ItemAddress
     by: JID
     audience: Audience
     write: Callable[[Delivery, int, JID], str]
+    later: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,31 +68,41 @@ class Remarked(Reached):
     number: int
 
 
-def remark(tx: Transaction, request: Remark) -> Remarked | None:
-    """Tell the author of a post or comment what is said to it; None if there is nobody to be told."""
-    about = request.about
+def author(tx: Transaction, about: ItemAddress) -> JID | None:
+    """Whose post or comment that is; None if it is not here."""
     if about.node != MICROBLOG and not depending.is_comments(about.node):
         return None
     found = tx.nodes.look_up(about.service, about.node, about.item_id or "")
     if found is None or found.item is None:
         return None
-    author = about.service if about.node == MICROBLOG else found.item.publisher
-    account = tx.accounts.get(author.localpart) if author.domainpart == tx.domain else None
-    if account is None or account.disabled or author == request.by.bare:
+    return about.service if about.node == MICROBLOG else found.item.publisher
+
+
+def remark(tx: Transaction, request: Remark) -> Remarked | None:
+    """Tell the author of a post or comment what is said to it; None if there is nobody to be told."""
+    about, whose = request.about, author(tx, request.about)
+    if whose is None:
+        return None
+    account = tx.accounts.get(whose.localpart) if whose.domainpart == tx.domain else None
+    if account is None or account.disabled or whose == request.by.bare:
         return None
     delivery = chatting.delivery(tx, account.localpart)
-    if delivery is None:
+    if delivery is None or chatting.EVERYTHING in delivery.paused:
         return None
     # A comment of theirs is known to them as the post in their own feed, if it is there.
-    own = ItemAddress(author, MICROBLOG, about.item_id)
+    own = ItemAddress(whose, MICROBLOG, about.item_id)
     copied = tx.nodes.look_up(own.service, own.node, own.item_id or "")
-    if copied is not None and copied.item is not None and copied.item.publisher == author:
+    if copied is not None and copied.item is not None and copied.item.publisher == whose:
         about = own
     number = chatting.show(tx, account.key, [about], [])[about]
     domains = {}
     for link in tx.linked.of(account.key):
-        if link.confirmed and may_leave(request.audience, link.jid.domainpart, local_domain=tx.domain):
+        if (
+            not request.later
+            and link.confirmed
+            and may_leave(request.audience, link.jid.domainpart, local_domain=tx.domain)
+        ):
             stanza = request.write(delivery, number, link.jid)
             tx.outbox.add_stanza(link.jid.domainpart, stanza, request.audience)
             domains[link.jid.domainpart] = True
-    return Remarked(author=author, delivery=delivery, number=number, domains=tuple(domains))
+    return Remarked(author=whose, delivery=delivery, number=number, domains=tuple(domains))

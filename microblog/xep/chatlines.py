@@ -121,6 +121,13 @@ class ChatLines:
         listener = self.listeners.get(account)
         return "en" if listener is None else listener.language
 
+    def pace(self, account: JID) -> Pace | None:
+        """How lines come to somebody; None: there is nobody, or they want none. Who is not known here gets them all."""
+        if self.listeners.get(account) is None:
+            return Pace.NOW
+        pace = self._held.pace(account)
+        return None if pace is Pace.NOTHING else pace
+
     def session_presence(self, session: Session, stanza: Stanza, initial: bool) -> None:
         """Presence listener: somebody comes or goes."""
         self.listeners.session_presence(session, stanza, initial)

@@ -24,7 +24,7 @@ from microblog.model.when import DEFAULT, Pace, Show, When, best
 from microblog.runtime import Clock, Tasks
 from microblog.store.database import Database
 from microblog.usecases import chatting, deferring
-from microblog.usecases.chatting import Delivery
+from microblog.usecases.chatting import EVERYTHING, Delivery
 from microblog.wire import ns
 from microblog.wire.stanza import Stanza
 from microblog.xmpp.sessions import Session, Sessions
@@ -33,7 +33,6 @@ ELSEWHERE_SECONDS: Final = 300
 RETRY_MAX_SECONDS: Final = 30
 RESOURCES_MAX: Final = 10
 _CALM: Final = (Show.ONLINE, Show.CHAT)
-EVERYTHING: Final = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

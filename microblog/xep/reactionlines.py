@@ -6,7 +6,7 @@ writes - is told once, and so is one that is taken back and said again. A crowd 
 that.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -17,8 +17,10 @@ from microblog.commands.texts import say
 from microblog.model.entry import HEART
 from microblog.model.errors import Refusal
 from microblog.model.event import Event, ItemPublished
+from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.uri import ItemAddress
+from microblog.model.when import Pace
 from microblog.runtime import Clock, Tasks
 from microblog.store.database import Database
 from microblog.usecases import depending, reaching
@@ -48,6 +50,9 @@ class ReactionLines:
         self._wake = wake
         # Does somebody want to hear nothing of somebody?
         self.hushes: Callable[[JID, JID], bool] = lambda account, author: False
+        # How somebody gets lines, None: not at all; and what keeps one until they have time for it.
+        self.pace: Callable[[JID], Pace | None] = lambda account: Pace.NOW
+        self.keep: Callable[[JID, str], Awaitable[None]] | None = None
         self._again = Rate(clock, 1, _DAY)
         self._told = Rate(clock, TOLD_PER_HOUR, _HOUR)
 
@@ -67,12 +72,25 @@ class ReactionLines:
 
     async def _tell(self, event: ItemPublished, about: ItemAddress, said: Iterable[str]) -> None:
         by = event.item.publisher.bare
+        try:
+            author = await self._database.read(reaching.author, about)
+        except Refusal:
+            author = None
+        if author is None:
+            return
+        pace = self.pace(author)
+        if pace is None:
+            return
+        # What is for people here only is not kept, as it may not go to where they are then.
+        local = event.item.audience is Audience.LOCAL
+        later = self.keep is not None and pace.holds(urgent=False) and not local
         line = partial(self._line, by, said, event.seq)
         wanted = Remark(
             about=about,
             by=by,
             audience=event.item.audience,
             write=lambda delivery, number, to: line(delivery, number, to).to_bytes().decode(),
+            later=later,
         )
         try:
             told = await self._database.write(reaching.remark, wanted)
@@ -84,6 +102,9 @@ class ReactionLines:
         for domain in told.domains:
             self._wake(domain)
         stanza = line(told.delivery, told.number, told.author)
+        if later and self.keep is not None:
+            await self.keep(told.author, stanza.element.child_text(ns.CLIENT, "body") or "")
+            return
         for session in self._sessions.available(told.author):
             # Clients for feeds show it themselves.
             if session.priority >= 0 and ns.MICROBLOG not in session.notify:

@@ -161,6 +161,7 @@ class Parlour(Square):
         self.outbox.suspended.append(follow_lines.suspended)
         self.messages.error_listeners.insert(0, self.outbox.bounced)
         reaction_lines = ReactionLines(self.sessions, database, clock, self.tasks, self.outbox.wake)
+        reaction_lines.pace, reaction_lines.keep = self.lines.pace, self.lines.say
         database.listeners += [self.lines.hear, follow_lines.hear, reaction_lines.hear]
         self.settle("romeo", "benvolio", "mercutio")
 
