@@ -25,7 +25,7 @@ from microblog.model.node import MICROBLOG, Node, profile
 from microblog.model.uri import ItemAddress
 from microblog.store.database import Database, Transaction
 from microblog.store.timelines import Place
-from microblog.usecases import copying, listing_people, reading
+from microblog.usecases import copying, listing_people, muting, reading
 from microblog.usecases.reading import HOME, LOCAL, MENTIONS, Placed, Reading, TimelinePage
 from microblog.usecases.settling import SETTINGS
 from microblog.wire import asking, atom, pubsub
@@ -273,6 +273,9 @@ class ReadingWords:
         self, person: Person, service: JID, node: str, wanted: Element, silent: set[JID] | None = None
     ) -> list[Post] | None:
         """Posts of a service elsewhere; None if it does not give them. ``silent``: those that do not answer at all."""
+        quiet = await self._database.read(muting.quiet, person.jid, muting=False)
+        if quiet.avoids(service):
+            return None
         try:
             answer = await self._ask("get", person.jid, service, wanted)
             if answer.type != "result":
@@ -285,7 +288,8 @@ class ReadingWords:
         except Refusal:
             return None
         feed = Node(key=0, service=service, name=node, config=profile(node))
-        return [post for item in items if (post := _fetched(feed, item, answer)) is not None]
+        posts = [post for item in items if (post := _fetched(feed, item, answer)) is not None]
+        return [post for post in posts if not quiet.avoids(post.item.publisher)]
 
     # parts
 

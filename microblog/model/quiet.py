@@ -17,7 +17,7 @@ from microblog.model.jid import JID
 from microblog.model.query import tokens
 from microblog.model.uri import item_uri, read_uri
 
-WORDS_MAX: Final = 5
+WORDS_MAX: Final = 12
 WORDS_MAX_CHARACTERS: Final = 100
 
 

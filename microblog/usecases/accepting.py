@@ -31,7 +31,7 @@ from microblog.model.subscription import Subscription, SubscriptionState
 from microblog.model.uri import item_uri
 from microblog.store import events
 from microblog.store.transaction import Transaction
-from microblog.usecases import agreeing, depending, holding, refilling, storing
+from microblog.usecases import agreeing, depending, holding, muting, refilling, storing
 from microblog.usecases.addressing import is_shown
 from microblog.usecases.agreeing import Feed
 from microblog.usecases.copying import ReceivedItem, received_audience, take_version
@@ -412,6 +412,9 @@ class _Taker:
         self._tell(node, version.item, readers)
         if self._delivery.write is not None:
             for jid in readers.written:
+                # What is said to somebody alone comes to them, whoever says it.
+                if not direct and muting.hides(tx, muting.quiet(tx, jid), node, version.item):
+                    continue
                 self._keep_letter(jid, self._delivery.write(jid, node, version.item), direct=direct)
 
     def _keep_letter(self, account: JID, stanza: str, *, direct: bool) -> None:

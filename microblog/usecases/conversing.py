@@ -69,6 +69,8 @@ def see(
 
     ``audiences``: of what may go to where they read it. Raises ItemNotFound for what they may not read or what is gone.
     """
+    if tx.blocks.between(reader.bare, address.service):
+        raise ItemNotFound("no such item")
     found = tx.nodes.look_up(address.service, address.node, address.item_id or "")
     here = address.service.domainpart == tx.domain
     if found is None or found.item is None:

@@ -81,7 +81,7 @@ def meant(tx: Transaction, what: What, until: datetime | None = None) -> Mute:
     else:
         kind, value = MuteKind.WORD, muted_words(what)
         if not value:
-            raise BadRequest("up to five words in a row can be muted")
+            raise BadRequest("up to twelve words in a row can be muted")
     return Mute(kind=kind, value=value, until=until)
 
 

@@ -15,7 +15,7 @@ there, or while this server was dying, is told at the next login.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from twisted.internet.defer import CancelledError
@@ -34,7 +34,7 @@ from microblog.model.event import (
     SubscriptionChanged,
 )
 from microblog.model.jid import JID
-from microblog.model.node import AccessModel, Node
+from microblog.model.node import AccessModel, Node, is_feed
 from microblog.runtime import Clock, Tasks
 from microblog.store.crashpoint import crashpoint
 from microblog.store.database import Database
@@ -59,7 +59,10 @@ class RosterSource(Protocol):
 
 
 class Notifications:
-    """Hears what happened (``hear`` is a database listener) and tells it; ``wake`` is the outbox's."""
+    """Hears what happened (``hear`` is a database listener) and tells it; ``wake`` is the outbox's.
+
+    ``hushes``: who does not want to hear of a post.
+    """
 
     _log = Logger()
 
@@ -83,6 +86,7 @@ class Notifications:
         self._fresh: dict[int, dict[JID, int]] = {}
         self._told = _Told()
         self._unmarked: dict[int, dict[JID, int]] = {}
+        self.hushes: Callable[[ItemPublished], Container[JID]] = lambda event: _NOBODY
         self._marking = False
         readers.arrived = self._arrived
         readers.resumed = self._resumed
@@ -157,6 +161,9 @@ class Notifications:
         if notification.is_told(event):
             addresses, contacts = await self._audience(event)
             targets = _targets(addresses, contacts)
+            hushed = self._hushed(event) if targets else _NOBODY
+            if hushed:
+                targets = {one: address for one, address in targets.items() if one.jid.bare not in hushed}
             # Many a post has no reader who is there just now.
             if targets:
                 await self._write_all(event, targets)
@@ -273,7 +280,16 @@ class Notifications:
     def _tell_one(self, event: NodeEvent, addresses: Iterable[JID]) -> None:
         splice = notification.render(event)
         if splice is not None:
-            self._mark(event, [address for address in addresses if self._write_to(event, splice, address)])
+            # What somebody does not want to hear of counts as told.
+            hushed = self._hushed(event)
+            told = [one for one in addresses if one.bare in hushed or self._write_to(event, splice, one)]
+            self._mark(event, told)
+
+    def _hushed(self, event: NodeEvent) -> Container[JID]:
+        """Who does not want to hear of a post."""
+        if isinstance(event, ItemPublished) and is_feed(event.node.name):
+            return self.hushes(event)
+        return _NOBODY
 
     def _write_to(self, event: NodeEvent, splice: Splice, address: JID) -> bool:
         picky = self._readers.picky(event.node.key, address)
@@ -311,7 +327,8 @@ class Notifications:
                 if not sessions:
                     address.miss_again(item_id, seq, published)
                     continue
-                for session in sessions:
+                hushed = address.jid.bare in self._hushed(event)
+                for session in () if hushed else sessions:
                     session.write(splice.at(address.written))
                 self._mark(event, (address.jid.bare,))
         finally:

@@ -186,7 +186,18 @@ def test_pages_are_filled(people: Transaction) -> None:
 
 
 @pytest.mark.parametrize(
-    "what", ["", "  ", "!!", "one two three four five six", "w" * 3000, "#", "# ", "#" + "t" * 101, "\x00"]
+    "what",
+    [
+        "",
+        "  ",
+        "!!",
+        "one two three four five six seven eight nine ten eleven twelve thirteen",
+        "w" * 3000,
+        "#",
+        "# ",
+        "#" + "t" * 101,
+        "\x00",
+    ],
 )
 def test_what_cannot_be_muted(people: Transaction, what: str) -> None:
     if what == "w" * 3000:
