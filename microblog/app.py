@@ -404,7 +404,7 @@ class Node(Service):
 
         messages.node, messages.keep, presence.stamp = chat.take, held.keep, avatars.stamp
         messages.admit, self.lines.silences = policy.admit, policy.silences
-        self.lines.hushes = timelines.hushes = quiet.hushes
+        self.lines.hushes = timelines.hushes = notifications.hushes = quiet.hushes
         reaction_lines = ReactionLines(self.sessions, database, clock, tasks, wake)
         reaction_lines.hushes = quiet.hushes_author
         reaction_lines.pace, reaction_lines.keep = self.lines.pace, self.lines.say
