@@ -165,6 +165,8 @@ class Readers:
         self._computed: dict[int, Node] = {}
         # Hears when somebody begins or ends to be told of a timeline: whose it is, or the domain, and its name.
         self.timeline_wanted: Callable[[JID, str, bool], None] = lambda service, name, is_wanted: None
+        # Hears that somebody, on line or not, is told of other nodes or tags than before.
+        self.reloaded: Callable[[JID], None] = lambda account: None
         # Tags, with the accounts that are on line and follow them.
         self.tags: dict[str, set[JID]] = {}
         self._interested: dict[str, set[Session]] = {}
@@ -280,6 +282,7 @@ class Readers:
 
     def reload(self, account: JID) -> None:
         """The options of an account's subscriptions, or what it follows elsewhere, have changed."""
+        self.reloaded(account)
         reader = self._readers.get(account)
         if reader is not None:
             missed = reader.missed | {key: address.missed for key, address in reader.picky.items()}
