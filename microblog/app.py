@@ -344,6 +344,7 @@ class Node(Service):
         # people, and what they say to the node
         people = People(database, domain, dialback_suffices=config.s2s.dialback == "always")
         self.waking = Waking(database, clock, tasks)
+        readers.reloaded = self.waking.reload
         caller = Caller(self._reactor, clock, seconds=CALL_SECONDS, trust_roots=config.tls.trust_roots)
         calls = Calls(resolver, caller.post, clock, private=config.programs.private_addresses)
         self.webhooks = Webhooks(database, self.waking, calls, clock, tasks)
