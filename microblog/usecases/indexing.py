@@ -53,8 +53,9 @@ def _index_past(tx: Transaction) -> bool:
         return False
     found = tx.search.past(before, PAST_MAX)
     _index(tx, found)
-    tx.trails.reach(PAST, found[-1][1].key if found else 0)
-    return bool(found)
+    more = len(found) == PAST_MAX
+    tx.trails.reach(PAST, found[-1][1].key if more else 0)
+    return more
 
 
 def _index(tx: Transaction, items: Iterable[tuple[int, Item | None]]) -> None:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from microblog.model.entry import Entry
-from microblog.model.errors import ItemNotFound, NotAcceptable
+from microblog.model.errors import ItemNotFound, NotAcceptable, ResourceConstraint
 from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
-from microblog.model.query import Circle, Query, content, parse
+from microblog.model.query import Circle, Content, Query, content, parse, tokens
 from microblog.model.uri import item_uri
 from microblog.store import search
 from microblog.store.database import Database, open_database
@@ -347,6 +348,48 @@ def test_no_query_does_harm(tx: Transaction, text: str) -> None:
 def test_pages_that_begin_nowhere(tx: Transaction, before: str) -> None:
     with pytest.raises(ItemNotFound):
         searching.search(tx, searching.Search(actor=ROMEO, query=Query(terms=(("a",),)), before=before))
+
+
+def test_what_takes_too_long_is_ended(tx: Transaction) -> None:
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+    with pytest.raises(ResourceConstraint, match="more exactly"), tx.search.within(0.05):
+        tx.connection.exec_driver_sql(endless).scalar_one()
+
+
+def test_other_mistakes_of_the_database_are_not_hidden(tx: Transaction) -> None:
+    with pytest.raises(DBAPIError), tx.search.within(1):
+        tx.connection.exec_driver_sql("SELECT nothing FROM nowhere")
+
+
+def test_the_limit_of_time_ends_with_the_search(tx: Transaction) -> None:
+    with tx.search.within(0.05):
+        pass
+    count = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1000000) SELECT max(x) FROM n"
+    assert tx.connection.exec_driver_sql(count).scalar_one() == 1_000_000
+
+
+@pytest.mark.parametrize("letter", ["x", "\u00e9", "\u0915", "\U00010400"])
+def test_posts_of_any_size_are_indexed(tx: Transaction, letter: str) -> None:
+    """Ten thousand different words as long as they can be: what is beyond the bound is not found, and harms nobody."""
+    says(tx, "long", "a")
+    indexed(tx)
+    feed = tx.nodes.find(ROMEO, MICROBLOG)
+    assert feed is not None
+    item = tx.items.get(feed.key, "a")
+    assert item is not None
+    words = tokens(" ".join(f"{letter}{number:05}".ljust(64, letter) for number in range(10_000)))
+    tx.search.put(item, Content(words=words, tags=frozenset(), author=ROMEO))
+    for word, places in ((words[0], 1), (words[2_000], 1), (words[-1], 0)):
+        asked = search.wanted(Query(terms=((word,),)))
+        assert len(tx.search.candidates(asked, search.END, 10).found) == places
+    tx.search.remove(item.key)
+    assert not tx.search.candidates(search.wanted(Query(terms=((words[0],),))), search.END, 10).found
+
+
+def test_hundreds_of_tags_and_a_long_language(tx: Transaction) -> None:
+    says(tx, "tagged", "a", tags=tuple(f"t{number}" for number in range(300)), lang="-".join(["en", *["x" * 8] * 200]))
+    indexed(tx)
+    assert found(tx, "#t0 lang:en lang:en tagged") == ["a"]
 
 
 WORDS = ("lark", "nightingale", "night", "light", "Æther", "東", "京", "x1", "rose", "rosé")
