@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, bindparam, delete, exists, func, or_, select, update
+from sqlalchemy import and_, bindparam, delete, exists, func, or_, select, text, update
 
 from microblog.model.jid import JID
 from microblog.model.query import Query
@@ -68,7 +68,7 @@ _UNTOLD = (
     select(*_HIT_COLUMNS, *(column.label(f"track_{column.name}") for column in _COLUMNS))
     .join(_TRACKS, _T.id == _H.track_id)
     # In these words, so that the index of them is found.
-    .where(~_H.told, _H.id > bindparam("after"))
+    .where(text("NOT track_hits.told"), _H.id > bindparam("after"))
     .order_by(_H.id)
     .limit(bindparam("limit"))
 )

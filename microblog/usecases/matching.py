@@ -173,7 +173,10 @@ class Matcher:
         item = tx.items.get(node.key, happened.item_id)
         if item is None or item.position != happened.seq or item.stands is None or not item.payload:
             return None
-        entry = self._read(item.payload)
+        try:
+            entry = self._read(item.payload)
+        except ValueError:
+            return None
         return None if entry is None else (node, item, content(entry, item.publisher))
 
     def _met(self, tx: Transaction, happened: Happened) -> tuple[list[int], tuple[Node, Item] | None]:

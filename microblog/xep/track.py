@@ -228,8 +228,15 @@ class Tracks(Extension):
             if seen is not None:
                 readers.setdefault(hit.address, {}).setdefault(track.owner, []).append(track)
         for address, post in posts.items():
-            if post is not None:
+            if post is None:
+                continue
+            try:
                 await self._show(post, readers.get(address, {}))
+            except (CancelledError, Refusal):
+                raise
+            except Exception:
+                # What cannot be told is not to keep back everything after it.
+                self._log.failure("{uri} met tracks and cannot be told", uri=address.uri)
         await self._database.write(matching.told, [hit.key for hit, _, _ in untold])
         for owner in {track.owner for _, track, _ in untold}:
             self.matched(owner)
