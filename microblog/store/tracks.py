@@ -53,7 +53,7 @@ _REMOVE = delete(_TRACKS).where(_T.id == bindparam("key"))
 _COUNTED = update(_TRACKS).where(_T.id == bindparam("key")).values(hits=_T.hits + 1)
 _DUE = (
     _ALL.where(
-        _T.service != "",
+        _T.service > "",  # not equal would look at all that have none
         or_(
             _T.checked.is_(None),
             _T.checked < bindparam("before", type_=tables.Instant),
@@ -94,7 +94,6 @@ _ONCE = ~exists().where(
 _FORGET = delete(_HITS).where(
     _H.id.in_(select(_H.id).where(_H.created < bindparam("before", type_=tables.Instant)).limit(bindparam("limit")))
 )
-_MANY = select(_H.track_id).group_by(_H.track_id).having(func.count() > bindparam("most")).limit(bindparam("limit"))
 _TRIM = delete(_HITS).where(
     _H.track_id == bindparam("key"),
     _H.id
@@ -347,12 +346,9 @@ class Tracks:
         """Forget so many of what met a track before that time; how many."""
         return int(self._connection.execute(_FORGET, {"before": before, "limit": limit}).rowcount)
 
-    def trim(self, most: int, limit: int) -> int:
-        """Of so many tracks that more has met, keep the newest; how many tracks."""
-        keys = self._connection.execute(_MANY, {"most": most, "limit": limit}).scalars().all()
-        for key in keys:
-            self._connection.execute(_TRIM, {"key": key, "keep": most})
-        return len(keys)
+    def trim(self, track: int, most: int) -> None:
+        """Of what has met a track keep so much, the newest."""
+        self._connection.execute(_TRIM, {"key": track, "keep": most})
 
 
 def written(query: Query) -> str:

@@ -215,13 +215,16 @@ class Matcher:
             self._elsewhere(tx, address, node, item, guests, done)
 
     def _here(self, tx: Transaction, address: ItemAddress, tracks: Iterable[Track], done: Done) -> None:
-        taken: list[int] = []
+        taken: list[Track] = []
         counted: list[int] = []
         for track in tracks:
-            allowed = self.rates.allow(tx, (str(track.owner), HITS_PER_HOUR))
-            (taken if allowed else counted).append(track.key)
-        if tx.tracks.hit(taken, address, told=False):
+            if self.rates.allow(tx, (str(track.owner), HITS_PER_HOUR)):
+                taken.append(track)
+            else:
+                counted.append(track.key)
+        if tx.tracks.hit([track.key for track in taken], address, told=False):
             done.told = True
+            tracking.trim(tx, taken)
         if counted:
             tx.tracks.count(counted)
 
@@ -249,6 +252,7 @@ class Matcher:
                 continue
             new = set(tx.tracks.hit([track.key for track in theirs], address, told=True))
             if new:
+                tracking.trim(tx, theirs)
                 subids = [track.subid for track in theirs if track.key in new]
                 tx.outbox.add_stanza(domain, self._write(owner, subids, node, item))
                 done.domains.add(domain)
@@ -285,6 +289,7 @@ class Matcher:
             hit = Hit(key=0, track=track.key, address=address, payload=found.payload, created=tx.now)
             if not muting.hides(tx, muting.quiet(tx, track.owner), *tracking.of_elsewhere(hit)):
                 new |= bool(tx.tracks.hit((track.key,), address, told=False, payload=found.payload))
+                tracking.trim(tx, (track,))
         return new
 
 

@@ -50,6 +50,7 @@ UNCONFIGURED: Final = timedelta(hours=1)
 RETRY: Final = timedelta(hours=1)
 KEPT: Final = timedelta(days=30)
 KEPT_MAX: Final = 1000  # of one track
+TRIMMED_EVERY: Final = 100
 LABEL_MAX_CHARACTERS: Final = 30
 ROUNDS_MAX: Final = 5
 COUNT_MAX: Final = 1000
@@ -462,5 +463,11 @@ def forget(tx: Transaction, limit: int) -> tuple[list[int], bool]:
     """Forget leases that have run out (which), and what has met tracks long ago; whether there may be more."""
     expired = tx.tracks.expire(limit)
     old = tx.tracks.forget(tx.now - KEPT, limit)
-    trimmed = tx.tracks.trim(KEPT_MAX, limit)
-    return expired, limit in (len(expired), old, trimmed)
+    return expired, limit in (len(expired), old)
+
+
+def trim(tx: Transaction, tracks: Iterable[Track]) -> None:
+    """They have been met once more: from time to time forget the oldest of what has met them."""
+    for track in tracks:
+        if track.hits >= KEPT_MAX and track.hits % TRIMMED_EVERY == 0:
+            tx.tracks.trim(track.key, KEPT_MAX)

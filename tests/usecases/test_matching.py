@@ -450,11 +450,12 @@ def test_nodes_are_asked_again(tx: Transaction, watch: Watch, time: Time) -> Non
 
 def test_what_is_old_is_forgotten(tx: Transaction, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "KEPT_MAX", 3)
+    monkeypatch.setattr(tracking, "TRIMMED_EVERY", 1)
     watch.tracks(BENVOLIO, "lift")
     for number in range(5):
         writes(tx, ROMEO, f"p{number}", title="lift")
-    watch.looks()
-    tracking.forget(tx, 100)
+        watch.looks()
+    assert tracking.forget(tx, 100) == ([], False)
     assert watch.found() == ["p4", "p3", "p2"]
     monkeypatch.setattr(tracking, "KEPT", timedelta(seconds=-1))
     tracking.forget(tx, 100)
