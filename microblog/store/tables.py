@@ -887,6 +887,8 @@ programs = Table(
     Column("problem", Text, nullable=False, default=""),
     Column("created", Instant, nullable=False),
     UniqueConstraint("account_id", "name"),
+    # Whoever reads for a program that is gone must not find itself reading for another one.
+    sqlite_autoincrement=True,
     comment="durable subscriptions of programs to what happens",
 )
 

@@ -253,6 +253,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_programs")),
         sa.UniqueConstraint("account_id", "name", name=op.f("uq_programs_account_id_name")),
         comment="durable subscriptions of programs to what happens",
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "rules",

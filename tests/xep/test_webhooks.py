@@ -16,14 +16,15 @@ from microblog.model.item import Audience
 from microblog.model.program import Source
 from microblog.store.database import Database
 from microblog.store.webhooks import Webhook
-from microblog.usecases import hooking, registering
+from microblog.usecases import hooking, informing, registering
+from microblog.usecases.informing import Make
 from microblog.wire import notification
 from microblog.wire import webhook as signing
 from microblog.xep.waking import Waking
 from microblog.xep.webhooks import Calls, Webhooks
 from microblog.xmpp.resolve import IPAddress, Unreachable
 from tests.conftest import Time
-from tests.usecases.pubsub import ROMEO
+from tests.usecases.pubsub import BENVOLIO, ROMEO
 from tests.usecases.timelines import writes
 from tests.xep.square import Square, asks
 
@@ -277,6 +278,19 @@ def test_removed_while_it_is_called(stage: Stage, time: Time) -> None:
     time.advance(3600)
     assert stage.program.hears() == ["1"]
     assert stage.square.tasks.names() == []
+
+
+def test_what_comes_in_its_place_is_not_told_to_it(stage: Stage, time: Time) -> None:
+    """The server has not heard yet that it was removed beside it, and somebody else has a program by now."""
+    stage.add()
+    account = stage.database.run(registering.get_account, "romeo")
+    stage.database.run(hooking.remove, account, "ci")
+    other = stage.database.run(registering.get_account, "benvolio")
+    wanted = Make(account=other, name="ci", sources=frozenset((Source.OWN,)))
+    stage.database.run(informing.make, wanted)
+    stage.database.run(writes, BENVOLIO, "1")
+    passes(time, 70)
+    assert stage.program.calls == []
 
 
 def test_its_owner_is_removed_while_it_is_called(stage: Stage, time: Time) -> None:
