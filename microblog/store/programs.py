@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, and_, bindparam, delete, func, insert, select
 
 from microblog.model.program import Position, Program, Source
 from microblog.store import tables
+from microblog.store.prepared import Prepared
 
 if TYPE_CHECKING:
     from microblog.store.transaction import Transaction
@@ -36,14 +37,15 @@ _ACCOUNT, _NAME, _KEY = (
     _P.name == bindparam("called"),
     _P.id == bindparam("program"),
 )
-_GET = select(*_COLUMNS).where(_KEY)
+_GET = Prepared(select(*_COLUMNS).where(_KEY))
 _FIND = select(*_COLUMNS).where(_ACCOUNT, _NAME)
 _OF = select(*_COLUMNS).where(_ACCOUNT).order_by(_P.name)
 _COUNT = select(func.count()).select_from(_PROGRAMS).where(_ACCOUNT)
-_OWNER = (
-    select(_A.localpart, _A.disabled)
+# Asked each time that a program is told something.
+_OWNED = Prepared(
+    select(*_COLUMNS, _A.localpart, _A.disabled)
     .join_from(_PROGRAMS, tables.accounts, _A.id == _P.account_id)
-    .where(_P.id == bindparam("program"))
+    .where(_KEY)
 )
 _SET_SOURCES = update(_PROGRAMS).where(_KEY).values(sources=bindparam("listed"))
 _MOVE = (
@@ -60,7 +62,7 @@ _CALLED = and_(_C.account_id == bindparam("account"), _C.program == bindparam("c
 _LAST_CALL = select(func.max(_C.id)).where(_CALLED)
 _COUNT_CALLS = select(func.count()).select_from(_CALLS).where(_CALLED)
 _FIRST_CALL = select(func.min(_C.id)).where(_CALLED)
-_CALLS_AFTER = (
+_CALLS_AFTER = Prepared(
     select(_C.id, _C.payload, _C.created)
     .where(_CALLED, _C.id > bindparam("after"))
     .order_by(_C.id)
@@ -97,7 +99,7 @@ class Programs:
 
     def get(self, key: int) -> Program | None:
         """A program by its key."""
-        row = self._connection.execute(_GET, {"program": key}).first()
+        row = _GET.first(self._connection, {"program": key})
         return None if row is None else _read(row)
 
     def find(self, account: int, name: str) -> Program | None:
@@ -113,10 +115,10 @@ class Programs:
         """How many somebody has."""
         return int(self._connection.execute(_COUNT, {"account": account}).scalar_one())
 
-    def owner(self, key: int) -> tuple[str, bool] | None:
-        """The localpart of whose program it is, and whether that account is disabled."""
-        row = self._connection.execute(_OWNER, {"program": key}).first()
-        return None if row is None else (row[0], row[1])
+    def owned(self, key: int) -> tuple[Program, str, bool] | None:
+        """A program, the localpart of whose it is, and whether that account is disabled."""
+        row = _OWNED.first(self._connection, {"program": key})
+        return None if row is None else (_read(row), row[-2], row[-1])
 
     def add(self, account: int, name: str, sources: Iterable[Source], position: Position, *, url: str = "") -> int:
         """Make one that has come so far; its key."""
@@ -169,7 +171,7 @@ class Programs:
     def calls(self, account: int, name: str, after: int, limit: int) -> list[CallRow]:
         """What was called out behind a number, in order."""
         where = {"account": account, "called": name, "after": after, "limit": limit}
-        return [CallRow(*row) for row in self._connection.execute(_CALLS_AFTER, where)]
+        return [CallRow(*row) for row in _CALLS_AFTER.rows(self._connection, where)]
 
     def last_call(self, account: int, name: str) -> int:
         """The number of the last call; 0 if there is none."""

@@ -91,7 +91,7 @@ class EventPage:
 
 
 def make(tx: Transaction, request: Make) -> Program:
-    """Make a program, or give one other sources. Raises BadRequest, Conflict, ResourceConstraint."""
+    """Make a program, or give one other sources. Raises BadRequest, Conflict, Forbidden, ResourceConstraint."""
     if not is_name(request.name):
         raise BadRequest("a program's name is of small letters, digits, dots and hyphens")
     account = request.account
@@ -105,6 +105,8 @@ def make(tx: Transaction, request: Make) -> Program:
         return known
     if not request.sources:
         raise BadRequest("there is no such program yet: say what it is to be told of")
+    if not tx.accounts.exists(account.localpart):
+        raise Forbidden("there is no such account any more")
     if tx.programs.count(account.key) >= PROGRAMS_MAX:
         raise ResourceConstraint(f"an account has at most {PROGRAMS_MAX} programs")
     now = Position() if request.start else Position(seq=tx.events.last(), hit=tx.program_logs.last_hit())
@@ -182,11 +184,13 @@ def concerned(tx: Transaction, items: Sequence[int], tags: bool) -> Concerned:
 
 def next_events(tx: Transaction, request: Next) -> EventPage:
     """What happened next. Raises ItemNotFound if there is no such program, Forbidden if its owner may not log in."""
-    program = _get(tx, request.program)
-    owner = tx.programs.owner(program.key)
-    if owner is None or owner[1]:
+    owned = tx.programs.owned(request.program)
+    if owned is None:
+        raise ItemNotFound("there is no such program")
+    program, localpart, disabled = owned
+    if disabled:
         raise Forbidden("this account is disabled")
-    reader = JID(owner[0], tx.domain)
+    reader = JID(localpart, tx.domain)
     start = request.after or program.position
     limit = request.limit
     sources = program.sources

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from twisted.internet.defer import CancelledError, DeferredSemaphore
+from twisted.internet.defer import CancelledError, DeferredLock
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from microblog.commands.command import Person
@@ -35,7 +36,8 @@ from microblog.xmpp.sessions import Session
 
 PAGE: Final = 50
 MESSAGE_MAX_CHARACTERS: Final = 65_536
-READS_AT_ONCE: Final = 2
+# After a page as long a pause as it took: reading for programs is half of what one thread can do.
+PAUSE_MAX_SECONDS: Final = 0.5
 RETRY_MAX_SECONDS: Final = 30
 SWEEP_SECONDS: Final = 60
 # Somebody elsewhere who acknowledges nothing for so long has lost what was sent, or has gone.
@@ -100,7 +102,8 @@ class EventStreams(Extension):
         self._trusts = trusts
         # By account and name.
         self._streams: dict[tuple[JID, str], _Stream] = {}
-        self._reads = DeferredSemaphore(READS_AT_ONCE)
+        self._reads = DeferredLock()
+        self._pause: IDelayedCall | None = None
         self._sweep: Repetition | None = None
 
     def start(self) -> None:
@@ -111,6 +114,8 @@ class EventStreams(Extension):
         """Look no more."""
         if self._sweep is not None:
             self._sweep.stop()
+        if self._pause is not None and self._pause.active():
+            self._pause.cancel()
 
     def routes(self) -> Iterable[Route]:
         """All to the node."""
@@ -160,7 +165,13 @@ class EventStreams(Extension):
             return
         if position not in stream.unacknowledged:
             raise BadRequest("that was not told here")
-        stream.done = (await self._database.write(informing.acknowledge, stream.program.key, position)).position
+        try:
+            program = await self._database.write(informing.acknowledge, stream.program.key, position)
+        except ItemNotFound:
+            if self._is_there(stream):
+                self._end(stream, events.DELETED)
+            raise
+        stream.done = program.position
         while stream.unacknowledged and stream.done.reaches(stream.unacknowledged[0]):
             stream.unacknowledged.popleft()
         self._clock.later(0, self._wake, stream)
@@ -260,11 +271,7 @@ class EventStreams(Extension):
         seconds = 1
         while self._is_there(stream):
             try:
-                await self._reads.acquire()
-                try:
-                    return await self._database.read(informing.next_events, wanted)
-                finally:
-                    self._reads.release()
+                return await self._read(wanted)
             except (ItemNotFound, Forbidden):
                 self._end(stream, events.DELETED)
             except Refusal:
@@ -276,6 +283,19 @@ class EventStreams(Extension):
                 self._log.failure("Events for {name} cannot be read", name=stream.program.name)
                 self._end(stream, events.LOST)
         return None
+
+    async def _read(self, wanted: Next) -> EventPage:
+        """One page at a time, for whomever."""
+        await self._reads.acquire()
+        began = self._clock.monotonic()
+        try:
+            return await self._database.read(informing.next_events, wanted)
+        finally:
+            pause = min(self._clock.monotonic() - began, PAUSE_MAX_SECONDS)
+            if pause > 0 and self._reads.waiting:
+                self._pause = self._clock.later(pause, self._reads.release)
+            else:
+                self._reads.release()
 
     def _send(self, stream: _Stream, page: EventPage) -> None:
         stream.upto = page.position

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred, fail
 
+from microblog.model.errors import ResourceConstraint
 from microblog.model.item import Proof
 from microblog.model.jid import JID
-from microblog.model.program import Source
+from microblog.model.program import Position, Program, Source
 from microblog.runtime import Clock
 from microblog.store.database import Database, Transaction
 from microblog.usecases import calling, informing, registering
@@ -21,6 +23,8 @@ from microblog.xep.people import People
 from microblog.xep.waking import LOOK_SECONDS, TOGETHER_SECONDS, Waking
 from tests.conftest import Time
 from tests.im.town import Client
+from tests.usecases.pubsub import JULIET
+from tests.usecases.timelines import arrives
 from tests.xep.square import FEED, Square, asks, publishes
 
 NODE = "montague.example"
@@ -499,3 +503,175 @@ def test_what_is_read_from_xml_is_what_json_says(post: Post) -> None:
     program = post.database.run(informing.find, account, "ci")
     page = post.database.run(informing.next_events, informing.Next(program=program.key, limit=9))
     assert json.loads(json.dumps(to_json(page.events[0]))) == event
+
+
+# at the same time
+
+
+class Slowly:
+    """The database, whose answers come when the test says so."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.domain = database.domain
+        self.waiting: list[tuple[Deferred[Any], Deferred[Any]]] = []
+
+    def read(self, fn: Any, *args: Any) -> Deferred[Any]:
+        if fn is not informing.next_events:
+            return self._database.read(fn, *args)
+        waiting: Deferred[Any] = Deferred()
+        self.waiting.append((waiting, self._database.read(fn, *args)))
+        return waiting
+
+    def write(self, fn: Any, *args: Any) -> Deferred[Any]:
+        return self._database.write(fn, *args)
+
+    def answers(self) -> None:
+        waiting, found = self.waiting.pop(0)
+        found.chainDeferred(waiting)
+
+
+@pytest.fixture
+def slowly(post: Post) -> Slowly:
+    slowly = Slowly(post.database)
+    post.events._database = slowly  # type: ignore[assignment]  # as much of it as is used
+    return slowly
+
+
+def test_what_is_read_for_a_stream_that_was_taken_goes_to_the_one_that_took_it(post: Post, slowly: Slowly) -> None:
+    post.opens("home")
+    publishes(post.romeo, "sun")
+    slowly.answers()
+    post.later()
+    other = post.square.login("benvolio", "other")
+    post.opens("home", client=other)
+    while slowly.waiting:
+        slowly.answers()
+        post.later()
+    assert closed(post.program) == ["taken"]
+    assert [event["item"]["id"] for event in read_events(other.hears())] == ["sun"]
+
+
+def test_what_is_read_for_a_session_that_has_gone_is_not_sent_to_its_namesake(post: Post, slowly: Slowly) -> None:
+    post.opens("home")
+    publishes(post.romeo, "sun")
+    post.later()
+    post.program.leaves()
+    namesake = post.square.login("benvolio", "ci")
+    while slowly.waiting:
+        slowly.answers()
+        post.later()
+    assert namesake.hears() == [] and not post.events._streams
+
+
+def test_a_program_that_is_deleted_while_it_is_read_for_is_told_nothing_more(post: Post, slowly: Slowly) -> None:
+    post.opens("home")
+    publishes(post.romeo, "sun")
+    post.later()
+    assert post.asks(f"<delete xmlns='{EVENTS}' name='ci'/>").get("type") == "result"
+    while slowly.waiting:
+        slowly.answers()
+        post.later()
+    assert post.program.hears() == []
+
+
+def test_one_page_is_read_at_a_time_for_all(post: Post, slowly: Slowly) -> None:
+    clients = [post.square.login("benvolio", f"ci-{number}") for number in range(5)]
+    for number, client in enumerate(clients):
+        post.asks(opening("home", name=f"p{number}"), client=client)
+    post.later()
+    assert len(slowly.waiting) == 1
+    publishes(post.romeo, "sun")
+    for _ in range(20):
+        post.later()
+        assert len(slowly.waiting) <= 1
+        if slowly.waiting:
+            post.later(0.2)
+            slowly.answers()
+    post.later(1)
+    while slowly.waiting:
+        slowly.answers()
+        post.later(1)
+    assert [len(client.hears()) for client in clients] == [1] * 5
+
+
+def test_a_busy_database_is_asked_again(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    post.opens("home")
+    refusals = [ResourceConstraint("busy")] * 3
+    read = post.database.read
+
+    def busy(fn: Any, *args: Any) -> Deferred[Any]:
+        return fail(refusals.pop()) if fn is informing.next_events and refusals else read(fn, *args)
+
+    monkeypatch.setattr(post.database, "read", busy)
+    publishes(post.romeo, "sun")
+    for _ in range(8):
+        post.later(1)
+    assert post.items() == ["sun"]
+
+
+def test_an_account_that_goes_while_its_program_comes(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = post.people.person
+
+    async def late(stanza: Any) -> Any:
+        found = await person(stanza)
+        assert found is not None
+        post.database.run(lambda tx: tx.accounts.remove(found.account))
+        return found
+
+    monkeypatch.setattr(post.people, "person", late)
+    assert condition(post.asks(opening("home"))) == "forbidden"
+    assert not post.events._streams
+
+
+def test_programs_wake_for_tags_and_for_whom_their_owner_follows_elsewhere(post: Post) -> None:
+    post.square.readers.reloaded = post.waking.reload
+    post.opens("home")
+
+    def follow_tag(tx: Transaction) -> None:
+        account = tx.accounts.get("benvolio")
+        assert account is not None
+        tx.followed_tags.add(account.key, "verona")
+
+    post.database.run(follow_tag)
+    post.square.readers.reload(JID("benvolio", NODE))
+    mercutio = post.square.login("mercutio", "street")
+    asks(
+        mercutio,
+        "set",
+        f"<publish node='{FEED}'><item id='hot'><entry xmlns='{ns.ATOM}'><title>O</title><category term='Verona'/>"
+        "</entry></item></publish>",
+    )
+    (event,) = post.told()
+    assert event["source"] == "home" and event["item"]["tags"] == ["verona"]
+    post.database.run(arrives, JULIET, "before")
+    post.square.readers.reload(JID("benvolio", NODE))
+    post.database.run(arrives, JULIET, "name")
+    assert post.items() == ["before", "name"]
+
+
+def test_a_thousand_programs_cost_a_post_nothing_that_is_not_about_them(post: Post) -> None:
+    woken: list[int] = []
+
+    def program(number: int) -> Program:
+        return Program(
+            key=1000 + number,
+            account=1,
+            name=f"p{number}",
+            sources=frozenset({Source.OWN, Source.HOME}),
+            position=Position(),
+            acknowledged=None,
+            created=post.database.run(lambda tx: tx.now),
+        )
+
+    for number in range(1000):
+        post.waking.add(program(number), JID("mercutio" if number % 2 else "benvolio", NODE), lambda: woken.append(1))
+    publishes(post.square.login("mercutio", "street"), "mab")
+    post.later()
+    assert len(woken) == 500
+    publishes(post.romeo, "sun")
+    post.later()
+    assert len(woken) == 1000
+    for number in range(1000):
+        post.waking.remove(1000 + number)
+    assert not post.waking._programs and not post.waking._owners and not post.waking._followers
