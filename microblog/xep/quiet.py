@@ -5,6 +5,7 @@ threads, its tags, its words. What others have muted costs it nothing. Blocks (X
 of it is read at the start, and again for whoever changes something.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
@@ -24,6 +25,7 @@ from microblog.wire import atom
 
 SWEEP_SECONDS: Final = 60
 RETRY_SECONDS: Final = 5
+REMEMBERED: Final = 200
 _NOBODY: Final[frozenset[JID]] = frozenset()
 _NOTHING: Final = Blocks()
 
@@ -44,6 +46,7 @@ class Quiet:
         # By the first of them, words in a row, each between spaces.
         self._words: dict[str, dict[str, int]] = {}
         self._tags = 0
+        self._known: OrderedDict[tuple[JID, str, str, JID, str, bool], Traits] = OrderedDict()
         self._blocks: dict[JID, Blocks] = {}
         self._blocked_by: dict[JID, set[JID]] = {}  # by bare JID, or domain
         self._reloading = False
@@ -197,15 +200,26 @@ class Quiet:
         """Who here does not want to hear of a post. ``entry``: what it says, if that is known already."""
         if not self._by and not self._blocks:
             return _NOBODY
-        node, item = event.node, event.item
-        post = traits(node.service, node.name, item, entry)
-        if entry is None and (self._words or self._tags):
-            post = traits(node.service, node.name, item, atom.read_text(item.payload))
+        post = self._traits(event, entry)
         found = set(self._muting(post)) if self._by else set()
         for jid in post.people if self._blocks else ():
             found |= self._avoiding(jid)
         found.discard(post.author)
         return frozenset(found)
+
+    def _traits(self, event: ItemPublished, entry: Entry | None) -> Traits:
+        """What a post has. It is told in several ways, and looked at for each."""
+        node, item = event.node, event.item
+        reads = bool(self._words or self._tags)
+        key = (node.service, node.name, item.id, item.publisher, item.payload, reads)
+        post = self._known.get(key)
+        if post is None:
+            if entry is None and reads:
+                entry = atom.read_text(item.payload)
+            post = self._known[key] = traits(node.service, node.name, item, entry)
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return post
 
     def _muting(self, post: Traits) -> Iterable[JID]:
         keys = [(MuteKind.PERSON, str(jid)) for jid in post.people]

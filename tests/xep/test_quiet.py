@@ -272,7 +272,7 @@ def test_it_is_the_same_in_memory_and_in_the_database(database: Database, clock:
     chamber = Chamber(database, clock)
     draw = random.Random(191)
     people = (ROMEO, BENVOLIO, MERCUTIO, JULIET, JID("nurse", "capulet.example"))
-    for _ in range(60):
+    for n in range(60):
         for account in (ROMEO, BENVOLIO, MERCUTIO):
             kinds = {
                 MuteKind.PERSON: [str(jid) for jid in people if jid != account],
@@ -296,7 +296,9 @@ def test_it_is_the_same_in_memory_and_in_the_database(database: Database, clock:
         payload = f"<entry xmlns='{ns.ATOM}'><title>{text}</title><category term='{tag}'/></entry>"
         via = draw.choice(["", f"xmpp:{draw.choice(people)}?;node=urn%3Axmpp%3Amicroblog%3A0;item=1"])
         thread = draw.choice(["", "xmpp:a@b.example?;node=n;item=1"])
-        item = Item(id="i", publisher=author, payload=payload, published=START, updated=START, via=via, thread=thread)
+        item = Item(
+            id=f"i{n}", publisher=author, payload=payload, published=START, updated=START, via=via, thread=thread
+        )
         node = Node(key=1, service=draw.choice((author, author, BENVOLIO)), name=MICROBLOG, config=profile(MICROBLOG))
         hushed = chamber.quiet.hushes(ItemPublished(seq=1, node=node, item=item))
         post = traits(node.service, node.name, item, atom.read_text(payload))
