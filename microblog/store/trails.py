@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select
 
 from microblog.model.item import Audience
 from microblog.store import tables
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _EVENTS = tables.events
 _TRAILS = tables.trails
 _POSITION = select(_TRAILS.c.seq).where(_TRAILS.c.name == bindparam("name"))
+_FIRST = select(func.coalesce(func.min(_EVENTS.c.seq), 0))
 _NEXT = (
     select(_EVENTS.c.seq, _EVENTS.c.kind, _EVENTS.c.node_id, _EVENTS.c.item_id, _EVENTS.c.audience)
     .where(_EVENTS.c.seq > bindparam("after"))
@@ -51,6 +52,10 @@ class Trails:
         self._connection.execute(
             statement.on_conflict_do_update(index_elements=["name"], set_={"seq": statement.excluded.seq})
         )
+
+    def begins(self) -> int:
+        """The first event that is still in the log."""
+        return int(self._connection.execute(_FIRST).scalar_one())
 
     def after(self, seq: int, limit: int) -> list[Happened]:
         """So many of the events behind one, in order."""

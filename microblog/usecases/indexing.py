@@ -32,6 +32,9 @@ def step(tx: Transaction) -> bool:
         tx.trails.reach(NAME, done)
         tx.trails.reach(PAST, tx.search.last() + 1)
     happened = tx.trails.after(done, EVENTS_MAX)
+    if happened and done < happened[0].seq - 1 and tx.trails.begins() == happened[0].seq:
+        # The log has forgotten what was next: it is found with all that is here.
+        tx.trails.reach(PAST, tx.search.last() + 1)
     if happened:
         # What was published several times is read once, as it is now.
         published = {(one.node, one.item_id) for one in happened if one.kind == events.PUBLISHED}

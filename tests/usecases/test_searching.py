@@ -277,6 +277,16 @@ def test_what_was_there_before_the_index_is_indexed_in_pieces(tx: Transaction, m
     assert indexing.step(tx) is False
 
 
+def test_what_the_log_forgot_is_found_with_what_is_here(tx: Transaction) -> None:
+    says(tx, "the lark", "before", ago=2)
+    indexed(tx)
+    says(tx, "the lark", "while the server was away", ago=1)
+    tx.connection.exec_driver_sql("DELETE FROM events")
+    says(tx, "the lark", "after")
+    assert indexing.step(tx) is False
+    assert found(tx, "lark") == ["after", "while the server was away", "before"]
+
+
 @pytest.mark.parametrize("after", [0, 1, 2, 5, 11, 23, 40, 61])
 def test_nothing_is_lost_or_doubled_by_kill_9(tmp_path: Path, time: Time, after: int) -> None:
     """Killed before some statement of its step, the index goes on where it was."""
