@@ -44,6 +44,16 @@ class Connector:
         self._clock = clock
         self._login = login
         self._node = node
+        # What the administrator of this machine has called is to be found wherever it is.
+        self._resolver = Resolver(
+            names.createResolver(),
+            clock,
+            LIMITS,
+            routes={},
+            private_addresses=True,
+            services=SERVICES,
+            port=PORT,
+        )
 
     async def connect(self) -> tuple[Stream, JID]:
         """A stream and who we are on it. Raises LoginFailed, Unreachable."""
@@ -67,18 +77,9 @@ class Connector:
     async def _addresses(self) -> Sequence[Address]:
         if self._node is not None:
             return [Address(self._node.host, self._node.port, self._node.direct_tls)]
-        resolver = Resolver(
-            names.createResolver(),
-            self._clock,
-            LIMITS,
-            routes={},
-            private_addresses=True,
-            services=SERVICES,
-            port=PORT,
-        )
         found: list[Address] = []
-        for target in await resolver.targets(self._login.account.domainpart):
-            found += await resolver.addresses(target)
+        for target in await self._resolver.targets(self._login.account.domainpart):
+            found += await self._resolver.addresses(target)
         return found
 
 

@@ -302,6 +302,9 @@ class Tap:
             session.close()
         except (StreamClosed, TimeoutError):
             session.close()
+        except Exception:
+            session.close()
+            raise
         else:
             self._opened = self.has_worked = True
             self._say(f"{session.jid} hears as {subscription.name}")

@@ -18,7 +18,7 @@ from microblog.config import Endpoint, Limits
 from microblog.runtime import Clock
 from microblog.xmpp import names
 from microblog.xmpp.names import Remembering
-from microblog.xmpp.resolve import TARGETS_MAX, Address, Resolver, Target, Unreachable
+from microblog.xmpp.resolve import TARGETS_MAX, Address, Resolver, Target, Unreachable, is_public
 
 SRV = "_xmpp-server._tcp.capulet.example"
 SRVS = "_xmpps-server._tcp.capulet.example"
@@ -136,6 +136,27 @@ def test_without_srv_the_domain_itself_is_the_target() -> None:
     assert target == Target("capulet.example", 5269)
     # 198.51.100.0/24 is for documentation and not reachable.
     assert now(found.addresses(target)) == [Address("2001:4860:4860::8888", 5269)]
+
+
+def test_clients_have_services_and_a_port_of_their_own() -> None:
+    how: dict[str, Any] = {"services": ("_xmpp-client", "_xmpps-client"), "port": 5222}
+    records = {
+        "_xmpps-client._tcp.capulet.example": [srv(0, 0, 443, b"chat.capulet.example")],
+        SRV: [srv(0, 0, 1, b"x")],
+    }
+    assert now(resolver(records, **how).targets("capulet.example")) == [Target("chat.capulet.example", 443, True)]
+    assert now(resolver({}, **how).targets("capulet.example")) == [Target("capulet.example", 5222)]
+    assert now(resolver({}, **how).targets("192.0.2.1")) == [Target("192.0.2.1", 5222)]
+
+
+def test_all_addresses_of_a_host_whatever_they_are() -> None:
+    found = resolver({"host.example": [Record_A("10.0.0.1"), Record_A("8.8.8.8"), Record_AAAA("::1")]})
+    addresses = now(found.lookup("host.example"))
+    assert [str(one) for one in addresses] == ["10.0.0.1", "8.8.8.8", "::1"]
+    assert [is_public(one) for one in addresses] == [False, True, False]
+    assert [str(one) for one in now(found.lookup("[::1]"))] == ["::1"]
+    with pytest.raises(Unreachable):
+        now(found.lookup("nowhere.example"))
 
 
 def test_a_dot_refuses_the_service() -> None:
