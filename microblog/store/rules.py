@@ -69,10 +69,28 @@ _DUE = (
     select(_F.id, _F.created, _F.service, _F.node, _F.item_id, *_COLUMNS, *ACCOUNT_COLUMNS)
     .join(tables.rules, _R.id == _F.rule_id)
     .join(tables.accounts, _A.id == _R.account_id)
+    .where(~_F.waits, _ENABLED)
     .order_by(_F.id)
     .limit(bindparam("limit"))
 )
 _WAITING = select(func.count()).where(_F.rule_id == bindparam("key"))
+_WAIT = update(tables.rule_firings).where(_F.id == bindparam("firing")).values(waits=True)
+_WAITING_OF = (
+    select(_F.id, _F.rule_id)
+    .join(tables.rules, _R.id == _F.rule_id)
+    .where(_R.account_id == _ACCOUNT, _F.waits)
+    .order_by(_F.id)
+)
+_GO_ON = update(tables.rule_firings).where(_F.id.in_(bindparam("keys", expanding=True))).values(waits=False)
+_DROP = delete(tables.rule_firings).where(_F.id.in_(bindparam("keys", expanding=True)))
+_ABSENT = (
+    select(_A.localpart)
+    .join(tables.rules, _R.account_id == _A.id)
+    .join(tables.rule_firings, _F.rule_id == _R.id)
+    .where(_F.waits)
+    .distinct()
+)
+_FORGET = delete(tables.rule_firings).where(_F.created < bindparam("before", type_=tables.Instant))
 _IS_DUE = select(_F.id).where(_F.id == bindparam("firing"))
 _DONE = delete(tables.rule_firings).where(_F.id == bindparam("firing"))
 
@@ -218,6 +236,33 @@ class Rules:
     def done(self, firing: int) -> bool:
         """It is done; False if it was already."""
         return bool(self._connection.execute(_DONE, {"firing": firing}).rowcount)
+
+    def wait(self, firing: int) -> None:
+        """Its owner is not there to be told."""
+        self._connection.execute(_WAIT, {"firing": firing})
+
+    def absent(self) -> frozenset[str]:
+        """For whom something waits, by name."""
+        return frozenset(row[0] for row in self._connection.execute(_ABSENT))
+
+    def waiting_for(self, account: int) -> dict[int, list[int]]:
+        """What waits for somebody: of each rule, by its key, the oldest first."""
+        found: dict[int, list[int]] = {}
+        for firing, rule in self._connection.execute(_WAITING_OF, {"account": account}):
+            found.setdefault(rule, []).append(firing)
+        return found
+
+    def go_on(self, firings: Iterable[int]) -> None:
+        """Their owner is there now."""
+        self._connection.execute(_GO_ON, {"keys": list(firings)})
+
+    def drop(self, firings: Iterable[int]) -> None:
+        """They are not to be done any more."""
+        self._connection.execute(_DROP, {"keys": list(firings)})
+
+    def forget(self, before: datetime) -> int:
+        """Nobody came for them; how many."""
+        return int(self._connection.execute(_FORGET, {"before": before}).rowcount)
 
     def _read(self, statement: Any, **values: Any) -> list[KeptRule]:
         return [self._kept(row) for row in self._connection.execute(statement, values)]

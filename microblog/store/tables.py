@@ -692,7 +692,8 @@ SEARCH: Final[Mapping[str, Sequence[str]]] = {
 }
 for _dialect, _statements in SEARCH.items():
     for _statement in _statements:
-        event.listen(item_words, "after_create", DDL(_statement).execute_if(dialect=_dialect))
+        _ddl = DDL(_statement)  # type: ignore[no-untyped-call]  # SQLAlchemy's
+        event.listen(item_words, "after_create", _ddl.execute_if(dialect=_dialect))
 
 held_lines = Table(
     "held_lines",
@@ -862,8 +863,10 @@ rule_firings = Table(
     Column("service", Text, nullable=False, default="", comment="of the post that fired it, if one did"),
     Column("node", Text, nullable=False, default=""),
     Column("item_id", Text, nullable=False, default=""),
+    Column("waits", Boolean, nullable=False, default=False, comment="for its owner, who was not there to be told"),
     Column("created", Instant, nullable=False),
     Index(None, "rule_id"),
+    Index("ix_rule_firings_due", "id", sqlite_where=text("NOT waits"), postgresql_where=text("NOT waits")),
     sqlite_autoincrement=True,
     comment="what rules have decided and is not yet said or posted",
 )

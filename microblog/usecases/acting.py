@@ -45,6 +45,9 @@ OFTEN: Final[Mapping[Then, tuple[int, int]]] = {Then.TELL: (10, 200), Then.POST:
 ONLINE_AGAIN: Final = timedelta(minutes=10)
 WAITING_MAX: Final = 100
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
+WAITING_DAYS: Final = 7
+# Who comes back is told so many firings of each rule.
+BACK_MAX: Final = 3
 CROSSING_MAX: Final = 500
 NEW: Final = timedelta(hours=24)
 _MINUTE: Final = timedelta(minutes=1)
@@ -150,7 +153,7 @@ class _Log:
         tx = self._tx
         item = None if event.item_id == FEED_ITEM else tx.items.get(node.key, event.item_id)
         entry = None if item is None else tx.read_entry(item.payload)
-        if item is None or entry is None or entry.automatic or item.stands is None or tx.now - item.stands > NEW:
+        if item is None or entry is None or entry.automatic or item.stands is None or self._late(node, item.stands):
             self._reached(0)
             return True
         keys = [key for key in self._watched.index.matching(content(entry, node.service)) if key > self._within]
@@ -173,6 +176,10 @@ class _Log:
         elif some:
             self._reached(some[-1])
         return not rest
+
+    def _late(self, node: Node, stands: datetime) -> bool:
+        """Does it come from elsewhere, and is no news? What is published here is, whatever a client's clock says."""
+        return node.service.domainpart != self._tx.domain and self._tx.now - stands > NEW
 
     def _reached(self, rule: int) -> None:
         """The rules that an event concerns are done up to one, or all of them (0)."""
@@ -380,6 +387,45 @@ def due(tx: Transaction) -> tuple[Due, ...]:
 def done(tx: Transaction, key: int) -> None:
     """It is done, or not to be done any more."""
     tx.rules.done(key)
+
+
+def wait(tx: Transaction, key: int) -> None:
+    """Who is to be told is not there."""
+    tx.rules.wait(key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missed:
+    """A rule that fired so often while its owner was away that only the last of it is told."""
+
+    number: int
+    when: str
+    times: int
+    language: str
+
+
+def come_back(tx: Transaction, localpart: str) -> tuple[Missed, ...]:
+    """Somebody is there again: the last of what waits for them is to be told; of what rules there was more."""
+    account = tx.accounts.get(localpart)
+    if account is None:
+        return ()
+    language = tx.preferences.get(account.key, LANGUAGE) or "en"
+    missed = []
+    waiting = tx.rules.waiting_for(account.key)
+    for kept in tx.rules.some(waiting):
+        firings = waiting[kept.key]
+        if len(firings) > BACK_MAX:
+            missed.append(
+                Missed(number=kept.number, when=kept.rule.when, times=len(firings), language=language),
+            )
+            tx.rules.drop(firings[:-BACK_MAX])
+        tx.rules.go_on(firings[-BACK_MAX:])
+    return tuple(missed)
+
+
+def forget(tx: Transaction) -> None:
+    """What nobody came for in a week is no news any more."""
+    tx.rules.forget(tx.now - timedelta(days=WAITING_DAYS))
 
 
 def post(tx: Transaction, key: int, account: int, request: Publish) -> Posted | None:

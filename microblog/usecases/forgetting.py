@@ -13,7 +13,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from microblog.store.transaction import Transaction
-from microblog.usecases import chatting, conversing, holding, informing, linking, locating, reading, reporting_abuse
+from microblog.usecases import (
+    acting,
+    chatting,
+    conversing,
+    holding,
+    informing,
+    linking,
+    locating,
+    reading,
+    reporting_abuse,
+)
 
 DAYS = 90
 LOG_DAYS = 30  # as nodes say to each other
@@ -44,6 +54,7 @@ def forget(tx: Transaction) -> Forgotten:
     held = holding.forget(tx, ROWS_MAX)
     linking.forget(tx)
     locating.forget(tx)
+    acting.forget(tx)
     conversing.forget(tx)
     chat = chatting.forget(tx, ROWS_MAX)
     tags = reading.forget(tx, ROWS_MAX)

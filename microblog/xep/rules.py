@@ -26,6 +26,7 @@ from microblog.model.node import MICROBLOG
 from microblog.model.place import GEOLOC
 from microblog.model.rule import Then, What
 from microblog.runtime import Clock, Tasks
+from microblog.store.crashpoint import crashpoint
 from microblog.store.database import Database, Transaction
 from microblog.usecases import acting, reaching
 from microblog.usecases.acting import Due, Watched
@@ -40,6 +41,7 @@ from microblog.xmpp.sessions import Session, Sessions
 IDLE_SECONDS: Final = 60
 FORGET_SECONDS: Final = 3600
 RETRY_SECONDS: Final = 30
+BACK_SECONDS: Final = 2
 # What could not be posted for so long is not news any more.
 POST_WITHIN: Final = timedelta(hours=1)
 
@@ -81,6 +83,8 @@ class Rules:
         self._again = False
         # Who has rules for when they come on line, by name.
         self._coming: frozenset[str] = frozenset()
+        # For whom something waits that could not be told.
+        self._absent: set[str] = set()
 
     def start(self) -> None:
         """Go on where the last server stopped."""
@@ -109,6 +113,7 @@ class Rules:
     async def _read_coming(self) -> None:
         try:
             self._coming = await self._database.read(lambda tx: tx.rules.coming())
+            self._absent |= await self._database.read(lambda tx: tx.rules.absent())
         except Refusal:
             self._log.warn("It is not known who has rules for coming on line: the database is busy")
 
@@ -145,13 +150,18 @@ class Rules:
         if self._behind:
             self._behind = False
             self._trail.wake()
+        for name in tuple(self._absent):
+            self._return(JID(name, self._database.domain))
 
     def session_presence(self, session: Session, stanza: Stanza, initial: bool) -> None:
         """Presence listener: somebody comes on line with their first client."""
         account = session.jid.bare
-        if not initial or not session.available or account.localpart not in self._coming:
+        if not initial or not session.available:
             return
-        if len(self._sessions.available(account)) == 1:
+        if account.localpart in self._absent:
+            # It takes a moment until it is known whether they want lines.
+            self._clock.later(BACK_SECONDS, self._return, account)
+        if account.localpart in self._coming and len(self._sessions.available(account)) == 1:
             self._tasks.spawn(self._come(account), f"rules of {account}")
 
     def contact_presence(self, account: JID, contact: Contact, stanza: Stanza) -> None:
@@ -168,6 +178,21 @@ class Rules:
             return
         if fired:
             self.act()
+
+    def _return(self, account: JID) -> None:
+        if account.localpart in self._absent and self._lines.listens(account):
+            self._tasks.spawn(self._come_back(account), f"what rules have to tell {account}")
+
+    async def _come_back(self, account: JID) -> None:
+        try:
+            found = await self._database.write(acting.come_back, account.localpart)
+        except Refusal:
+            return  # in a minute, then
+        self._absent.discard(account.localpart)
+        for missed in found:
+            values = {"number": missed.number, "when": missed.when, "times": missed.times}
+            await self._lines.say(account, say(missed.language, "places.fired.missed", **values))
+        self.act()
 
     # what is done
 
@@ -198,10 +223,16 @@ class Rules:
 
     async def _do(self, due: Due) -> None:
         """One thing, once. Raises Refusal if it has to be tried again."""
+        crashpoint("K20")
         if due.rule.rule.then is Then.POST:
             await self._post(due)
             return
+        if not self._lines.listens(due.rule.owner):
+            await self._database.write(acting.wait, due.key)
+            self._absent.add(due.rule.owner.localpart)
+            return
         await self._tell(due)
+        crashpoint("K21")
         await self._database.write(acting.done, due.key)
 
     async def _tell(self, due: Due) -> None:

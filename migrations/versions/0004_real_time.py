@@ -288,6 +288,7 @@ def upgrade() -> None:
         sa.Column("service", sa.Text(), nullable=False, comment="of the post that fired it, if one did"),
         sa.Column("node", sa.Text(), nullable=False),
         sa.Column("item_id", sa.Text(), nullable=False),
+        sa.Column("waits", sa.Boolean(), nullable=False, comment="for its owner, who was not there to be told"),
         sa.Column("created", INSTANT, nullable=False),
         sa.ForeignKeyConstraint(["rule_id"], ["rules.id"], name=op.f("fk_rule_firings_rule_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rule_firings")),
@@ -295,6 +296,13 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_rule_firings_rule_id"), "rule_firings", ["rule_id"])
+    op.create_index(
+        "ix_rule_firings_due",
+        "rule_firings",
+        ["id"],
+        sqlite_where=sa.text("NOT waits"),
+        postgresql_where=sa.text("NOT waits"),
+    )
     op.create_table(
         "tracks",
         sa.Column("id", KEY, nullable=False),

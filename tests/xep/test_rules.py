@@ -18,7 +18,7 @@ from microblog.wire import atom, ns
 from microblog.xep.chat import Chat
 from microblog.xep.microblog import prepare
 from microblog.xep.people import People
-from microblog.xep.rules import IDLE_SECONDS, RETRY_SECONDS, Rules
+from microblog.xep.rules import BACK_SECONDS, IDLE_SECONDS, RETRY_SECONDS, Rules
 from tests.conftest import Time
 from tests.im.town import Client
 from tests.xep.parlour import NODE, Parlour, lines, says
@@ -354,3 +354,39 @@ def test_programs_are_told_that_they_are_called(verona: Verona, romeo: Client) -
     verona.publishes("benvolio", "#feast", inside="<category term='feast'/>", audience=Audience.LOCAL)
     verona.passes()
     assert verona.called > before
+
+
+def test_who_was_away_is_told_when_they_are_back_the_last_of_it_if_it_was_much(verona: Verona, romeo: Client) -> None:
+    says(romeo, "rule when #feast appears then tell me")
+    says(romeo, "rule when mercutio posts then tell me")
+    romeo.leaves()
+    verona.publishes("mercutio", "Nay, gentle Romeo")
+    for number in range(5):
+        verona.publishes("benvolio", f"#feast {number}", inside="<category term='feast'/>")
+    verona.passes()
+    assert verona.database.run(acting.due) == ()
+    # The server is another one by then.
+    verona.rules.stop()
+    verona.rules = verona.runs()
+    verona.presence.listeners.append(verona.rules)
+    verona.passes()
+    romeo = verona.online("romeo", "phone")
+    verona.passes(BACK_SECONDS + 1)
+    told = [body for body in bodies(romeo) if body and "ule " in body]
+    assert told == [
+        "Rule 1, #feast appears: 5 times while you were away. The last of it:",
+        "[rule 2] mercutio: Nay, gentle Romeo  #1",
+        "[rule 1] benvolio: #feast 2  #2",
+        "[rule 1] benvolio: #feast 3  #3",
+        "[rule 1] benvolio: #feast 4  #4",
+    ]
+    verona.passes(61)
+    assert bodies(romeo) == []
+    romeo.leaves()
+    verona.publishes("mercutio", "You have dancing shoes")
+    verona.passes()
+    verona.passes(8 * 86_400)
+    verona.database.run(acting.forget)
+    romeo = verona.online("romeo", "phone")
+    verona.passes(BACK_SECONDS + 1)
+    assert [body for body in bodies(romeo) if body and "rule" in body] == []
