@@ -25,6 +25,7 @@ def test_what_nobody_has_set(tx: Transaction) -> None:
     assert settling.settings(tx, romeo(tx)) == {
         "audience": "public",
         "commands": "plain",
+        "digest": "on",
         "lang": "auto",
         "limit": "10",
         "public-lists": "off",
@@ -38,6 +39,7 @@ def test_what_nobody_has_set(tx: Transaction) -> None:
         ("audience", "Friends", "followers"),
         ("audience", "local", "local"),
         ("commands", "slash", "slash"),
+        ("digest", "no", "off"),
         ("lang", " IT ", "it"),
         ("limit", "007", "7"),
         ("limit", "50", "50"),
