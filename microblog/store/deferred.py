@@ -35,7 +35,11 @@ _WAITS = _ANY.where(_ACCOUNT)
 _COLUMNS = select(_H.id, _H.kind, _H.service, _H.node, _H.item_id, _H.text, _H.created).where(_ACCOUNT)
 _DUE = _COLUMNS.where(or_(_H.id > bindparam("after"), _H.kind == LINE)).order_by(_H.id).limit(bindparam("limit"))
 _ITEMS = _COLUMNS.where(_H.id > bindparam("after"), _H.kind != LINE).order_by(_H.id).limit(bindparam("limit"))
-_COUNTS = select(_H.kind, func.count()).where(_ACCOUNT, _H.id > bindparam("after")).group_by(_H.kind)
+_COUNTS = (
+    select(_H.kind, func.count())
+    .where(_ACCOUNT, _H.id > bindparam("after"), _H.created <= bindparam("upto", type_=_H.created.type))
+    .group_by(_H.kind)
+)
 _LAST = select(func.max(_H.id)).where(_ACCOUNT)
 _OLDEST = select(_H.id).where(_ACCOUNT).order_by(_H.id).limit(bindparam("limit"))
 _THERE = select(_H.id).where(_ACCOUNT, _H.id.in_(bindparam("ids", expanding=True)))
@@ -165,9 +169,10 @@ class DeferredLines:
             for row in rows
         ]
 
-    def counts(self, account: int, after: int) -> dict[str, int]:
-        """How many wait, by kind."""
-        rows = self._connection.execute(_COUNTS, {"account": account, "after": after})
+    def counts(self, account: int, after: int, upto: datetime | None = None) -> dict[str, int]:
+        """How many wait, by kind; ``upto``: since then or before."""
+        where = {"account": account, "after": after, "upto": upto or self._now}
+        rows = self._connection.execute(_COUNTS, where)
         return {kind: count for kind, count in rows}
 
     def last(self, account: int) -> int:

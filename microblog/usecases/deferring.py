@@ -83,7 +83,8 @@ def arrive(tx: Transaction, localpart: str) -> Missed | None:
         tx.deferred.put_absence(account.key, here)
         return None
     begun = min(since, _first_waiting(tx, account.key, known.announced) or since)
-    counts = tx.deferred.counts(account.key, known.announced)
+    # What waits since then is of the posts since then: a server that died had not yet noted how long they were there.
+    counts = tx.deferred.counts(account.key, known.announced, since)
     last = max(known.announced, tx.deferred.last(account.key))
     tx.deferred.put_absence(account.key, replace(here, missed=begun, announced=last))
     return _sum(missed, counts)

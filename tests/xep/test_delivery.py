@@ -482,6 +482,17 @@ def test_what_came_before_the_server_died_is_not_missed(
     assert parlour.database.run(lambda tx: tx.deferred.absence(key)).since is None
 
 
+def test_what_waited_when_the_server_died_is_counted_once(parlour: Parlour, romeo: Client, time: Time) -> None:
+    shows(romeo, "dnd")
+    time.advance(MINUTE)
+    parlour.publishes("benvolio", "Held")
+    parlour.publishes("benvolio", "Held as well")
+    parlour.lines.listeners.here.clear()  # as if it had been killed
+    parlour.database.run(deferring.begin)
+    missed = parlour.database.run(deferring.arrive, "romeo")
+    assert missed is not None and missed.posts == 2
+
+
 def test_an_account_that_is_removed_leaves_nothing(parlour: Parlour, romeo: Client) -> None:
     says(romeo, "off benvolio")
     says(romeo, "on benvolio")
