@@ -35,6 +35,7 @@ PAGE: Final = 20
 _GROUP: Final = "quiet"
 _ALL: Final = "all"
 _FOR: Final = "for"
+_DOMAIN_MAX_CHARACTERS: Final = 255
 _QUOTES: Final = '"\u201c\u201d\u201e'
 
 
@@ -232,7 +233,11 @@ def _read(text: str) -> muting.What:
 def _domain(text: str) -> JID | None:
     """A domain, if that is what was written: its name has a dot in it."""
     text = text.strip().removeprefix("@")
-    if "." not in text.strip(".") or any(character.isspace() or character in "@/" for character in text):
+    if (
+        len(text) > _DOMAIN_MAX_CHARACTERS
+        or "." not in text.strip(".")
+        or any(character.isspace() or character in "@/" for character in text)
+    ):
         return None
     try:
         return JID("", domain_of(text))

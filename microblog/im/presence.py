@@ -146,12 +146,14 @@ class Presence:
         for sibling in siblings:
             _copy(sibling, session)
         for contact in list(roster.contacts.values()):
+            if self._router.blocks(account, contact.jid):
+                continue
             if contact.pending_in:
                 session.write(_pending_request(account, contact))
             if contact.ask and not siblings:
                 # §3.1.2: it may have been lost; asking again does no harm.
                 self._router.send(stanzas.presence("subscribe", account, contact.jid))
-            if not contact.is_seen or self._router.blocks(account, contact.jid):
+            if not contact.is_seen:
                 continue
             if contact.jid.domainpart != self._router.domain or self._router.is_node(contact.jid):
                 await self.probe(account, contact.jid)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from microblog.model.errors import ItemNotFound, NotAllowed, ResourceConstraint
+from microblog.model.errors import NotAllowed, ResourceConstraint
 from microblog.model.jid import JID
 from microblog.model.quiet import Blocks
 from microblog.model.subscription import Subscription
@@ -89,12 +89,6 @@ def unblock(tx: Transaction, account: int, jids: Iterable[JID]) -> tuple[JID, ..
 def unblock_all(tx: Transaction, account: int) -> tuple[JID, ...]:
     """Unblock everybody (§3.5)."""
     return unblock(tx, account, tx.blocks.of(account))
-
-
-def unblock_one(tx: Transaction, account: int, jid: JID) -> None:
-    """Unblock an address. Raises ItemNotFound if it is not blocked."""
-    if not tx.blocks.remove(account, jid):
-        raise ItemNotFound("this address is not blocked")
 
 
 # what there was between them

@@ -411,3 +411,26 @@ def notices() -> blocking.Notices:
     from microblog.xep.blocking import NOTICES
 
     return NOTICES
+
+
+def test_who_asked_before_is_not_shown_again(verona: Square) -> None:
+    """A request to see one's presence that waits, and one's own, rest while there is a block."""
+    verona.inject(f"<presence type='subscribe' from='{JULIET}' to='romeo@montague.example'/>")
+    romeo = verona.online("romeo", "orchard")
+    romeo.sends("<presence type='subscribe' to='nurse@capulet.example'/>")
+    blocks(romeo, "capulet.example")
+    romeo.leaves()
+    verona.world_hears()
+    again = verona.login("romeo", "orchard")
+    again.asks_for_roster()
+    again.sends("<presence/>")
+    assert [one.get("from") for one in again.hears()] == ["romeo@montague.example/orchard"]
+    verona.world_receives()
+    says(again, "unblock")
+    again.leaves()
+    verona.world_hears()
+    back = verona.login("romeo", "orchard")
+    back.asks_for_roster()
+    back.sends("<presence/>")
+    assert JULIET in [one.get("from") for one in back.hears()]
+    assert "nurse@capulet.example" in [one.get("to") for one in verona.world_hears()]
