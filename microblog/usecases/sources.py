@@ -21,6 +21,8 @@ SCAN_MAX: Final = 2000
 FEEDS_MORE: Final = 2
 # How many posts are taken from them at once for each post of a page, before it is seen which of them are needed.
 BUSY: Final = 10
+# How many posts are looked at one by one, to count those that somebody wants to see.
+WANTED_COUNT_MAX: Final = 300
 # How many feeds are looked into one by one, to count what has to be counted that way.
 LOOKED_INTO_MAX: Final = 100
 # How many posts under followed tags are looked at, to count them.
@@ -344,7 +346,8 @@ class Wanted:
         return found
 
     def count(self, span: Span, limit: int, mark: Place = LAST) -> Count | None:
-        """How much that is: all of it is looked at."""
+        """How much that is: all of it is looked at, and so not of very much."""
+        limit = min(limit, WANTED_COUNT_MAX)
         found = self.scan(span, limit)
         return None if len(found) >= limit else Count(len(found), sum(one.place > mark for one in found))
 
