@@ -1,11 +1,13 @@
 """What a page of a home timeline costs at the size of a large node: from the use case to the bytes of the answer.
 
-    python benchmarks/home_page.py [--accounts 350000] [--items 5000000] [--follows 1000] [--folder DIRECTORY]
+    python benchmarks/home_page.py [--accounts 350000] [--items 5000000] [--follows 1000] [--tags 0]
+        [--folder DIRECTORY]
 
 Accounts, a follow graph in which followers are distributed by a power law, and posts by authors of whom likewise few
 write much, are written straight into SQLite; a folder keeps the database for the next run. Then people who follow as
 many feeds as is said read their home timeline: the first page, a page half way down, and the page before that one,
-with and without the number of all posts. Each reader reads each page twice: "cold" is the first time, when nothing of
+with and without the number of all posts. With ``--tags`` they follow so many tags as well, of 1,000 that one post in
+three has, few of them often. Each reader reads each page twice: "cold" is the first time, when nothing of
 what they follow is in SQLite's own cache. CPU is that of the whole process.
 """
 
@@ -61,7 +63,7 @@ class Crowd:
         return bisect(self._sums, self._chance.random() * self._sums[-1])
 
 
-def fill(path: Path, accounts: int, items: int, follows: int, readers: int) -> None:
+def fill(path: Path, accounts: int, items: int, follows: int, tags: int, readers: int) -> None:
     """Write it all into the tables; the indexes that can be made afterwards are."""
     engine = create_engine(f"sqlite:///{path}")
     tables.metadata.create_all(engine)
@@ -96,6 +98,12 @@ def fill(path: Path, accounts: int, items: int, follows: int, readers: int) -> N
         " stands, thread, answers, via, expires) VALUES (?, ?, ?, ?, ?, ?, ?, 'local', ?, ?, ?, '', '', '', NULL)",
         posts(accounts, items, chance),
     )
+    if tags:
+        connection.executemany("INSERT INTO item_tags (tag, stands, item) VALUES (?, ?, ?)", tagged(items, chance))
+        connection.executemany(
+            "INSERT INTO followed_tags (account_id, tag, created) VALUES (?, ?, 0)",
+            ((reader + 1, f"tag{tag}") for reader in range(readers) for tag in range(tags)),
+        )
     for _, statement in indexes:
         connection.execute(statement)
     connection.execute("COMMIT")
@@ -146,6 +154,14 @@ def posts(accounts: int, items: int, chance: random.Random) -> Iterator[tuple[An
         )
 
 
+def tagged(items: int, chance: random.Random) -> Iterator[tuple[str, int, int]]:
+    """The tags of every third post."""
+    common = Crowd(1000, 1.0, chance)
+    start, step = (NOW - YEARS - EPOCH) // timedelta(microseconds=1), YEARS // items // timedelta(microseconds=1)
+    for number in range(0, items, 3):
+        yield f"tag{common.draw()}", start + number * step, number + 1
+
+
 def page(database: Database, reader: JID, request: PageRequest, *, counted: bool) -> TimelinePage:
     """Read and render, as a request through pubsub does."""
     found: TimelinePage = answered(database.read(reading.home, Reading(actor=reader, page=request, counted=counted)))
@@ -186,19 +202,28 @@ def main() -> None:
     parser.add_argument("--accounts", type=int, default=350_000)
     parser.add_argument("--items", type=int, default=5_000_000)
     parser.add_argument("--follows", type=int, default=1000)
+    parser.add_argument("--tags", type=int, default=0)
     parser.add_argument("--readers", type=int, default=100)
     parser.add_argument("--max", type=int, default=20, help="items a page")
     parser.add_argument("--folder", type=Path, default=None)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
-        path = folder / f"home-{arguments.accounts}-{arguments.items}-{arguments.follows}.sqlite"
+        tags = f"-{arguments.tags}" if arguments.tags else ""
+        path = folder / f"home-{arguments.accounts}-{arguments.items}-{arguments.follows}{tags}.sqlite"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             started = time.monotonic()
             unfinished = path.with_suffix(".unfinished")
             unfinished.unlink(missing_ok=True)
-            fill(unfinished, arguments.accounts, arguments.items, arguments.follows, arguments.readers)
+            fill(
+                unfinished,
+                arguments.accounts,
+                arguments.items,
+                arguments.follows,
+                arguments.tags,
+                arguments.readers,
+            )
             unfinished.rename(path)
             print(f"made in {time.monotonic() - started:.0f} s, {path.stat().st_size / 2**30:.1f} GiB")
         database = open_database(f"sqlite:///{path}", domain=DOMAIN, now=lambda: NOW, create=True)
@@ -211,7 +236,8 @@ def show(database: Database, arguments: argparse.Namespace) -> None:
     readers = [JID(name(n), DOMAIN) for n in range(arguments.readers)]
     size = arguments.max
     print(
-        f"{arguments.accounts:,} accounts, {arguments.items:,} items; {arguments.follows:,} feeds, {size} posts a page"
+        f"{arguments.accounts:,} accounts, {arguments.items:,} items; {arguments.follows:,} feeds"
+        f"{f', {arguments.tags} tags' if arguments.tags else ''}, {size} posts a page"
     )
     half = (NOW - YEARS / 2 - EPOCH) // timedelta(microseconds=1)
     anchor = f"{half}.{SEEN}"

@@ -149,9 +149,7 @@ class _Feeds:
         found = self._sight.at(node_key)
         if found is None or found[1] is None:
             return
-        if len(best) == limit:
-            last = best[-1].place
-            span = span._replace(low=last) if span.descending else span._replace(high=last)
+        span = _before(best, span, limit)
         best += self._tx.timelines.of_feed(node_key, self._reader, span, limit, found[1])
         best.sort(key=by_place, reverse=span.descending)
         del best[limit:]
@@ -203,19 +201,31 @@ class Home(_Feeds):
     def scan(self, span: Span, limit: int) -> list[Standing]:
         """What may be read of a span."""
         best = super().scan(span, limit)
+        if not self._tags:
+            return best
+        # Likely there are not many posts before where the feeds have filled the page.
+        rows = self._by_tags(_before(best, span, limit), BUSY * limit)
+        if rows is not None:
+            self._add(best, rows, span, limit)
+            return best
         # The tags come in the order in which they reach into the span, as the feeds do.
-        for tag, edge in self._tx.timelines.followed_tags(self._reader, span) if self._tags else ():
-            part = span
-            if len(best) == limit:
-                last = best[-1].place
-                if _behind(edge, best[-1], span.descending):
-                    break
-                part = span._replace(low=last) if span.descending else span._replace(high=last)
-            known = {one.place.item for one in best}
-            best += [one for one in self._under(tag).scan(part, limit) if one.place.item not in known]
-            best.sort(key=by_place, reverse=span.descending)
-            del best[limit:]
+        for tag, edge in self._tx.timelines.followed_tags(self._reader, span):
+            if len(best) == limit and _behind(edge, best[-1], span.descending):
+                break
+            self._add(best, self._under(tag).scan(_before(best, span, limit), limit), span, limit)
         return best
+
+    def _add(self, best: list[Standing], rows: Iterable[Standing], span: Span, limit: int) -> None:
+        found = {one.place.item: one for one in (*best, *rows)}
+        best[:] = sorted(found.values(), key=by_place, reverse=span.descending)[:limit]
+
+    def _by_tags(self, span: Span, limit: int) -> list[Standing] | None:
+        """What the tags bring beside the feeds; None if that is as much as a limit."""
+        rows = self._tx.timelines.by_tags(self._reader, self._own, span, limit, self._sight.everybodys)
+        if rows is None:
+            return None
+        self._sight.look({row.node for row in rows})
+        return [row for row in rows if self._sight.admits(row)]
 
     def _under(self, tag: str) -> "Filtered":
         timelines, reader, audiences = self._tx.timelines, self._reader, self._sight.everybodys
@@ -227,11 +237,10 @@ class Home(_Feeds):
         found = self._count_feeds(span, limit, mark)
         if found is None or not self._tags:
             return found
-        rows = self._tx.timelines.by_tags(self._reader, self._own, span, TAGGED_MAX, self._sight.everybodys)
+        rows = self._by_tags(span, TAGGED_MAX)
         if rows is None:
             return None
-        self._sight.look({row.node for row in rows})
-        places = {row.place for row in rows if self._sight.admits(row)}
+        places = {row.place for row in rows}
         count = Count(found.posts + len(places), found.above + sum(place > mark for place in places))
         return count if count.posts < limit else None
 
@@ -263,6 +272,14 @@ def _count_feed(
         return Count(posts, 0)
     above = tx.timelines.count_feed(node_key, reader, span._replace(low=max(mark, span.low)), limit, audiences)
     return Count(posts, above)
+
+
+def _before(best: list[Standing], span: Span, limit: int) -> Span:
+    """Where a post would change a page."""
+    if len(best) < limit:
+        return span
+    last = best[-1].place
+    return span._replace(low=last) if span.descending else span._replace(high=last)
 
 
 def _behind(edge: int, last: Standing, descending: bool) -> bool:

@@ -93,8 +93,12 @@ def test_unread_posts_have_those_of_tags(town: Transaction) -> None:
     assert reading.unread(town, account(town)) == 0
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_pages_are_those_of_a_merge_that_looks_at_everything(town: Transaction, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "busy"), [(0, sources.BUSY), (1, sources.BUSY), (2, 0), (3, 0), (4, 1)])
+def test_pages_are_those_of_a_merge_that_looks_at_everything(
+    town: Transaction, monkeypatch: pytest.MonkeyPatch, seed: int, busy: int
+) -> None:
+    # With none at once, tag by tag.
+    monkeypatch.setattr(sources, "BUSY", busy)
     random = Random(seed)
     people = [JID("person" + str(n), "montague.example") for n in range(8)]
     for person in people:
