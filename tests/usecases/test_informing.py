@@ -1,6 +1,8 @@
 """Programs: what they are told, in which order, how often, and what they may not know."""
 
+import json
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -529,3 +531,72 @@ def test_between_those_who_blocked_each_other_nothing_is_told(tx: Transaction) -
     writes(tx, BENVOLIO, "mine")
     assert told(tx, program) == ["local published mine"]
     assert told(tx, theirs) == ["local published sun"]
+
+
+# whatever happens
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_who_does_what_it_is_told_knows_what_there_is(tx: Transaction, seed: int) -> None:
+    """A program that is interrupted all the time, and told in pieces of any size, ends up with what is in the feeds."""
+    random = Random(seed)
+    people(tx)
+    subscribe(tx, BENVOLIO, service=MERCUTIO)
+    program = a_program(tx, "home", "calls")
+    known: dict[str, str] = {}
+    calls: list[int] = []
+    cursors: list[Position] = []
+    position: Position | None = None
+    acknowledged = program.position
+    there: dict[str, str] = {}
+    made = 0
+
+    def reads() -> bool:
+        nonlocal position
+        found = page(tx, program, random.choice((1, 2, 3, 50)), after=position)
+        for event in found.events:
+            if event.kind is EventKind.PUBLISHED:
+                assert event.item is not None
+                known[event.item_id] = event.item.payload
+            elif event.kind is EventKind.RETRACTED:
+                known.pop(event.item_id, None)
+            else:
+                assert event.cursor.call > acknowledged.call, "what was acknowledged came again"
+                calls.append(json.loads(event.payload)["n"])
+            cursors.append(event.cursor)
+        assert sorted(cursors) == cursors, "in order"
+        position = found.position
+        return bool(found.events) or found.more
+
+    for step in range(120):
+        match random.choice(("publish", "edit", "retract", "call", "read", "read", "ack", "come again", "other")):
+            case "publish":
+                there[f"p{step}"] = payload_of(f"p{step}")
+                writes(tx, ROMEO, f"p{step}")
+            case "edit" if there:
+                item_id = random.choice(sorted(there))
+                there[item_id] = payload_of(f"edit {step}")
+                writes(tx, ROMEO, item_id, -step / 1000, title=f"edit {step}")
+            case "retract" if there:
+                item_id = random.choice(sorted(there))
+                del there[item_id]
+                retract(tx, item_id)
+            case "call":
+                made += 1
+                calling.call(tx, program.account, "ci", {"n": made})
+            case "read":
+                reads()
+            case "ack" if cursors:
+                done = random.randrange(len(cursors))
+                acknowledged = informing.acknowledge(tx, program.key, cursors[done]).position
+                del cursors[: done + 1]
+            case "come again":
+                position = None
+                cursors.clear()
+            case "other":
+                writes(tx, BENVOLIO, f"mine{step}")
+        tx.now += timedelta(milliseconds=random.randrange(3))
+    while reads():
+        pass
+    assert known == there
+    assert set(calls) == set(range(1, made + 1)), "each call came"
