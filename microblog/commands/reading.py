@@ -15,17 +15,18 @@ from functools import partial
 from typing import Final
 
 from microblog.commands.command import Answer, Call, Command, Kind, Parameter, Person, Post
+from microblog.commands.lines import plain
 from microblog.commands.texts import say
 from microblog.model.access import audiences_allowed
 from microblog.model.entry import Entry
-from microblog.model.errors import ItemNotFound, NotAcceptable, Refusal, RemoteServerTimeout
+from microblog.model.errors import ItemNotFound, NotAcceptable, NotSubscribed, Refusal, RemoteServerTimeout
 from microblog.model.item import Audience, Item, PageRequest
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG, Node, profile
 from microblog.model.uri import ItemAddress
 from microblog.store.database import Database, Transaction
 from microblog.store.timelines import Place
-from microblog.usecases import copying, listing_people, muting, reading
+from microblog.usecases import copying, listing_people, muting, reading, tracking
 from microblog.usecases.reading import HOME, LOCAL, MENTIONS, Placed, Reading, TimelinePage
 from microblog.usecases.settling import SETTINGS
 from microblog.wire import asking, atom, pubsub
@@ -136,7 +137,7 @@ class ReadingWords:
     # the newest
 
     async def timeline(self, call: Call) -> Answer:
-        """``timeline [home|local|mentions|#TAG|LIST|NAME] [N]``. A list comes before somebody of the same name."""
+        """``timeline [home|local|mentions|#TAG|~TRACK|LIST|NAME] [N]``. A list comes before somebody of its name."""
         which = call.get("which", "home")
         name = which if isinstance(which, str) else which.localpart if which.domainpart == self._database.domain else ""
         if name not in _TIMELINES and await self._database.read(_has_list, call.person.account.key, name):
@@ -147,6 +148,8 @@ class ReadingWords:
             return await self.mentions(call)
         if which.startswith("#") and reading.tag_of(reading.TAG_PREFIX + which) is not None:
             return await self._newest(call, lambda tx, wanted: reading.tag(tx, which, wanted))
+        if which.startswith("~"):
+            return await self._newest(call, partial(_tracked, call.person, which))
         if which not in _TIMELINES:
             raise ItemNotFound(_text(call.person, "no_timeline", word=which[:40]))
         return await self._newest(call, reading.home if which == "home" else reading.local)
@@ -319,6 +322,13 @@ def _has_list(tx: Transaction, account: int, name: str) -> bool:
 
 def _limit(tx: Transaction, account: int) -> int:
     return int(tx.preferences.get(account, _LIMIT) or SETTINGS[_LIMIT].default)
+
+
+def _tracked(person: Person, which: str, tx: Transaction, wanted: Reading) -> TimelinePage:
+    try:
+        return tracking.timeline(tx, person.account.key, which, wanted)
+    except NotSubscribed:
+        raise NotSubscribed(say(person.language, "realtime.tracks.not_tracked", query=plain(which[:40]))) from None
 
 
 def _author(service: JID, tx: Transaction, wanted: Reading) -> TimelinePage:

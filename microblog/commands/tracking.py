@@ -4,20 +4,15 @@ from collections.abc import Awaitable, Iterable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
-from microblog.commands.command import Answer, Call, Command, Kind, Parameter, Person, Post
+from microblog.commands.command import Answer, Call, Command, Kind, Parameter, Person
 from microblog.commands.lines import plain
 from microblog.commands.texts import has, say
-from microblog.model.access import audiences_allowed
-from microblog.model.entry import Entry
 from microblog.model.errors import NotSubscribed, TooManySubscriptions
-from microblog.model.item import PageRequest
 from microblog.model.jid import JID
-from microblog.store.database import Database, Transaction
+from microblog.store.database import Database
 from microblog.store.tracks import Track
 from microblog.usecases import tracking
-from microblog.usecases.settling import SETTINGS
 from microblog.usecases.tracking import Begun, Ended
-from microblog.wire import atom
 
 PAGE: Final = 20
 ASK_SECONDS: Final = 10
@@ -52,8 +47,7 @@ class TrackingWords:
         which = Parameter(name="which", kinds=(Kind.TEXT,))
         yield Command(name="track", group=_GROUP, function=self.track, parameters=(urgent, words))
         yield Command(name="untrack", group=_GROUP, function=self.untrack, parameters=(which,))
-        found = Parameter(name="which", kinds=(Kind.WORD,), required=False)
-        yield Command(name="tracks", group=_GROUP, function=self.tracks, parameters=(found,), aliases=("tracking",))
+        yield Command(name="tracks", group=_GROUP, function=self.tracks, aliases=("tracking",), alone=True)
 
     async def track(self, call: Call) -> Answer:
         """``track [urgent] WORDS``; alone it shows what is tracked, ``track off`` ends it all."""
@@ -85,10 +79,8 @@ class TrackingWords:
         return Answer(text=_text(person, "ended", queries=queries))
 
     async def tracks(self, call: Call, at: int = 0) -> Answer:
-        """``tracks``: what is tracked, and how much has met it; ``tracks ~2``, ``tracks all``: what that was."""
-        person, which = call.person, call.get("which")
-        if which is not None:
-            return await self._found(which, None, call)
+        """``tracks``: what is tracked, and how much has met it."""
+        person = call.person
         known = [
             track
             for track in await self._database.read(tracking.tracks_of, person.jid)
@@ -107,40 +99,11 @@ class TrackingWords:
             more = partial(self.tracks, at=at + PAGE)
         return Answer(text="\n".join(lines), more=more, form=rows)
 
-    async def _found(self, which: str, after: str | None, call: Call) -> Answer:
-        """The newest posts that met a track, or any; the newest at the bottom."""
-        person = call.person
-        subid = None
-        if which.casefold() != "all":
-            (track, *_) = await self._named(person, which)
-            subid = track.subid
-        most = await self._database.read(_limit, person.account.key)
-        wanted = tracking.Retrieve(
-            owner=person.jid,
-            subid=subid,
-            page=PageRequest(max=most, after=after),
-            audiences=audiences_allowed(person.address.domainpart, local_domain=self._database.domain),
-        )
-        page = await self._database.read(tracking.retrieve, wanted)
-        if not page.posts:
-            return Answer(text=say(person.language, "reading.empty"))
-        more = partial(self._found, which, page.posts[-1].anchor) if page.more else None
-        posts = (
-            Post(node=one.node, item=one.item, entry=atom.read_text(one.item.payload) or Entry())
-            for one in reversed(page.posts)
-        )
-        return Answer(text=say(person.language, "reading.older") if more else "", posts=tuple(posts), more=more)
-
     async def _named(self, person: Person, which: str) -> tuple[Track, ...]:
         try:
             return await self._database.read(tracking.named, person.jid, person.account.key, which)
         except NotSubscribed:
             raise NotSubscribed(_text(person, "not_tracked", query=plain(which[:80]))) from None
-
-
-def _limit(tx: Transaction, account: int) -> int:
-    limit = SETTINGS["limit"]
-    return max(1, min(int(tx.preferences.get(account, "limit") or limit.default), limit.most))
 
 
 def _query(track: Track) -> str:

@@ -35,7 +35,7 @@ from microblog.store.timelines import Place
 from microblog.store.tracks import Hit, Track, written
 from microblog.store.transaction import Transaction
 from microblog.usecases import identity, locating, muting
-from microblog.usecases.reading import Placed, TimelinePage, read_anchor
+from microblog.usecases.reading import Placed, Reading, TimelinePage, read_anchor
 from microblog.usecases.sight import Sight
 
 NODE: Final = "urn:x-microblog:track:0"
@@ -346,6 +346,14 @@ def retrieve(tx: Transaction, request: Retrieve) -> TimelinePage:
         before, after = (before, hits[-1].key) if oldest else (hits[-1].key, after)
     more, posts = more or len(posts) > limit, posts[:limit]
     return TimelinePage(posts=tuple(reversed(posts)) if oldest else tuple(posts), more=more)
+
+
+def timeline(tx: Transaction, account: int, which: str, request: Reading) -> TimelinePage:
+    """What has met somebody's track ``~2``, or any (``~all``). Raises NotSubscribed, and as ``retrieve``."""
+    owner, subid = request.actor.bare, None
+    if which.casefold() != "~all":
+        subid = named(tx, owner, account, which)[0].subid
+    return retrieve(tx, Retrieve(owner=owner, subid=subid, page=request.page, audiences=request.audiences))
 
 
 def see(tx: Transaction, sight: Sight, hit: Hit) -> tuple[Node, Item] | None:

@@ -83,9 +83,9 @@ def test_here(verona: Verona) -> None:
     line = one(verona.benvolio.hears())
     assert line.startswith('[~"lift 2"] romeo: Lift 2 is back!') and line.endswith("#1")
     assert one(verona.benvolio.says("tracks")) == 'You track 1:\n~1 "lift 2": 1 so far'
-    assert one(verona.benvolio.says("tracks ~1")) == "romeo: Lift 2 is back!  #1"
-    assert one(verona.benvolio.says("tracks all")) == "romeo: Lift 2 is back!  #1"
-    assert one(verona.benvolio.says("tracks ~2")).startswith("You do not track ~2.")
+    assert one(verona.benvolio.says("timeline ~1")) == "romeo: Lift 2 is back!  #1"
+    assert one(verona.benvolio.says("timeline ~all")) == "romeo: Lift 2 is back!  #1"
+    assert one(verona.benvolio.says("timeline ~2")).startswith("You do not track ~2.")
     assert one(verona.benvolio.says("untrack ~1")) == 'You do not track any more: ~1 "lift 2"'
     verona.romeo.says("Lift 2 is gone!")
     verona.passes(1)
@@ -106,7 +106,7 @@ def test_a_word_on_the_other_node(verona: Verona) -> None:
     verona.passes(1)
     assert one(verona.romeo.hears()).startswith("[~night] juliet@capulet.example: A thousand times good night!")
     assert one(verona.romeo.says("tracks")) == "You track 1:\n~1 night @capulet.example: 2 so far"
-    read = one(verona.romeo.says("tracks ~1")).split("\n")
+    read = one(verona.romeo.says("timeline ~1")).split("\n")
     assert [line.partition("!")[0] for line in read] == [
         "juliet@capulet.example: Good night, good night",
         "juliet@capulet.example: A thousand times good night",
