@@ -352,12 +352,14 @@ class Missed:
 def missed(tx: Transaction, wanted: Missed) -> ItemPublished | ItemRetracted | None:
     """The event as it is told now; None if there is nothing to tell any more, or not to this reader."""
     node = tx.nodes.get(wanted.node_key)
-    if node is None:
+    sight = Sight(tx, wanted.reader)
+    seen = sight.at(wanted.node_key)
+    if node is None or seen is None or seen[1] is None:
         return None
     if not wanted.published:
         return ItemRetracted(seq=wanted.seq, node=node, item_id=wanted.item_id)
     item = tx.items.get(node.key, wanted.item_id)
-    if item is None or Sight(tx, wanted.reader).readable(node.key, item) is None:
+    if item is None or sight.readable(node.key, item) is None:
         return None
     return ItemPublished(seq=wanted.seq, node=node, item=item)
 

@@ -167,9 +167,10 @@ class Notifications:
             # Many a post has no reader who is there just now.
             if targets:
                 await self._write_all(event, targets)
-            for address in addresses:
-                if not address.sessions and isinstance(address, PickyAddress):
-                    address.miss(event)
+            if self._readers.picky(event.node.key):
+                for address in addresses:
+                    if isinstance(address, PickyAddress) and not address.sessions:
+                        address.miss(event)
             if not self._is_here(event.node.service):
                 told = [address.jid for address in addresses if address.sessions]
                 self._mark(event, (*told, *(session.jid.bare for session in contacts)))
@@ -273,7 +274,7 @@ class Notifications:
                 self._tell_one(event, [address for address in _recipients(event) or () if address.bare == account])
         if self._readers.at(account):
             for node_key, jid, seq in untold.marks:
-                picky = self._readers.picky(node_key, jid)
+                picky = self._readers.picky(node_key).get(jid)
                 if picky is None or picky.sessions:
                     self._remember(node_key, (jid,), seq)
 
@@ -292,7 +293,7 @@ class Notifications:
         return _NOBODY
 
     def _write_to(self, event: NodeEvent, splice: Splice, address: JID) -> bool:
-        picky = self._readers.picky(event.node.key, address)
+        picky = self._readers.picky(event.node.key).get(address)
         if picky is None:
             return self._write(splice, address)
         if not picky.sessions:

@@ -160,6 +160,7 @@ class Readers:
         self._readers: dict[JID, _Reader] = {}
         self._loading: dict[JID, _Reader] = {}
         self._subscribed: dict[int, dict[JID, Address]] = {}
+        self._picky: dict[int, dict[JID, PickyAddress]] = {}
         # Timelines that somebody who is on line subscribed to, by name and service: the key of their node.
         self.computed: dict[str, dict[JID, int]] = {}
         self._computed: dict[int, Node] = {}
@@ -176,10 +177,9 @@ class Readers:
         """The addresses that are subscribed to a node, of accounts that are on line, by JID."""
         return self._subscribed.get(node_key, {})
 
-    def picky(self, node_key: int, address: JID) -> PickyAddress | None:
-        """An address that is subscribed to a node and looks at presence."""
-        found = self._subscribed.get(node_key, {}).get(address)
-        return found if isinstance(found, PickyAddress) else None
+    def picky(self, node_key: int) -> Mapping[JID, PickyAddress]:
+        """The addresses that are subscribed to a node and look at presence; as a rule there are none."""
+        return self._picky.get(node_key, {})
 
     def matching(self, address: PickyAddress) -> list[Session]:
         """The sessions of an address whose presence is what it should be."""
@@ -285,7 +285,7 @@ class Readers:
         self.reloaded(account)
         reader = self._readers.get(account)
         if reader is not None:
-            missed = reader.missed | {key: address.missed for key, address in reader.picky.items()}
+            missed = reader.missed | {key: address.missed.copy() for key, address in reader.picky.items()}
             self._forget(account)
             self._begin(account, _Reader(missed=missed), replay=False)
 
@@ -335,9 +335,10 @@ class Readers:
 
     def _add(self, reader: _Reader, node: Node, jid: JID, shows: Iterable[str]) -> None:
         missed = reader.missed.pop((node.key, jid), None)
+        self._remove_picky(reader, node.key, jid)
         address = reader.addresses.get(jid)
         if shows or missed:
-            address = self._picky(reader, node, jid, frozenset(shows or SHOWS), missed)
+            address = self._add_picky(reader, node, jid, frozenset(shows or SHOWS), missed)
         elif address is None:
             address = reader.addresses[jid] = Address(jid, notification.written(jid), tuple(self.at(jid)))
         reader.feeds.setdefault(node.key, set()).add(jid)
@@ -347,7 +348,15 @@ class Readers:
             self.computed.setdefault(node.name, {})[node.service] = node.key
             self.timeline_wanted(node.service, node.name, True)
 
-    def _picky(
+    def _remove_picky(self, reader: _Reader, node_key: int, jid: JID) -> None:
+        address = reader.picky.pop((node_key, jid), None)
+        if address is not None:
+            address.missed.clear()
+            del self._picky[node_key][jid]
+            if not self._picky[node_key]:
+                del self._picky[node_key]
+
+    def _add_picky(
         self,
         reader: _Reader,
         node: Node,
@@ -357,6 +366,7 @@ class Readers:
     ) -> PickyAddress:
         address = PickyAddress(jid, notification.written(jid), (), node.key, shows, missed or OrderedDict())
         reader.picky[node.key, jid] = address
+        self._picky.setdefault(node.key, {})[jid] = address
         self._look(address)
         return address
 
@@ -365,7 +375,7 @@ class Readers:
         if addresses is None or address not in addresses:
             return
         addresses.discard(address)
-        reader.picky.pop((node_key, address), None)
+        self._remove_picky(reader, node_key, address)
         if not addresses:
             del reader.feeds[node_key]
         subscribed = self._subscribed[node_key]

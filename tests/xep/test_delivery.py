@@ -1,6 +1,7 @@
 """Lines of chat come by what somebody's presence says."""
 
 import pytest
+from sqlalchemy.event import listen
 
 from microblog.model.item import Audience
 from microblog.model.jid import JID
@@ -509,6 +510,33 @@ def test_an_account_that_is_removed_leaves_nothing(parlour: Parlour, romeo: Clie
     parlour.publishes("benvolio", "Is the day so young?")
     assert texts(mercutio) == ["benvolio: Is the day so young?  #1"], "and others are told"
     assert shows(romeo) == []
+
+
+def statements(parlour: Parlour) -> list[str]:
+    """What the database is asked from now on."""
+    said: list[str] = []
+    listen(parlour.database._engine, "before_cursor_execute", lambda *args: said.append(str(args[2])))
+    return said
+
+
+def test_presence_that_changes_without_end_asks_the_database_nothing(parlour: Parlour, romeo: Client) -> None:
+    said = statements(parlour)
+    for _ in range(50):
+        for show in ("away", "", "dnd", "chat", "xa"):
+            shows(romeo, show)
+    assert said == []
+
+
+def test_a_post_asks_no_more_for_those_who_are_busy_elsewhere(parlour: Parlour, romeo: Client) -> None:
+    """Who gets no lines costs a post nothing, whatever their presence says."""
+    for name in ("benvolio", "mercutio"):
+        client = parlour.online(name, "street")
+        client.sends("<presence><show>dnd</show></presence>")
+    romeo.leaves()
+    said = statements(parlour)
+    parlour.publishes("benvolio", "Good morrow")
+    assert not [one for one in said if "held_lines" in one or "absences" in one or "shown" in one]
+    assert held(parlour) == []
 
 
 # addresses elsewhere

@@ -143,13 +143,43 @@ def test_what_is_no_presence_is_refused(square: Square, romeo: Client, street: C
     assert condition[:2] == ("bad-request", "invalid-options") or "invalid-options" in condition
 
 
+def test_who_unsubscribes_is_told_nothing_more(square: Square, romeo: Client, street: Client) -> None:
+    shows(street, "dnd")
+    publishes(romeo, "1")
+    result(asks(street, "set", f"<unsubscribe node='{FEED}' jid='{BENVOLIO}'/>", to=ROMEO))
+    assert shows(street) == []
+    assert not square.readers._picky
+    result(asks(street, "set", f"<subscribe node='{FEED}' jid='{BENVOLIO}'/>", to=ROMEO))
+    shows(street, "dnd")
+    publishes(romeo, "2")
+    assert items(street) == ["2"], "a new subscription has no conditions"
+
+
+def test_one_client_may_be_picky_for_itself(square: Square, romeo: Client) -> None:
+    street, cell = square.online("benvolio", "street"), square.online("benvolio", "cell")
+    follows(street, "online", jid=f"{BENVOLIO}/street")
+    follows(cell, "dnd", jid=f"{BENVOLIO}/cell")
+    street.hears(), cell.hears()
+    publishes(romeo, "1")
+    assert items(street) == ["1"] and items(cell) == []
+    assert shows(cell, "dnd") == ["1"]
+
+
+def test_what_one_may_not_read_any_more_does_not_come(square: Square, romeo: Client, street: Client) -> None:
+    shows(street, "dnd")
+    publishes(romeo, "1")
+    change = f"<affiliations node='{FEED}'><affiliation jid='{BENVOLIO}' affiliation='outcast'/></affiliations>"
+    result(asks(romeo, "set", change, to=ROMEO, owner=True))
+    assert shows(street) == []
+
+
 def test_all_of_them_is_no_condition(romeo: Client, street: Client, square: Square) -> None:
     everything = form("online", "chat", "away", "xa", "dnd")
     result(asks(street, "set", f"<options node='{FEED}' jid='{BENVOLIO}'>{everything}</options>", to=ROMEO))
     shows(street, "dnd")
     publishes(romeo, "1")
     assert items(street) == ["1"]
-    assert square.readers.picky(next(iter(square.readers._subscribed)), street.session.jid.bare) is None
+    assert not square.readers._picky
 
 
 def test_who_is_elsewhere_cannot_say_so(square: Square, romeo: Client) -> None:
