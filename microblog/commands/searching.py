@@ -1,16 +1,24 @@
-"""Looking back: ``search``."""
+"""Looking back: ``search``.
+
+Who looks for something in what millions have written keeps the database busy for longer than others do. So each person
+looks for one thing at a time, and all of them together never take all of the database's readers.
+"""
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from twisted.internet.defer import DeferredSemaphore
+
 from microblog.commands.command import Answer, Call, Command, Kind, Parameter, Person, Post
+from microblog.commands.lines import plain
 from microblog.commands.texts import say
 from microblog.model.access import audiences_allowed
 from microblog.model.entry import Entry
+from microblog.model.errors import ResourceConstraint
 from microblog.model.query import Query
-from microblog.store.database import Database, Transaction
+from microblog.store.database import READERS, Database, Transaction
 from microblog.usecases import searching
 from microblog.usecases.settling import SETTINGS
 from microblog.wire import atom
@@ -19,6 +27,7 @@ _GROUP: Final = "realtime"
 _LIMIT: Final = "limit"
 # A page that found nothing yet goes on by itself so often.
 _PAGES_MAX: Final = 5
+TOGETHER_MAX: Final = READERS // 2
 
 
 class SearchWords:
@@ -26,6 +35,8 @@ class SearchWords:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._turn = DeferredSemaphore(TOGETHER_MAX)
+        self._looking: set[int] = set()
 
     def commands(self) -> Iterable[Command]:
         """It."""
@@ -51,11 +62,14 @@ class SearchWords:
             before=before,
             audiences=audiences_allowed(person.address.domainpart, local_domain=self._database.domain),
         )
-        found = await self._database.read(searching.search, wanted)
-        for _ in range(_PAGES_MAX):
-            if found.posts or not found.before:
-                break
-            found = await self._database.read(searching.search, replace(wanted, before=found.before))
+        account = person.account.key
+        if account in self._looking:
+            raise ResourceConstraint(_text(person, "busy"))
+        self._looking.add(account)
+        try:
+            found = await self._find(wanted)
+        finally:
+            self._looking.discard(account)
         more: Callable[[Call], Awaitable[Answer]] | None = None
         said = []
         if found.before:
@@ -65,16 +79,34 @@ class SearchWords:
             else:
                 said.append(_text(person, "so_far", upto=f"{found.upto:%Y-%m-%d %H:%M}"))
         elif not found.posts:
-            said.append(say(person.language, "reading.empty") if before else _text(person, "nothing", query=query))
+            said.append(
+                say(person.language, "reading.empty") if before else _text(person, "nothing", query=_written(query))
+            )
         if not found.complete:
             said.append(_text(person, "incomplete"))
         return Answer(text=" ".join(said), posts=tuple(reversed(tuple(_posts(found)))), more=more)
+
+    async def _find(self, wanted: searching.Search) -> searching.Found:
+        await self._turn.acquire()
+        try:
+            found = await self._database.read(searching.search, wanted)
+            for _ in range(_PAGES_MAX):
+                if found.posts or not found.before:
+                    break
+                found = await self._database.read(searching.search, replace(wanted, before=found.before))
+        finally:
+            self._turn.release()
+        return found
 
 
 def _asked(tx: Transaction, person: Person, words: str) -> tuple[Query, int]:
     limit = SETTINGS[_LIMIT]
     most = int(tx.preferences.get(person.account.key, _LIMIT) or limit.default)
     return searching.query(tx, person.account, words), max(1, min(most, limit.most))
+
+
+def _written(query: Query) -> str:
+    return " ".join(plain(str(query)).split())
 
 
 def _posts(found: searching.Found) -> Iterable[Post]:

@@ -1,13 +1,15 @@
 """``search``, as it is said."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from microblog.commands.command import Answer, Call, Person, Table
 from microblog.commands.parsing import Misread, Parser
 from microblog.commands.searching import SearchWords
-from microblog.model.errors import NotAcceptable
+from microblog.model.errors import NotAcceptable, ResourceConstraint
 from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.store.database import Database
@@ -26,7 +28,8 @@ class Desk:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.parser = Parser(table=Table([SearchWords(database), Posts()]), domain=DOMAIN)
+        self.modules = (SearchWords(database),)
+        self.parser = Parser(table=Table([*self.modules, Posts()]), domain=DOMAIN)
         self.address = BENVOLIO.with_resource(PHONE)
         self.last = Answer()
 
@@ -120,3 +123,41 @@ def test_a_long_way_without_a_hit_is_said(desk: Desk, monkeypatch: pytest.Monkey
         if desk.last.more is None:
             break
     assert shown == ["old"]
+
+
+def test_each_person_looks_for_one_thing_at_a_time_and_others_are_not_kept_waiting(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slow answers are held back here; two are looked for at once, the third when one of them is done."""
+    slow: list[Deferred[Any]] = []
+    read = desk.database.read
+
+    def reads(function: Any, *arguments: Any) -> Deferred[Any]:
+        if function is not searching.search:
+            return read(function, *arguments)
+        slow.append(Deferred())
+        return slow[-1].addCallback(lambda _: read(function, *arguments))
+
+    monkeypatch.setattr(desk.database, "read", reads)
+    ((command,),) = [list(words.commands()) for words in desk.modules]
+    outcomes: list[Any] = []
+    for key in (1, 1, 2, 3):
+        person = desk.person()
+        someone = replace(person, account=replace(person.account, key=key))
+        call = Call(person=someone, arguments={"words": "lark"})
+        Deferred.fromCoroutine(command.function(call)).addBoth(outcomes.append)
+    assert [type(outcome.value) for outcome in outcomes] == [ResourceConstraint]
+    assert len(slow) == 2
+    slow[0].callback(None)
+    assert len(slow) == 3 and len(outcomes) == 2
+    slow[1].errback(ResourceConstraint("too long"))
+    slow[2].callback(None)
+    assert len(outcomes) == 4
+    again = Deferred.fromCoroutine(command.function(Call(person=desk.person(), arguments={"words": "lark"})))
+    slow[3].callback(None)
+    assert again.called
+
+
+def test_what_is_repeated_of_a_query_stays_in_its_line(desk: Desk) -> None:
+    assert desk.says("search #a\u202eb\u2028c") == []
+    assert desk.last.text == "Nothing fits: c #ab"

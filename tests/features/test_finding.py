@@ -1,6 +1,8 @@
 """Finding: what was written, as far as one may read it."""
 
-from tests.features.verona import Verona, entry
+from microblog.wire import ns
+from microblog.wire.xml import Element
+from tests.features.verona import MONTAGUE, Verona, entry
 
 
 def texts(said: str) -> list[str]:
@@ -54,3 +56,28 @@ def test_what_was_written_before_one_followed_is_found(verona: Verona) -> None:
     verona.romeo.hears()
     (shown,) = verona.romeo.says("search rose")
     assert texts(shown) == [f"juliet@capulet.example: a rose, day {number + 1}" for number in range(3)]
+
+
+def test_a_search_by_form(verona: Verona) -> None:
+    verona.benvolio.says("lift 2 is back")
+    verona.later(1)
+    field = "<field var='words'><value>lift from benvolio</value></field>"
+    form_type = f"<field var='FORM_TYPE' type='hidden'><value>{ns.COMMAND_FORM}</value></field>"
+    form = f"<x xmlns='{ns.DATA}' type='submit'>{form_type}{field}</x>"
+    verona.romeo.hears()
+
+    def does(attributes: str, inside: str = "") -> Element:
+        command = f"<command xmlns='{ns.COMMANDS}' node='search' {attributes}>{inside}</command>"
+        (answer,) = verona.romeo.sends(f"<iq type='set' id='f' to='{MONTAGUE}'>{command}</iq>")
+        found = answer.first()
+        assert found is not None
+        return found
+
+    session = does("action='execute'").get("sessionid")
+    command = does(f"action='complete' sessionid='{session}'", form)
+    assert command.get("status") == "completed"
+    table = command.find(ns.DATA, "x")
+    assert table is not None
+    (row,) = [item for item in table.elements() if item.name == "item"]
+    values = {field.get("var"): field.child_text(ns.DATA, "value") for field in row.elements()}
+    assert values["author"] == str(verona.benvolio.jid) and values["text"] == "lift 2 is back"
