@@ -120,7 +120,7 @@ def opted_in(tx: Transaction, account: JID, stated: bool | None) -> bool | None:
 def record_subscribe(tx: Transaction, request: Follow) -> bool:
     """Write down what a remote service said of a subscription; True if from now on posts are to come.
 
-    Raises TooManySubscriptions, BadRequest.
+    Raises TooManySubscriptions, BadRequest, Blocking if they have been blocked since they were asked.
     """
     if request.state is SubscriptionState.NONE:
         record_unsubscribe(tx, Unfollow(account=request.account, service=request.service, node=request.node))
@@ -136,7 +136,7 @@ def record_subscribe(tx: Transaction, request: Follow) -> bool:
     public = opted_in(tx, account, request.public)
     known = tx.subscriptions.find(node, account)
     if known is None:
-        may_follow(tx, account)
+        may_follow(tx, account, node.service, node.name)
         tx.subscriptions.add(node, subscription, public=bool(public), checked=tx.now)
     else:
         tx.subscriptions.change(node, subscription)

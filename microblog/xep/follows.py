@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from microblog.model.account import Account
 from microblog.model.errors import (
     BadRequest,
+    Blocking,
     ItemNotFound,
     NotSubscribed,
     Refusal,
@@ -121,8 +122,8 @@ class Follows:
     async def _record(self, follow: Follow) -> None:
         try:
             await self._database.write(following.record_subscribe, follow)
-        except TooManySubscriptions:
-            # Asked for while others were under way: what we do not take in is not to be sent.
+        except (TooManySubscriptions, Blocking):
+            # Asked for while others were under way, or they were blocked: what we do not take in is not to be sent.
             request = asking.unsubscribe_request(follow.node, follow.account)
             self._router.send(iq("set", follow.account, follow.service, secrets.token_urlsafe(12), request))
             raise

@@ -19,6 +19,7 @@ from microblog.model.item import Audience, Proof
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.model.quiet import Blocks
+from microblog.model.subscription import SubscriptionState
 from microblog.model.uri import ItemAddress
 from microblog.store.transaction import Transaction
 from microblog.usecases import (
@@ -361,3 +362,13 @@ def test_last_items_are_not_for_them(people: Transaction) -> None:
     assert [item.id for _, item in subscribing.last_items(tx, wanted)] == ["current"]
     muting.mute(tx, muting.MuteThis(account=key(tx, BENVOLIO), actor=BENVOLIO, what=ROMEO))
     assert subscribing.last_items(tx, wanted) == ()
+
+
+def test_who_is_blocked_while_they_are_asked(people: Transaction) -> None:
+    """The answer to a subscription that was asked for before."""
+    tx = people
+    blocks(tx, JULIET)
+    granted = following.Follow(account=ROMEO, service=JULIET, node=MICROBLOG, state=SubscriptionState.SUBSCRIBED)
+    with pytest.raises(Blocking):
+        following.record_subscribe(tx, granted)
+    assert not follows(tx, ROMEO, JULIET)
