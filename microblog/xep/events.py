@@ -44,6 +44,8 @@ SWEEP_SECONDS: Final = 60
 SILENT_SECONDS: Final = 300
 # A cursor that stays behind for want of anything to tell is moved when it is so far behind.
 PASSED_OVER: Final = 1000
+# And so often in any case, so that it is never older than what is forgotten.
+SWEEPS_TO_PASS_OVER: Final = 1440
 
 
 @dataclass(slots=True, eq=False)
@@ -103,6 +105,7 @@ class EventStreams(Extension):
         # By account and name.
         self._streams: dict[tuple[JID, str], _Stream] = {}
         self._reads = DeferredLock()
+        self._sweeps = 0
         self._pause: IDelayedCall | None = None
         self._sweep: Repetition | None = None
 
@@ -349,10 +352,14 @@ class EventStreams(Extension):
 
     def _look(self) -> None:
         now = self._clock.monotonic()
+        self._sweeps += 1
         for stream in list(self._streams.values()):
-            silent = stream.session is None and stream.unacknowledged and now - stream.heard > SILENT_SECONDS
-            if self._is_there(stream) and silent:
+            if not self._is_there(stream):
+                continue
+            if stream.session is None and stream.unacknowledged and now - stream.heard > SILENT_SECONDS:
                 self._end(stream, events.LOST)
+            elif self._sweeps % SWEEPS_TO_PASS_OVER == 0:
+                self._tasks.spawn(self._pass_over(stream), f"the cursor of {stream.program.name}")
 
 
 def _messages(page: Iterable[ProgramEvent]) -> Iterable[list[ProgramEvent]]:

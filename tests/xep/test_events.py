@@ -426,6 +426,18 @@ def test_the_end_of_a_long_log_of_others_is_remembered(post: Post, monkeypatch: 
     assert post.opens("own").get("cursor") != cursor
 
 
+def test_the_cursor_of_a_program_that_is_told_nothing_does_not_age(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "SWEEPS_TO_PASS_OVER", 3)
+    cursor = post.opens("own").get("cursor")
+    publishes(post.romeo, "sun")
+    for _ in range(4):
+        post.later(streams.SWEEP_SECONDS)
+        post.later()
+    post.program.leaves()
+    assert post.opens("own", client=post.square.login("benvolio", "again")).get("cursor") != cursor
+    assert not read_events(post.program.hears())
+
+
 def test_without_programs_nothing_is_done(post: Post) -> None:
     publishes(post.romeo, "sun")
     assert post.waking._call is None and not post.waking._items
