@@ -69,10 +69,19 @@ async def register(target, first, count, limit=8):
     return sum(await limited((one(i) for i in range(first, first + count)), limit))
 
 
-async def subscribe(conn, author_jid, which):
-    """Follow the author explicitly (XEP-0060 §6.1)."""
+async def subscribe(conn, author_jid, which, show_values=()):
+    """Follow the author explicitly (XEP-0060 §6.1), if it is said so only with such a presence (§6.3.7)."""
     jid = conn.jid if which == "full" else conn.jid.partition("/")[0]
-    await conn.iq("set", f"<pubsub xmlns='{NS_PUBSUB}'><subscribe node='{NODE}' jid='{jid}'/></pubsub>", to=author_jid)
+    options = ""
+    if show_values:
+        values = "".join(f"<value>{v}</value>" for v in show_values)
+        options = (
+            "<options><x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'>"
+            f"<value>{NS_PUBSUB}#subscribe_options</value></field>"
+            f"<field var='pubsub#show-values'>{values}</field></x></options>"
+        )
+    request = f"<pubsub xmlns='{NS_PUBSUB}'><subscribe node='{NODE}' jid='{jid}'/>{options}</pubsub>"
+    await conn.iq("set", request, to=author_jid)
 
 
 async def befriend(conn, author_jid):

@@ -58,6 +58,12 @@ def parser():
     add("--max-items", default=1000, type=int, help="pubsub#max_items of the nodes")
     add("--prefill", type=int, default=0, help="entries put in a node before measuring")
     add("--subscribe-jid", choices=("bare", "full"), default="bare")
+    add(
+        "--show-values",
+        type=lambda text: tuple(filter(None, text.split(","))),
+        default=(),
+        help="pubsub#show-values of the subscriptions, e.g. online,chat",
+    )
     add("--keep", action="store_true", help="leave the nodes in place")
     add("--cpu", help="run the generator on these processors only, e.g. 1")
     add("--uvloop", action="store_true", help="asyncio on uvloop (set-up and login)")

@@ -113,7 +113,7 @@ def receiver_process(pipe, a, target, author_jid, first, count, run, tag):
         async def setup():
             if a.follow == "explicit":
                 c = await log_in(target, first, count, tag, a.login_concurrency)
-                await limited((subscribe(x, author_jid, a.subscribe_jid) for x in c), 32)
+                await limited((subscribe(x, author_jid, a.subscribe_jid, a.show_values) for x in c), 32)
                 return c
             c = await log_in(target, first, count, tag, a.login_concurrency, CAPS_PRESENCE)
             await limited((befriend(x, author_jid) for x in c), 32)
