@@ -140,7 +140,8 @@ class _Feeds:
         if rows is None:
             return ()
         found = sorted((*best, *filter(self._sight.admits, rows)), key=by_place, reverse=span.descending)
-        if len(found) < limit:
+        if len(found) < limit or _beyond(edge, found[limit - 1], span.descending):
+            # Filled by what stands behind that edge, before which the feeds may have more.
             return ()
         best[:] = found[:limit]
         return keys
@@ -280,6 +281,10 @@ def _before(best: list[Standing], span: Span, limit: int) -> Span:
         return span
     last = best[-1].place
     return span._replace(low=last) if span.descending else span._replace(high=last)
+
+
+def _beyond(edge: int, last: Standing, descending: bool) -> bool:
+    return last.place.stands < edge if descending else last.place.stands > edge
 
 
 def _behind(edge: int, last: Standing, descending: bool) -> bool:

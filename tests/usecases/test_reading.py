@@ -555,3 +555,20 @@ def test_who_is_told_of_what(town: Transaction) -> None:
     assert told(direct)[MENTIONS] == frozenset((MERCUTIO,)) and HOME not in told(direct)
     affiliate(town, MERCUTIO, Affiliation.OUTCAST)
     assert told(public)[LOCAL] == frozenset((BENVOLIO,))
+
+
+def test_what_others_wrote_is_not_left_out_for_old_posts_of_ones_own(town: Transaction) -> None:
+    """Where a feed's newest post in the span is not for the reader, or stands just outside it."""
+    subscribe(town, BENVOLIO, service=MERCUTIO)
+    for number in range(4):
+        writes(town, BENVOLIO, f"mine{number}", 50 + number)
+    for jid in (ROMEO, MERCUTIO):
+        writes(town, jid, f"{jid.localpart} for others", 10, audience=Audience.DIRECT, readers=(JULIET,))
+        writes(town, jid, f"{jid.localpart} for all", 20)
+    found = home(town, max=1)
+    names = []
+    while found.posts:
+        names += ids(found)
+        found = home(town, max=1, after=found.posts[-1].anchor)
+    assert set(names[:2]) == {"romeo for all", "mercutio for all"}
+    assert names[2:] == ["mine0", "mine1", "mine2", "mine3"]

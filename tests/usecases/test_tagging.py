@@ -93,7 +93,9 @@ def test_unread_posts_have_those_of_tags(town: Transaction) -> None:
     assert reading.unread(town, account(town)) == 0
 
 
-@pytest.mark.parametrize(("seed", "busy"), [(0, sources.BUSY), (1, sources.BUSY), (2, 0), (3, 0), (4, 1)])
+@pytest.mark.parametrize(
+    ("seed", "busy"), [(0, sources.BUSY), (1, sources.BUSY), (2, 0), (3, 0), (4, 1), (4, 10), (4, 0), (5, 1)]
+)
 def test_pages_are_those_of_a_merge_that_looks_at_everything(
     town: Transaction, monkeypatch: pytest.MonkeyPatch, seed: int, busy: int
 ) -> None:
