@@ -515,11 +515,12 @@ class Node(Service):
     def _words(self, following: Following, rates: PersonalRates, posting: Posting) -> Sequence[Words]:
         """What people can say to the node, for administrators more."""
         config, database, router = self.config, self.database, self.router
+        reading = ReadingWords(database, partial(router.request, seconds=ANSWER_SECONDS), self.clock.now)
         return (
             PostingWords(database, posting),
-            ReadingWords(database, partial(router.request, seconds=ANSWER_SECONDS), self.clock.now),
+            reading,
             SearchWords(database),
-            TrackingWords(database, self.tracks),
+            TrackingWords(database, self.tracks, reading.timeline),
             ConversationWords(database, posting, router, self.outbox.wake, self.clock.now),
             FollowingWords(
                 database, following.follows, FollowImporter(database, following.follows, self.clock, self.tasks)

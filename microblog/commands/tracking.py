@@ -1,10 +1,11 @@
 """Being told of what fits as it is written: ``track``, ``untrack``, ``tracks``."""
 
 from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol
 
-from microblog.commands.command import Answer, Call, Command, Kind, Parameter, Person
+from microblog.commands.command import Answer, Call, Command, Function, Kind, Parameter, Person
 from microblog.commands.lines import plain
 from microblog.commands.texts import has, say
 from microblog.model.errors import NotSubscribed, TooManySubscriptions
@@ -34,11 +35,12 @@ class Tracks(Protocol):
 
 
 class TrackingWords:
-    """The commands."""
+    """The commands. ``timeline``: shows what met a track, by ``which``."""
 
-    def __init__(self, database: Database, tracks: Tracks) -> None:
+    def __init__(self, database: Database, tracks: Tracks, timeline: Function) -> None:
         self._database = database
         self._tracks = tracks
+        self._timeline = timeline
 
     def commands(self) -> Iterable[Command]:
         """All of them."""
@@ -47,7 +49,8 @@ class TrackingWords:
         which = Parameter(name="which", kinds=(Kind.TEXT,))
         yield Command(name="track", group=_GROUP, function=self.track, parameters=(urgent, words))
         yield Command(name="untrack", group=_GROUP, function=self.untrack, parameters=(which,))
-        yield Command(name="tracks", group=_GROUP, function=self.tracks, aliases=("tracking",), alone=True)
+        number = Parameter(name="which", kinds=(Kind.WORD,), required=False)
+        yield Command(name="tracks", group=_GROUP, function=self.tracks, parameters=(number,), aliases=("tracking",))
 
     async def track(self, call: Call) -> Answer:
         """``track [urgent] WORDS``; alone it shows what is tracked, ``track off`` ends it all."""
@@ -79,8 +82,10 @@ class TrackingWords:
         return Answer(text=_text(person, "ended", queries=queries))
 
     async def tracks(self, call: Call, at: int = 0) -> Answer:
-        """``tracks``: what is tracked, and how much has met it."""
-        person = call.person
+        """``tracks``: what is tracked, and how much has met it; ``tracks ~2``, ``tracks all``: what that was."""
+        person, which = call.person, call.get("which")
+        if which is not None:
+            return await self._timeline(replace(call, arguments={"which": f"~{which.removeprefix('~')}"}))
         known = [
             track
             for track in await self._database.read(tracking.tracks_of, person.jid)

@@ -84,7 +84,10 @@ def test_here(verona: Verona) -> None:
     assert line.startswith('[~"lift 2"] romeo: Lift 2 is back!') and line.endswith("#1")
     assert one(verona.benvolio.says("tracks")) == 'You track 1:\n~1 "lift 2": 1 so far'
     assert one(verona.benvolio.says("timeline ~1")) == "romeo: Lift 2 is back!  #1"
+    assert one(verona.benvolio.says("tracks ~1")) == "romeo: Lift 2 is back!  #1"
+    assert one(verona.benvolio.says("tracks all")) == "romeo: Lift 2 is back!  #1"
     assert one(verona.benvolio.says("timeline ~all")) == "romeo: Lift 2 is back!  #1"
+    assert one(verona.benvolio.says("tracks ~2")).startswith("You do not track ~2.")
     assert one(verona.benvolio.says("timeline ~2")).startswith("You do not track ~2.")
     assert one(verona.benvolio.says("untrack ~1")) == 'You do not track any more: ~1 "lift 2"'
     verona.romeo.says("Lift 2 is gone!")
