@@ -1,0 +1,1 @@
+People are put into lists that have timelines of their own, tags are followed into the home timeline, threads are watched, and somebody is reported to the moderators of this node and of theirs (XEP-0377).
