@@ -34,7 +34,7 @@ FACT_COLUMNS: tuple[ColumnElement[Any], ...] = (
 )
 
 
-def _facts_query(jids: Any) -> Any:
+def _facts_query(jids: Any, *, blocks: bool) -> Any:
     # 'subscribed' is the greater word of the two states.
     state = (
         select(func.max(_SUBSCRIPTIONS.c.state))
@@ -42,7 +42,7 @@ def _facts_query(jids: Any) -> Any:
         .scalar_subquery()
     )
     return (
-        select(jids.c.jid, state, *FACT_COLUMNS, case((blocked_by(ACCOUNT), 1), else_=0))
+        select(jids.c.jid, state, *FACT_COLUMNS, case((blocked_by(ACCOUNT), 1), else_=0) if blocks else literal(0))
         .select_from(jids)
         .outerjoin(
             _AFFILIATIONS,
@@ -52,7 +52,9 @@ def _facts_query(jids: Any) -> Any:
     )
 
 
-_FACTS = Prepared(_facts_query(select(bindparam("jid", type_=_AFFILIATIONS.c.jid.type).label("jid")).subquery()))
+_ASKED = select(bindparam("jid", type_=_AFFILIATIONS.c.jid.type).label("jid")).subquery()
+_FACTS = Prepared(_facts_query(_ASKED, blocks=True))
+_FACTS_UNBLOCKED = Prepared(_facts_query(_ASKED, blocks=False))
 _OF_NODE = (
     select(_AFFILIATIONS.c.jid, _AFFILIATIONS.c.affiliation)
     .where(_AFFILIATIONS.c.node_id == bindparam("node_id"))
@@ -101,8 +103,11 @@ class Affiliations:
 
     def facts(self, node: Node, jid: JID) -> Facts:
         """What the access rules have to know of somebody at a node."""
+        return self._facts(_FACTS, node, jid)
+
+    def _facts(self, query: Prepared, node: Node, jid: JID) -> Facts:
         values = {"node_id": node.key, "account": account_of(node), **asked(jid, self._transaction.domain)}
-        row = _FACTS.first(self._connection, values)
+        row = query.first(self._connection, values)
         assert row is not None
         facts = self._read(node, jid, row)
         # Whom the node's owner has blocked has no business there (XEP-0191).
@@ -110,7 +115,9 @@ class Affiliations:
 
     def facts_of(self, node: Node, jids: Iterable[JID]) -> Mapping[JID, Facts]:
         """The same of several, by bare JID."""
-        return {jid.bare: self.facts(node, jid) for jid in {jid.bare for jid in jids}}
+        owner_blocks = self._transaction.blocks.any(node.service)[1]
+        query = _FACTS if owner_blocks else _FACTS_UNBLOCKED
+        return {jid.bare: self._facts(query, node, jid) for jid in {jid.bare for jid in jids}}
 
     def _read(self, node: Node, jid: JID, row: Sequence[Any]) -> Facts:
         return read_facts(node, jid, self._transaction.domain, row[1], row[2], row[3], row[4])
