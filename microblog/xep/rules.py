@@ -42,6 +42,7 @@ IDLE_SECONDS: Final = 60
 FORGET_SECONDS: Final = 3600
 RETRY_SECONDS: Final = 30
 BACK_SECONDS: Final = 2
+BACK_TRIES: Final = 3
 # What could not be posted for so long is not news any more.
 POST_WITHIN: Final = timedelta(hours=1)
 
@@ -151,7 +152,7 @@ class Rules:
             self._behind = False
             self._trail.wake()
         for name in tuple(self._absent):
-            self._return(JID(name, self._database.domain))
+            self._return(JID(name, self._database.domain), 1)
 
     def session_presence(self, session: Session, stanza: Stanza, initial: bool) -> None:
         """Presence listener: somebody comes on line with their first client."""
@@ -179,9 +180,13 @@ class Rules:
         if fired:
             self.act()
 
-    def _return(self, account: JID) -> None:
-        if account.localpart in self._absent and self._lines.listens(account):
+    def _return(self, account: JID, tries: int = BACK_TRIES) -> None:
+        if account.localpart not in self._absent:
+            return
+        if self._lines.listens(account):
             self._tasks.spawn(self._come_back(account), f"what rules have to tell {account}")
+        elif tries > 1 and self._sessions.available(account):
+            self._clock.later(BACK_SECONDS, self._return, account, tries - 1)
 
     async def _come_back(self, account: JID) -> None:
         try:
@@ -230,6 +235,9 @@ class Rules:
         if not self._lines.listens(due.rule.owner):
             await self._database.write(acting.wait, due.key)
             self._absent.add(due.rule.owner.localpart)
+            if self._sessions.available(due.rule.owner):
+                # They have just come.
+                self._clock.later(BACK_SECONDS, self._return, due.rule.owner)
             return
         await self._tell(due)
         crashpoint("K21")
