@@ -225,3 +225,56 @@ def test_a_client_tracks_at_another_node_by_itself(verona: Verona) -> None:
     verona.passes(1)
     (told,) = verona.romeo.receives()
     assert told.attributes["from"] == CAPULET and told.find(ns.PUBSUB_EVENT, "event") is not None
+
+
+# words
+
+
+def test_words_are_answered_and_never_posted(verona: Verona) -> None:
+    benvolio = verona.benvolio
+    assert one(benvolio.says("track")).startswith("You track nothing yet.")
+    assert "There is nobody called nobody" in one(benvolio.says("track from nobody"))
+    assert "No place is called nowhere" in one(benvolio.says("track lift near nowhere 5km"))
+    assert "nothing to look for" in one(benvolio.says("track !?"))
+    assert one(benvolio.says("untrack lift")).startswith("You do not track lift.")
+    assert one(benvolio.says("untrack")) and one(benvolio.says("tracks are nice"))
+    assert one(benvolio.says("track urgent lift")) == "You track ~1 lift now."
+    assert one(benvolio.says("tracks")) == "You track 1:\n~1 lift: 0 so far, urgent"
+    assert one(benvolio.says("track lift")) == "You track that: ~1 lift."
+    assert one(benvolio.says("tracking")) == "You track 1:\n~1 lift: 0 so far"
+    benvolio.says("track stairs")
+    assert one(benvolio.says("track off")) == "You do not track any more: ~1 lift, ~2 stairs"
+    assert verona.montague.items(benvolio.jid, ns.MICROBLOG) == []
+
+
+def test_near_a_place(verona: Verona) -> None:
+    assert one(verona.benvolio.says("track near 45.442,10.998 2km")).startswith("You track ~1 near 45.442000,10.998000")
+    verona.romeo.says("at 45.443,10.999: Who's there?")
+    verona.romeo.says("at 45.500,10.999: And there?")
+    verona.passes(1)
+    assert "Who's there?" in one(verona.benvolio.hears())
+
+
+def test_who_is_busy_is_told_of_what_is_urgent(verona: Verona) -> None:
+    verona.benvolio.says("track urgent lift")
+    verona.benvolio.says("track stairs")
+    verona.benvolio._sends("<presence><show>dnd</show></presence>")
+    verona.romeo.says("The stairs are closed")
+    verona.romeo.says("The lift burns")
+    verona.passes(1)
+    assert "The lift burns" in one(verona.benvolio.hears())
+    verona.benvolio._sends("<presence/>")
+    verona.passes(1)
+    assert any("The stairs are closed" in line for line in verona.benvolio.hears())
+
+
+def test_who_was_away_is_told_how_much_was_found(verona: Verona) -> None:
+    verona.benvolio.says("track lift")
+    verona.benvolio._sends("<presence type='unavailable'/>")
+    verona.romeo.says("The lift is back")
+    verona.passes(1)
+    verona.benvolio.hears()
+    verona.benvolio._sends("<presence/>")
+    verona.passes(1)
+    assert any("1 track" in line for line in verona.benvolio.hears())
+    assert "The lift is back" in one(verona.benvolio.says("tracks ~1"))
