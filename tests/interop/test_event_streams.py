@@ -3,14 +3,16 @@
 The program is a plain XMPP client that knows nothing but docs/protocol/events.md.
 """
 
+import json
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 import pytest
 
 from tests.interop.client import CLIENT, Client, Refused
-from tests.interop.microblogging import follow, publish, retract
+from tests.interop.microblogging import MICROBLOG, PUBSUB, follow, publish, retract
 from tests.interop.servers import MicroblogNode
 
 pytestmark = pytest.mark.interop
@@ -22,8 +24,9 @@ Make = Callable[..., MicroblogNode]
 class Program:
     """Benvolio's, which does what it is told of once."""
 
-    def __init__(self, node: MicroblogNode, window: int = 5) -> None:
+    def __init__(self, node: MicroblogNode, window: int = 5, sources: Sequence[str] = ("home",)) -> None:
         self.node = node
+        self.sources = sources
         self.window = window
         self.told: list[tuple[str, str]] = []  # id and what
         self.unacknowledged: list[str] = []
@@ -33,9 +36,10 @@ class Program:
         """Log in and open; the cursor it goes on from."""
         self.client = self.node.login("benvolio", resource=resource)
         self.unacknowledged.clear()
+        sources = "".join(f"<source>{source}</source>" for source in self.sources)
         answer = self.client.iq(
             "set",
-            f"<open xmlns='{EVENTS}' name='ci' window='{self.window}'><source>home</source></open>",
+            f"<open xmlns='{EVENTS}' name='ci' window='{self.window}'>{sources}</open>",
             to=self.node.domain,
         )
         opened = answer.find(f"{E}opened")
@@ -132,6 +136,27 @@ def test_an_event_comes_within_a_second_and_a_slow_program_holds_up_nobody(micro
     assert [what for _, what in program.told] == ["published sun", *(f"published p{number}" for number in range(30))]
 
 
+def test_rules_and_tracks_reach_a_program(microblog_node: Make) -> None:
+    node, romeo = a_node(microblog_node, "padua-events.zz")
+    benvolio = node.login("benvolio", resource="phone")
+    for words in ("program ci track calls", "track lift", "rule when lift then call ci"):
+        benvolio.send(f"<message type='chat' to='{node.domain}'><body>{words}</body></message>")
+        answer = benvolio.wait(lambda one: one.findtext(f"{CLIENT}body"), what=f"the answer to {words}")
+        assert not answer.findtext(f"{CLIENT}body", "").startswith("Nothing was"), ET.tostring(answer, "unicode")
+    program = Program(node, sources=())
+    says(romeo, "sun", "The sun is up")
+    says(romeo, "lift", "The lift is back")
+    events: list[ET.Element] = []
+    while len(events) < 2:
+        message = program.client.wait(lambda one: one.find(f"{E}events") is not None, timeout=20, what="events")
+        events += message.iter(f"{E}event")
+    assert sorted(event.attrib["kind"] for event in events) == ["called", "matched"]
+    by_kind = {event.attrib["kind"]: event for event in events}
+    assert by_kind["matched"].attrib["uri"].endswith("item=lift")
+    call = json.loads(by_kind["called"].findtext("{urn:xmpp:json:0}json", ""))
+    assert call["text"] == "The lift is back" and call["author"] == romeo.bare and call["audience"] == "public"
+
+
 def test_a_program_that_comes_twice_is_one(microblog_node: Make) -> None:
     node, romeo = a_node(microblog_node, "mantua-events.zz")
     program = Program(node)
@@ -154,3 +179,16 @@ def info(client: Client, domain: str) -> ET.Element:
     answer = client.iq("get", "<query xmlns='http://jabber.org/protocol/disco#info'/>", to=domain)
     assert answer.tag == f"{CLIENT}iq"
     return answer
+
+
+def says(author: Client, ident: str, title: str) -> None:
+    """Publish it as of now: what is old is no match."""
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    entry = (
+        f"<entry xmlns='http://www.w3.org/2005/Atom'><title>{title}</title><published>{now}</published>"
+        f"<updated>{now}</updated></entry>"
+    )
+    author.iq(
+        "set",
+        f"<pubsub xmlns='{PUBSUB}'><publish node='{MICROBLOG}'><item id='{ident}'>{entry}</item></publish></pubsub>",
+    )
