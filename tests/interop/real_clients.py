@@ -52,6 +52,12 @@ def slixmpp_forms(server: Server, administrator: str, person: str, password: str
     return _act([sys.executable, str(CLIENTS / "slixmpp_forms.py"), *arguments])
 
 
+def slixmpp_blocking(server: Server, person: str, other: str, password: str = "secret") -> list[str]:
+    """The steps somebody did with two slixmpp clients who blocked somebody else."""
+    arguments = [server.address, str(server.c2s_port), str(server.authority.path), password, person, other]
+    return _act([sys.executable, str(CLIENTS / "slixmpp_blocking.py"), *arguments])
+
+
 def aioxmpp_story(server: Server, author: str, reader: str, password: str = "secret") -> list[str]:
     """The steps two aioxmpp clients did, in Debian's Python."""
     arguments = [server.address, str(server.c2s_port), password, author, reader]

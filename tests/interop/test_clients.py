@@ -26,6 +26,11 @@ def test_slixmpp(verona: MicroblogNode) -> None:
     assert real_clients.slixmpp_story(verona, f"romeo@{DOMAIN}", f"juliet@{DOMAIN}") == STEPS
 
 
+def test_slixmpp_blocks(verona: MicroblogNode) -> None:
+    steps = ["login", "list", "block", "silence", "unblock", "logout"]
+    assert real_clients.slixmpp_blocking(verona, f"romeo@{DOMAIN}", f"juliet@{DOMAIN}") == steps
+
+
 def test_aioxmpp(verona: MicroblogNode) -> None:
     if missing := real_clients.aioxmpp_missing():
         pytest.skip(missing)
