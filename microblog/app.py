@@ -373,7 +373,7 @@ class Node(Service):
         )
         federation_words = FederationWords(database, config.s2s.federation, policy.changed, self.outbox.retry)
         administration_words = AdministrationWords(database, administration)
-        self.reports = Reports(database, admin_lines.tell, wake)
+        self.reports = Reports(database, admin_lines.tell, wake, clock)
         self.blocking.accuse = self.reports.accuse
         quiet_words = QuietWords(database, clock.now, quiet.set_mutes, self.blocking)
         lists = ListWords(database, timelines.list_changed)

@@ -10,7 +10,7 @@ from microblog.model.errors import ItemNotFound, NotAcceptable, ResourceConstrai
 from microblog.model.jid import JID
 from microblog.store.database import Database
 from microblog.usecases import listing_people
-from microblog.usecases.listing_people import LISTS_MAX, MEMBERS_MAX, ListChange
+from microblog.usecases.listing_people import LISTS_MAX, MEMBERS_MAX, PEOPLE_MAX, ListChange
 
 _GROUP: Final = "quiet"
 _ALL: Final = "all"
@@ -41,7 +41,8 @@ class ListWords:
         except NotAcceptable:
             raise NotAcceptable(_text(call, "list_name", name=_quoted(call))) from None
         except ResourceConstraint:
-            raise ResourceConstraint(_text(call, "list_full", lists=LISTS_MAX, people=MEMBERS_MAX)) from None
+            text = _text(call, "list_full", lists=LISTS_MAX, people=MEMBERS_MAX, all=PEOPLE_MAX)
+            raise ResourceConstraint(text) from None
         self._changed(call.person.jid, done.name)
         who = self._name(jid)
         parts = [_text(call, "listed", who=who, name=done.name, number=done.people)]

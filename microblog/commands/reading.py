@@ -140,7 +140,7 @@ class ReadingWords:
         """``timeline [home|local|mentions|#TAG|~TRACK|LIST|NAME] [N]``. A list comes before somebody of its name."""
         which = call.get("which", "home")
         name = which if isinstance(which, str) else which.localpart if which.domainpart == self._database.domain else ""
-        if name not in _TIMELINES and await self._database.read(_has_list, call.person.account.key, name):
+        if name not in _TIMELINES and await self._database.read(listing_people.exists, call.person.jid, name):
             return await self._newest(call, lambda tx, wanted: reading.people(tx, name, wanted))
         if isinstance(which, JID):
             return await self._author(call.person, which, await self._most(call.person, call.get("amount")))
@@ -311,13 +311,6 @@ class ReadingWords:
 
     def _name(self, jid: JID) -> str:
         return jid.localpart if jid.domainpart == self._database.domain else str(jid)
-
-
-def _has_list(tx: Transaction, account: int, name: str) -> bool:
-    try:
-        return bool(listing_people.members(tx, account, name))
-    except (ItemNotFound, NotAcceptable):
-        return False
 
 
 def _limit(tx: Transaction, account: int) -> int:

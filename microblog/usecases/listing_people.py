@@ -17,6 +17,7 @@ from microblog.usecases.reading import fold_list, list_node
 
 LISTS_MAX: Final = 50
 MEMBERS_MAX: Final = 500
+PEOPLE_MAX: Final = 2000  # in all lists of somebody
 # What other timelines are called.
 RESERVED: Final = frozenset(("all", "home", "local", "mentions"))
 
@@ -49,9 +50,11 @@ def put(tx: Transaction, request: ListChange) -> Listed:
         raise NotAcceptable("who is put into it?")
     if tx.people_lists.add(request.account, name, jid.bare):
         names = dict(tx.people_lists.names(request.account))
-        if names[name] > MEMBERS_MAX or len(names) > LISTS_MAX:
+        if names[name] > MEMBERS_MAX or len(names) > LISTS_MAX or sum(names.values()) > PEOPLE_MAX:
             tx.people_lists.remove(request.account, name, jid.bare)
-            raise ResourceConstraint(f"no more than {LISTS_MAX} lists, and {MEMBERS_MAX} people in each")
+            raise ResourceConstraint(
+                f"no more than {LISTS_MAX} lists, {MEMBERS_MAX} people in each, {PEOPLE_MAX} in all"
+            )
     people = dict(tx.people_lists.names(request.account))[name]
     return Listed(name=name, people=people, heard=_heard(tx, jid.bare))
 
@@ -85,6 +88,14 @@ def take_out(tx: Transaction, request: ListChange) -> Listed:
 def lists(tx: Transaction, account: int) -> tuple[tuple[str, int], ...]:
     """Somebody's lists, with how many people are in each."""
     return tuple(tx.people_lists.names(account))
+
+
+def exists(tx: Transaction, owner: JID, name: str) -> bool:
+    """Has somebody a list of that name?"""
+    try:
+        return tx.people_lists.exists(owner, fold_list(name))
+    except NotAcceptable:
+        return False
 
 
 def members(tx: Transaction, account: int, name: str) -> tuple[JID, ...]:

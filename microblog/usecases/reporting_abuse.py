@@ -143,9 +143,7 @@ def note(tx: Transaction, request: PassedOn) -> Noted | None:
     jid, reporter = request.jid.bare, JID("", request.domain)
     if jid.domainpart != tx.domain or not jid.localpart or not tx.accounts.exists(jid.localpart):
         return None
-    item = request.item
-    if item is not None and item.service.domainpart != tx.domain:
-        item = None
+    item = request.item if _is_theirs(tx, request, jid) else None
     if tx.reports.find(reporter, jid, item) is not None:
         return None
     waiting = tx.reports.count_open(reporter)
@@ -154,6 +152,14 @@ def note(tx: Transaction, request: PassedOn) -> Noted | None:
         return None
     report = tx.reports.add(reporter, jid, item, request.reason, request.text.strip()[:TEXT_MAX_CHARACTERS])
     return Noted(report=report, first=not waiting)
+
+
+def _is_theirs(tx: Transaction, request: PassedOn, jid: JID) -> bool:
+    """Is a post that another node speaks of one of who is reported, as far as that is to be known there?"""
+    if request.item is None or request.item.service.domainpart != tx.domain:
+        return False
+    found = _item(tx, JID("", request.domain), request.item)
+    return request.item.service == jid if found is None else found.publisher.bare == jid
 
 
 # moderators; whether somebody is one is for the caller to say

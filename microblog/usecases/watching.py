@@ -19,6 +19,13 @@ WATCHED_MAX: Final = 100
 
 def thread_of(tx: Transaction, reader: JID, address: ItemAddress) -> ItemAddress:
     """The comments in which the thread of a post is kept. Raises ItemNotFound for what the reader may not see."""
+    found = _thread_of(tx, reader, address)
+    if found is None:
+        raise ItemNotFound("this belongs to no thread")
+    return found
+
+
+def _thread_of(tx: Transaction, reader: JID, address: ItemAddress) -> ItemAddress | None:
     found = tx.nodes.look_up(address.service, address.node, address.item_id or "")
     item = None if found is None else found.item
     if found is None or item is None or Sight(tx, reader).readable(found.node.key, item) is None:
@@ -26,13 +33,15 @@ def thread_of(tx: Transaction, reader: JID, address: ItemAddress) -> ItemAddress
             raise ItemNotFound("no such post")
         # Its author's service knows.
         return _comments(address)
-    return _comments(read_uri(item.thread) or address)
+    return _comments(read_uri(item.thread)) or _comments(address)
 
 
-def _comments(address: ItemAddress) -> ItemAddress:
-    if is_comments(address.node):
-        return ItemAddress(address.service, address.node)
-    return ItemAddress(address.service, comments_of(address))
+def _comments(address: ItemAddress | None) -> ItemAddress | None:
+    """The comments that a post is in, or those on it; None for what is neither."""
+    if address is None or (address.item_id is None and not is_comments(address.node)):
+        return None
+    node = address.node if is_comments(address.node) else comments_of(address)
+    return ItemAddress(address.service, node) if depends_on(address.service, node) is not None else None
 
 
 def may_watch(tx: Transaction, account: JID, thread: ItemAddress) -> None:

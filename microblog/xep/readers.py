@@ -216,6 +216,11 @@ class Readers:
             return [session] if session is not None and session.available else []
         return [session for session in self._sessions.available(address) if session.priority >= 0]
 
+    @property
+    def is_loading(self) -> bool:
+        """Is there somebody of whom it is not known yet what they read?"""
+        return bool(self._loading)
+
     async def loaded(self, accounts: Container[JID] | None = None) -> None:
         """Wait until the subscriptions are known of everybody who is there now, or of these accounts."""
         loading = [reader for account, reader in self._loading.items() if accounts is None or account in accounts]

@@ -11,13 +11,16 @@ from microblog.commands.lines import name_of
 from microblog.model.jid import JID
 from microblog.model.report import Reason, Report
 from microblog.model.uri import ItemAddress
+from microblog.runtime import Clock
 from microblog.store.database import Database
 from microblog.usecases import reporting_abuse
 from microblog.usecases.reporting_abuse import Accuse, Accused, PassedOn
 from microblog.wire import ns, reporting
 from microblog.wire.stanza import Stanza
+from microblog.xep.rates import Rate
 from microblog.xmpp.dispatch import Extension, MessageRoute, Spec
 
+REPORTS_PER_MINUTE: Final = 100  # of one other node; more are not even looked at
 _TEXT_MAX: Final = 200
 
 
@@ -34,8 +37,9 @@ class Reports(Extension):
     specs = (Spec(377, "0.4.1"),)
     features = (ns.REPORTING,)
 
-    def __init__(self, database: Database, tell: Tell, wake: Callable[[str], None]) -> None:
+    def __init__(self, database: Database, tell: Tell, wake: Callable[[str], None], clock: Clock) -> None:
         self._database = database
+        self._rate = Rate(clock, REPORTS_PER_MINUTE, 60)
         self._tell = tell
         self._wake = wake
 
@@ -87,7 +91,7 @@ class Reports(Extension):
         if from_.localpart or from_.domainpart == self._database.domain or to.localpart or message.type == "error":
             return False
         said = reporting.find(message.element)
-        if said is None or said.jid is None:
+        if said is None or said.jid is None or not self._rate.allow(from_.domainpart):
             return True
         wanted = PassedOn(domain=from_.domainpart, jid=said.jid, item=said.item, reason=said.reason, text=said.text)
         noted = await self._database.write(reporting_abuse.note, wanted)

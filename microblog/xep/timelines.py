@@ -176,7 +176,7 @@ class Timelines(Extension):
 
     def _anybody(self) -> bool:
         readers = self._readers
-        return bool(readers.computed or readers.interested(HOME) or readers.interested(MENTIONS))
+        return bool(readers.computed or readers.is_loading or readers.interested(HOME) or readers.interested(MENTIONS))
 
     @staticmethod
     def _key(event: ItemRetracted) -> tuple[int, str]:
@@ -205,6 +205,7 @@ class Timelines(Extension):
             found = self._told.pop(self._key(event), None) or {}
         else:
             assert isinstance(event, ItemPublished)
+            await self._readers.loaded()
             first = self._is_first(event)
             wanted = self._wanted(event, first)
             if first and event.item.stands is not None:

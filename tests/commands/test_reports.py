@@ -13,6 +13,7 @@ from microblog.model.errors import Forbidden, Refusal
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.model.uri import ItemAddress
+from microblog.runtime import Clock
 from microblog.store.database import Database
 from microblog.usecases import registering, reporting_abuse
 from microblog.xep.reports import Reports
@@ -31,11 +32,11 @@ def run(answering: Awaitable[Answer]) -> Answer:
 class Desk:
     """Benvolio reports; Romeo looks after the node."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self.database = database
         self.told: list[str] = []
         self.woken: list[str] = []
-        reports = Reports(database, lambda text, **values: self.told.append(text), self.woken.append)
+        reports = Reports(database, lambda text, **values: self.told.append(text), self.woken.append, clock)
         self.table = Table([ReportWords(database, reports)])
 
     def person(self, name: str, *, admin: bool = False, linked: bool = False) -> Person:
@@ -60,13 +61,13 @@ class Desk:
 
 
 @pytest.fixture
-def desk(database: Database) -> Desk:
+def desk(database: Database, clock: Clock) -> Desk:
     def people(tx: Any) -> None:
         an_account(tx, ROMEO)
         an_account(tx, BENVOLIO)
 
     database.run(people)
-    return Desk(database)
+    return Desk(database, clock)
 
 
 def test_reporting_somebody_and_telling_their_node_later(desk: Desk) -> None:

@@ -169,6 +169,15 @@ def test_bounds(town: Transaction, monkeypatch: pytest.MonkeyPatch) -> None:
     assert listing_people.lists(town, account(town).key) == (("foes", 1), ("friends", 3))
 
 
+def test_there_are_not_too_many_people_in_all_lists(town: Transaction, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing_people, "PEOPLE_MAX", 2)
+    put(town, "friends", ROMEO)
+    put(town, "foes", ROMEO)
+    with pytest.raises(ResourceConstraint):
+        put(town, "foes", PARIS)
+    put(town, "foes", ROMEO)
+
+
 def test_a_long_list_is_not_counted(town: Transaction, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "LOOKED_INTO_MAX", 1)
     put(town, "friends", ROMEO)

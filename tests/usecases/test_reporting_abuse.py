@@ -171,6 +171,16 @@ def test_a_post_that_is_not_of_here_is_left_out(town: Transaction) -> None:
     assert noted is not None and noted.report.item is None
 
 
+def test_a_post_of_somebody_else_is_no_proof(town: Transaction) -> None:
+    writes(town, MERCUTIO, "1")
+    writes(town, ROMEO, "2")
+    writes(town, ROMEO, "3", audience=Audience.LOCAL)
+    for number, item in enumerate((at(MERCUTIO, "1"), at(ROMEO, "2"), at(ROMEO, "3"), at(ROMEO, "gone"))):
+        noted = passes_on(town, f"d{number}.example", item=item)
+        assert noted is not None and (noted.report.item is None) == (number == 0)
+    assert [case.item is not None for case in reporting_abuse.cases(town)] == [False, True, False, False]
+
+
 def test_a_node_that_reports_everybody_does_not_fill_the_database(
     town: Transaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:

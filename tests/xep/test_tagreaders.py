@@ -154,6 +154,32 @@ def test_a_reply_of_the_thread_names_it_as_well(parlour: Parlour, romeo: Client)
     assert thread(parlour, ItemAddress(MERCUTIO, expected.node, item.id)) == expected
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "xmpp:romeo@montague.example?;node=secret",
+        "xmpp:romeo@montague.example?;node=urn%3Axmpp%3Amicroblog%3A0",
+        "xmpp:romeo@montague.example?;node=urn%3Axmpp%3Amicroblog%3A0%3Acomments%2F",
+        "xmpp:romeo@montague.example?;node=urn%3Axmpp%3Amicroblog%3A0%3Acomments%2F0",
+        "xmpp:montague.example",
+        "xmpp:",
+        "http://montague.example/",
+    ],
+)
+def test_a_thread_that_is_none_is_that_of_the_post_itself(parlour: Parlour, uri: str) -> None:
+    begun = root(parlour, inside=f"<link rel='replies' href='{uri}'/>")
+    assert thread(parlour, begun) == ItemAddress(MERCUTIO, f"{COMMENTS_PREFIX}{begun.item_id}")
+
+
+def test_what_is_no_post_belongs_to_no_thread(parlour: Parlour) -> None:
+    for address in (
+        ItemAddress(JID.parse("juliet@capulet.example"), MICROBLOG, "0"),
+        ItemAddress(JID.parse("juliet@capulet.example"), "urn:something", None),
+    ):
+        with pytest.raises(ItemNotFound):
+            thread(parlour, address)
+
+
 def test_what_one_may_not_read_cannot_be_watched_and_is_told_no_more(parlour: Parlour, romeo: Client) -> None:
     hidden = root(parlour, audience=Audience.FOLLOWERS)
     with pytest.raises(ItemNotFound):
