@@ -1,5 +1,6 @@
 """The node of tracks: what a client, and somebody elsewhere, asks and is told."""
 
+import random
 from collections.abc import Mapping
 
 import pytest
@@ -16,6 +17,7 @@ from microblog.xep.rates import PersonalRates
 from microblog.xep.track import Tracks
 from tests.conftest import Time
 from tests.im.town import Client, done
+from tests.im.town import result as done_with
 from tests.xep.parlour import NODE, Parlour
 from tests.xep.square import asks, error, result
 from tests.xmltext import read_all
@@ -434,3 +436,107 @@ def test_subids_are_read_as_far_as_there_are_any() -> None:
 
 def test_names_are_those_of_the_wire() -> None:
     assert tracking.NODE == ns.TRACK
+
+
+def test_whatever_is_asked_for_is_answered(house: House) -> None:
+    """Signs of every kind, at random: a subscription, or a refusal, and posts go on being told."""
+    chance = random.Random(7)
+    pieces = [
+        "lift",
+        '"',
+        "#",
+        "@",
+        "from",
+        "near",
+        "lang:",
+        ":",
+        "5km",
+        "45.4,10.9",
+        "-91,0",
+        "é",
+        "東",
+        "\u202e",
+        "~1",
+    ]
+    pieces += [
+        "NEAR(",
+        "*",
+        "OR",
+        "%",
+        "_",
+        "\\",
+        "'",
+        "a" * 70,
+        "\U0001f600",
+        "romeo",
+        "romeo@",
+        "@x",
+        "İ",
+        "&lt;",
+        "\t",
+    ]
+    benvolio = house.online("benvolio", "street")
+    for number in range(120):
+        text = " ".join(chance.choice(pieces) for _ in range(chance.randrange(1, 9)))
+        fields = {"microblog_query": text.replace("'", "&apos;")}
+        if number % 3 == 0:
+            fields["microblog_near"] = chance.choice(pieces)
+        if number % 5 == 0:
+            fields["microblog_language"] = chance.choice(pieces)
+        answer = asks(benvolio, "set", subscribe(**fields), to=NODE)
+        if answer.get("type") == "error":
+            assert error(answer)[0] in ("bad-request", "policy-violation"), text
+    tracks(benvolio, microblog_query="lift stairs")
+    house.posts("romeo", "lift stairs " + " ".join(pieces), item_id="p1")
+    assert notified(benvolio.hears())
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        f"<items node='{ns.TRACK}'/>",
+        f"<items node='{ns.TRACK}'><item id='x'/></items>",
+        f"<items node='{ns.TRACK}'><item id='x' publisher='no@@body'><entry xmlns='{ns.ATOM}'/></item></items>",
+        f"<items node='{ns.TRACK}'><item id='x' publisher='juliet@capulet.example'><x xmlns='urn:x'/></item></items>",
+        f"<items node='{ns.TRACK}'><retract id='x'/><retract/></items>",
+        f"<purge node='{ns.TRACK}'/>",
+        f"<delete node='{ns.TRACK}'/>",
+        f"<configuration node='{ns.TRACK}'/>",
+        f"<subscription node='{ns.TRACK}' jid='{BENVOLIO}' subscription='none'/>",
+    ],
+)
+def test_whatever_a_node_elsewhere_sends_does_no_harm(house: House, event: str) -> None:
+    benvolio = house.online("benvolio", "street")
+    jid = JID.parse(BENVOLIO)
+    begun = done_with(house.tracks.begin(jid, "night @capulet.example", deliver=True))
+    house.database.run(tracking.granted, begun.tracks[0].key, "lease")
+    headers = f"<headers xmlns='{ns.SHIM}'><header name='SubID'>lease</header></headers>"
+    house.inject(
+        f"<message from='capulet.example' to='{BENVOLIO}' type='headline'>"
+        f"<event xmlns='{ns.PUBSUB_EVENT}'>{event}</event>{headers}</message>"
+    )
+    house.passes()
+    assert notified(benvolio.hears()) == [] and not house.world_hears()
+    house.inject(
+        f"<message from='capulet.example' to='{BENVOLIO}' type='headline'><event xmlns='{ns.PUBSUB_EVENT}'>"
+        f"<items node='{ns.TRACK}'><item id='n1' publisher='juliet@capulet.example'><entry xmlns='{ns.ATOM}'>"
+        f"<title>Good night</title></entry></item></items></event>{headers}</message>"
+    )
+    house.passes()
+    assert [(item, by) for _, item, by, _ in notified(benvolio.hears())] == [("n1", "juliet@capulet.example")]
+
+
+def test_only_the_domain_itself_tells_of_what_it_found(house: House) -> None:
+    benvolio = house.online("benvolio", "street")
+    begun = done_with(house.tracks.begin(JID.parse(BENVOLIO), "night @capulet.example", deliver=True))
+    house.database.run(tracking.granted, begun.tracks[0].key, "lease")
+    for sender in ("juliet@capulet.example", "verona.example", "x.capulet.example"):
+        house.inject(
+            f"<message from='{sender}' to='{BENVOLIO}' type='headline'><event xmlns='{ns.PUBSUB_EVENT}'>"
+            f"<items node='{ns.TRACK}'><item id='n1' publisher='juliet@capulet.example'><entry xmlns='{ns.ATOM}'>"
+            f"<title>Good night</title></entry></item></items></event>"
+            f"<headers xmlns='{ns.SHIM}'><header name='SubID'>lease</header></headers></message>"
+        )
+    house.passes()
+    assert len(house.database.run(lambda tx: tx.tracks.hits(JID.parse(BENVOLIO), limit=9))) == 0
+    assert [one for one in notified(benvolio.hears()) if one[0] == NODE] == []

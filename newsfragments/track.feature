@@ -1,0 +1,1 @@
+Track: what is looked for is told as it is written, by words, phrases, tags, authors, language and place, on this node and, with `@domain`, on others; as a publish-subscribe node as well (`urn:x-microblog:track:0`).
