@@ -344,10 +344,12 @@ class Tracks:
 
     def forget(self, before: datetime, limit: int) -> int:
         """Forget so many of what met a track before that time; how many."""
+        self._transaction.programs.matches_forgotten(before)
         return int(self._connection.execute(_FORGET, {"before": before, "limit": limit}).rowcount)
 
     def trim(self, track: int, most: int) -> None:
         """Of what has met a track keep so much, the newest."""
+        self._transaction.programs.oldest_forgotten(track, most)
         self._connection.execute(_TRIM, {"key": track, "keep": most})
 
 
