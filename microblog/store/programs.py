@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import BigInteger, and_, bindparam, delete, func, insert, select, true, update
+from sqlalchemy import BigInteger, and_, bindparam, delete, exists, func, insert, select, true, update
 
 from microblog.model.program import Position, Program, Source
 from microblog.store import tables
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _PROGRAMS = tables.programs
 _CALLS = tables.program_calls
 _P, _C = _PROGRAMS.c, _CALLS.c
-_A = tables.accounts.c
+_A, _TRACKS, _H = tables.accounts.c, tables.tracks.c, tables.track_hits.c
 _COLUMNS = (
     _P.id,
     _P.account_id,
@@ -56,6 +56,35 @@ _MOVE = (
 _ACKNOWLEDGE = update(_PROGRAMS).where(_KEY).values(acknowledged=bindparam("now"))
 _REMOVE = delete(_PROGRAMS).where(_KEY)
 _MISSED = update(_PROGRAMS).where(_P.seq < bindparam("forgotten"), ~_P.missed).values(missed=true())
+_TOLD_OF_TRACKS = and_(~_P.missed, _P.sources.contains(json.dumps(Source.TRACK)))
+_MISSED_MATCHES = (
+    update(_PROGRAMS)
+    .where(
+        _TOLD_OF_TRACKS,
+        exists().where(
+            _TRACKS.account_id == _P.account_id,
+            _H.track_id == _TRACKS.id,
+            _H.id > _P.hit,
+            _H.created < bindparam("before", type_=tables.Instant),
+        ),
+    )
+    .values(missed=true())
+)
+_MISSED_OLDEST = (
+    update(_PROGRAMS)
+    .where(
+        _TOLD_OF_TRACKS,
+        _P.account_id == select(_TRACKS.account_id).where(_TRACKS.id == bindparam("track")).scalar_subquery(),
+        _P.hit
+        < select(_H.id)
+        .where(_H.track_id == bindparam("track"))
+        .order_by(_H.id.desc())
+        .limit(1)
+        .offset(bindparam("keep"))
+        .scalar_subquery(),
+    )
+    .values(missed=true())
+)
 _MISSED_ONE = update(_PROGRAMS).where(_KEY).values(missed=true())
 
 _CALLED = and_(_C.account_id == bindparam("account"), _C.program == bindparam("called"))
@@ -158,6 +187,14 @@ class Programs:
     def forgotten(self, seq: int) -> None:
         """Events up to and with this one are not in the log any more."""
         self._connection.execute(_MISSED, {"forgotten": seq})
+
+    def matches_forgotten(self, before: datetime) -> None:
+        """What matched before that time is about to be forgotten."""
+        self._connection.execute(_MISSED_MATCHES, {"before": before})
+
+    def oldest_forgotten(self, track: int, keep: int) -> None:
+        """What matched a track is about to be forgotten, but for so much, the newest."""
+        self._connection.execute(_MISSED_OLDEST, {"track": track, "keep": keep})
 
     # calls
 

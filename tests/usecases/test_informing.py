@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 
 from microblog.model.access import audiences_allowed
 from microblog.model.errors import BadRequest, Conflict, Forbidden, ItemNotFound, ResourceConstraint
@@ -600,3 +600,29 @@ def test_who_does_what_it_is_told_knows_what_there_is(tx: Transaction, seed: int
         pass
     assert known == there
     assert set(calls) == set(range(1, made + 1)), "each call came"
+
+
+def test_matches_that_are_forgotten_before_they_were_told_leave_a_gap(tx: Transaction) -> None:
+    people(tx)
+    program, other = a_program(tx, "track"), a_program(tx, "track", of=ROMEO)
+    fresh = a_program(tx, "home", name="fresh")
+    for number in range(1, 4):
+        writes(tx, MERCUTIO, f"mab{number}")
+    a_hit(tx, BENVOLIO, MERCUTIO, "mab1")
+    tx.now += timedelta(days=1)
+    a_hit(tx, BENVOLIO, MERCUTIO, "mab2", number=2)
+    tx.tracks.forget(tx.now, 100)
+    assert [(event.item_id, event.gap) for event in events(tx, program)] == [("mab2", True)]
+    informing.acknowledge(tx, program.key, events(tx, program)[0].cursor)
+    # What was acknowledged is missed by nobody.
+    tx.tracks.forget(tx.now + timedelta(seconds=1), 100)
+    a_hit(tx, BENVOLIO, MERCUTIO, "mab3", number=3)
+    (event,) = events(tx, program)
+    assert not event.gap
+    track = tx.connection.execute(select(func.max(tables.tracks.c.id))).scalar_one()
+    tx.tracks.trim(track, 1)
+    assert not events(tx, program)[0].gap
+    tx.tracks.trim(track, 0)
+    a_hit(tx, BENVOLIO, MERCUTIO, "mab2", number=4)
+    assert [(event.item_id, event.gap) for event in events(tx, program)] == [("mab2", True)]
+    assert not any(known.missed for one in (other, fresh) if (known := tx.programs.get(one.key)))
