@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from microblog.commands.command import Answer, Call, Command, Kind, Parameter, Person, Post
-from microblog.commands.lines import name_of
+from microblog.commands.lines import name_of, plain
 from microblog.commands.posting import Posting, sent
 from microblog.commands.texts import say
 from microblog.model.access import audiences_allowed
@@ -21,6 +21,7 @@ from microblog.model.errors import BadRequest, Forbidden, ItemNotFound, NotAccep
 from microblog.model.jid import JID
 from microblog.model.place import HERE, METRES, Located, Place, fold_place, title_of
 from microblog.model.query import Circle, distance, point
+from microblog.model.rule import Rule
 from microblog.store.database import Database, Transaction
 from microblog.store.places import Consent
 from microblog.usecases import acting, chatting, locating, ruling
@@ -32,6 +33,7 @@ _GROUP: Final = "places"
 _LIMIT: Final = "limit"
 _MICRO: Final = 1_000_000
 _ALL: Final = "all"
+RULE_SHOWN_CHARACTERS: Final = 200
 _NAMED: Final = re.compile(r"(?P<name>\S.*?)\s+is\s+(?:at\s+)?(?P<where>[-+\d]\S*)(?P<rest>(?:\s+\S+)*)", re.I | re.S)
 _SHARE: Final = re.compile(r"share(?:\s+(?P<how>\S+))?", re.I)
 _FORGET: Final = re.compile(r"forget\s+(?P<name>\S.*)", re.I | re.S)
@@ -268,7 +270,7 @@ class PlaceWords:
             raise NotAcceptable(f"{error.text} {_text(person, 'rule.hint')}") from error
         self._hands.changed()
         domain = self._database.domain
-        lines = [_text(person, "rule.made", number=made.number, rule=made.rule)]
+        lines = [_text(person, "rule.made", number=made.number, rule=shown(made.rule))]
         if made.asks is not None:
             lines.append(_text(person, "rule.asked", name=name_of(made.asks, domain)))
             place = made.rule.circle
@@ -307,7 +309,7 @@ class PlaceWords:
             mine = kept.owner == person.jid
             whom = name_of(kept.rule.who, self._database.domain) if mine else owner
             fired = _text(person, "rules.waiting" if mine else "rules.waiting_for_you", name=whom)
-        return _text(person, text, number=kept.number, name=owner, rule=kept.rule, fired=fired)
+        return _text(person, text, number=kept.number, name=owner, rule=shown(kept.rule), fired=fired)
 
     async def unrule(self, call: Call) -> Answer:
         """``unrule NUMBER [NAME]``, ``unrule all``."""
@@ -325,9 +327,15 @@ class PlaceWords:
         self._hands.changed()
         if kept.owner != person.jid:
             name = name_of(person.jid, self._database.domain)
-            told = say(person.language, "places.ended.line", name=name, number=kept.number, rule=kept.rule)
+            told = say(person.language, "places.ended.line", name=name, number=kept.number, rule=shown(kept.rule))
             await self._hands.tell(kept.owner, told)
-        return Answer(text=_text(person, "unrule.ended", rule=kept.rule))
+        return Answer(text=_text(person, "unrule.ended", rule=shown(kept.rule)))
+
+
+def shown(rule: Rule) -> str:
+    """A rule in one line: others read it, too."""
+    text = " ".join(plain(str(rule)).split())
+    return text if len(text) <= RULE_SHOWN_CHARACTERS else text[: RULE_SHOWN_CHARACTERS - 1].rstrip() + "…"
 
 
 def _be(tx: Transaction, person: Person, circle: Circle) -> None:

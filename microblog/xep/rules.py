@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from microblog.commands.command import Call, Person, Post
-from microblog.commands.lines import name_of
+from microblog.commands.lines import name_of, plain
 from microblog.commands.posting import Posting
 from microblog.commands.texts import say
 from microblog.model.contact import Contact
@@ -42,6 +42,7 @@ IDLE_SECONDS: Final = 60
 FORGET_SECONDS: Final = 3600
 RETRY_SECONDS: Final = 30
 BACK_SECONDS: Final = 2
+WHEN_SHOWN_CHARACTERS: Final = 100
 BACK_TRIES: Final = 3
 # What could not be posted for so long is not news any more.
 POST_WITHIN: Final = timedelta(hours=1)
@@ -195,7 +196,7 @@ class Rules:
             return  # in a minute, then
         self._absent.discard(account.localpart)
         for missed in found:
-            values = {"number": missed.number, "when": missed.when, "times": missed.times}
+            values = {"number": missed.number, "when": _shortened(missed.when), "times": missed.times}
             await self._lines.say(account, say(missed.language, "places.fired.missed", **values))
         self.act()
 
@@ -246,7 +247,7 @@ class Rules:
     async def _tell(self, due: Due) -> None:
         kept = due.rule
         rule = kept.rule
-        values = {"number": kept.number, "when": rule.when}
+        values = {"number": kept.number, "when": _shortened(rule.when)}
         if rule.what is not What.POST:
             who = name_of(rule.who or kept.owner, self._database.domain)
             place = rule.circle.name if rule.circle is not None else ""
@@ -277,3 +278,8 @@ class Rules:
             await self._database.write(acting.done, due.key)
             text = say(due.language, "places.fired.failed", number=kept.number, why=refusal.text)
             await self._lines.say(kept.owner, text)
+
+
+def _shortened(when: str) -> str:
+    text = " ".join(plain(when).split())
+    return text if len(text) <= WHEN_SHOWN_CHARACTERS else text[: WHEN_SHOWN_CHARACTERS - 1].rstrip() + "…"
