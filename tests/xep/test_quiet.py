@@ -333,3 +333,58 @@ def test_who_is_read_again_while_somebody_says_something(chamber: Chamber, romeo
     chamber.database.run(lambda tx: tx.blocks.remove(1, MERCUTIO))
     chamber.quiet.linked()
     assert not chamber.quiet.blocks(ROMEO, MERCUTIO)
+
+
+def pubsub(type_: str, content: str, to: str) -> str:
+    return f"<iq type='{type_}' id='p' to='{to}'><pubsub xmlns='{ns.PUBSUB}'>{content}</pubsub></iq>"
+
+
+def test_nothing_of_whoever_is_blocked_reaches_a_client(chamber: Chamber, romeo: Client) -> None:
+    """All that one can do who is blocked, in any order: no byte of it, and nobody else is kept from anything."""
+    mercutio, benvolio = chamber.online("mercutio", "street"), chamber.online("benvolio", "street")
+    for client in (mercutio, benvolio):
+        says(client, "help")
+    chamber.befriend("romeo", "mercutio")
+    chamber.follow(mercutio, "romeo")
+    chamber.follow(benvolio, "romeo")
+    chamber.publishes("romeo", "soft what light", item_id="light")
+    chamber.publishes("benvolio", "good morrow", item_id="morrow")
+    romeo.hears()
+    says(romeo, "block mercutio")
+    for client in (romeo, mercutio, benvolio):
+        client.hears()
+    to, me, feed = str(ROMEO), str(MERCUTIO), MICROBLOG
+    entry = f"<entry xmlns='{ns.ATOM}'><title>queen mab</title><link rel='mentioned' href='xmpp:{to}'/></entry>"
+    comments = f"{feed}:comments/light"
+    deeds = [
+        f"<message to='{to}' type='chat'><body>queen mab</body></message>",
+        f"<message to='{to}/phone'><body>queen mab</body></message>",
+        f"<message to='{to}' type='headline'><event xmlns='{ns.PUBSUB_EVENT}'><items node='{feed}'/></event></message>",
+        f"<message to='{to}'><x xmlns='jabber:x:data' type='submit'/><body>queen mab</body></message>",
+        f"<presence to='{to}'/>",
+        f"<presence to='{to}' type='subscribe'/>",
+        f"<presence to='{to}' type='unsubscribe'/>",
+        f"<presence to='{to}' type='probe'/>",
+        "<presence><status>queen mab</status></presence>",
+        f"<iq type='get' id='1' to='{to}/phone'><ping xmlns='urn:xmpp:ping'/></iq>",
+        pubsub("set", f"<subscribe node='{feed}' jid='{me}'/>", to),
+        pubsub("get", f"<items node='{feed}'/>", to),
+        pubsub("set", f"<publish node='{comments}'><item id='c'>{entry}</item></publish>", to),
+        pubsub("set", f"<publish node='{feed}'><item>{entry}</item></publish>", me),
+        pubsub("set", f"<publish node='{feed}:comments/morrow'><item>{entry}</item></publish>", str(BENVOLIO)),
+        f"<iq type='result' id='7' to='{to}/phone'/>",
+        f"<message to='{NODE}' type='chat'><body>@romeo queen mab</body></message>",
+    ]
+    draw = random.Random(77)
+    answered = 0
+    for _ in range(6):
+        draw.shuffle(deeds)
+        for deed in deeds:
+            mercutio.sends(deed)
+            answered += len(mercutio.hears())
+            written = b"".join(romeo.line.written).decode()
+            assert "mercutio" not in written and "mab" not in written, deed
+    assert answered > 20
+    assert "queen mab" in " ".join(chamber.home("mercutio")) and "queen mab" not in " ".join(chamber.home("romeo"))
+    # What he does elsewhere others hear of: Benvolio's thread is Benvolio's.
+    assert any("mab" in (one.child_text(ns.CLIENT, "body") or "") for one in benvolio.hears())
