@@ -63,31 +63,55 @@ class Waiting:
 # coming and going
 
 
-def arrive(tx: Transaction, localpart: str) -> Missed | None:
-    """Somebody is there again: what they missed, None if that is nothing or not to be said.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Return:
+    """Somebody is there again: what they missed, None if that is nothing or not to be said. ``known``: what is written
+    down of their absence; ``begun``, ``last``: since when, and up to which line that waited, ``missed`` is counted."""
 
-    What waited since before they went is counted with it, and is not due any more: they will ask for it.
+    account: int
+    known: Absence | None
+    missed: Missed | None = None
+    begun: datetime | None = None
+    last: int = 0
+
+
+def look(tx: Transaction, localpart: str) -> Return | None:
+    """What somebody who comes has missed. It takes a while to count: nothing is written here.
+
+    What waited since before they went is counted with it, and is not due any more then: they will ask for it.
     """
     account = tx.accounts.get(localpart)
     if account is None:
         return None
     known = tx.deferred.absence(account.key)
-    if known is None:
-        tx.deferred.put_absence(account.key, Absence(since=None, seen=tx.now))
-        return None
-    here = replace(known, since=None, seen=tx.now)
+    if known is None or tx.preferences.get(account.key, DIGEST) == chatting.OFF:
+        return Return(account=account.key, known=known)
     # What was shown later than that, they saw: the server died, or they read elsewhere.
     since = max(known.since or known.seen, tx.deferred.last_shown(account.key) or known.seen) + _MOMENT
     missed = _since(tx, account, since)
-    if not missed or tx.preferences.get(account.key, DIGEST) == chatting.OFF:
-        tx.deferred.put_absence(account.key, here)
-        return None
-    begun = min(since, _first_waiting(tx, account.key, known.announced) or since)
+    if not missed:
+        return Return(account=account.key, known=known)
     # What waits since then is of the posts since then: a server that died had not yet noted how long they were there.
     counts = tx.deferred.counts(account.key, known.announced, since)
-    last = max(known.announced, tx.deferred.last(account.key))
-    tx.deferred.put_absence(account.key, replace(here, missed=begun, announced=last))
-    return _sum(missed, counts)
+    return Return(
+        account=account.key,
+        known=known,
+        missed=_sum(missed, counts),
+        begun=min(since, _first_waiting(tx, account.key, known.announced) or since),
+        last=max(known.announced, tx.deferred.last(account.key)),
+    )
+
+
+def arrive(tx: Transaction, returned: Return) -> Missed | None:
+    """Somebody is there, and what they missed is going to be said."""
+    known = returned.known or Absence(since=None, seen=tx.now)
+    here = replace(known, since=None, seen=tx.now)
+    if returned.missed is not None:
+        here = replace(here, missed=returned.begun, announced=returned.last)
+    # An account that was removed meanwhile has no absences.
+    if tx.shown.existing((returned.account,)):
+        tx.deferred.put_absence(returned.account, here)
+    return returned.missed
 
 
 def _since(tx: Transaction, account: Account, since: datetime) -> Missed:

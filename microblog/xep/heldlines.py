@@ -164,7 +164,10 @@ class HeldLines:
         self.changed(account)
 
     async def _welcome(self, account: JID) -> None:
-        missed = await self._database.write(deferring.arrive, account.localpart)
+        returned = await self._database.read(deferring.look, account.localpart)
+        if returned is None:
+            return
+        missed = await self._database.write(deferring.arrive, returned)
         listener = self._listeners.get(account)
         if missed and listener is not None:
             text = say(listener.language, "delivery.missed", what=_much(listener.language, missed))

@@ -4,17 +4,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
+from microblog.commands.delivery import read_waiting
 from microblog.model.item import Audience
 from microblog.model.node import MICROBLOG
 from microblog.model.uri import ItemAddress
 from microblog.model.when import DEFAULT, MINUTES_MAX, Pace, Policy, Show, When, best, read_when, show_of
+from microblog.store import tables
 from microblog.store.database import Database, Transaction
 from microblog.usecases import chatting, deferring
 from microblog.usecases.chatting import HELD_DAYS, HELD_MAX, Line, Reader, Spoken, Told
 from microblog.usecases.deferring import Missed
 from tests.conftest import Time
-from tests.usecases.pubsub import BENVOLIO, ROMEO, an_account, retract, subscribe
+from tests.usecases.pubsub import BENVOLIO, JULIET, ROMEO, an_account, retract, subscribe
 from tests.xep import parlour
 
 MINUTE = 60
@@ -82,6 +85,11 @@ def gives(database: Database, key: int) -> list[int]:
     assert len(lines.lines) == len(wanted)
     assert all(not some for some in database.run(deferring.give, key, wanted).lines), "none is given twice"
     return [line.number for some in lines.lines for line in some]
+
+
+def comes_back(database: Database, name: str) -> Missed | None:
+    returned = database.run(deferring.look, name)
+    return None if returned is None else database.run(deferring.arrive, returned)
 
 
 # waiting
@@ -192,7 +200,7 @@ def test_keys_are_never_used_again(database: Database, key: int) -> None:
 
 
 def test_what_somebody_missed_is_counted_when_they_come(database: Database, key: int, time: Time) -> None:
-    assert database.run(deferring.arrive, "benvolio") is None
+    assert comes_back(database, "benvolio") is None
     database.run(publish, "before")
     time.advance(MINUTE)
     database.run(deferring.leave, key)
@@ -200,22 +208,22 @@ def test_what_somebody_missed_is_counted_when_they_come(database: Database, key:
     database.run(publish, "a")
     database.run(publish, "b")
     time.advance(MINUTE)
-    assert database.run(deferring.arrive, "benvolio") == Missed(posts=2, mentions=0, tracks=0)
-    assert database.run(deferring.arrive, "benvolio") is None
+    assert comes_back(database, "benvolio") == Missed(posts=2, mentions=0, tracks=0)
+    assert comes_back(database, "benvolio") is None
 
 
 def test_absences_of_those_who_are_gone_for_good(database: Database, key: int) -> None:
-    assert database.run(deferring.arrive, "nobody") is None
+    assert comes_back(database, "nobody") is None
     database.run(deferring.leave, key)
     assert database.run(lambda tx: tx.deferred.absence(key)) is None, "who never came does not leave"
-    database.run(deferring.arrive, "benvolio")
+    comes_back(database, "benvolio")
     database.run(lambda tx: tx.accounts.remove(tx.accounts.get("benvolio")))
     database.run(deferring.leave, key)
     assert database.run(lambda tx: tx.deferred.absence(key)) is None
 
 
 def test_after_a_crash_people_were_there_until_they_were_seen_last(database: Database, key: int, time: Time) -> None:
-    database.run(deferring.arrive, "benvolio")
+    comes_back(database, "benvolio")
     time.advance(5 * MINUTE)
     database.run(deferring.still_there)
     time.advance(MINUTE)
@@ -225,7 +233,47 @@ def test_after_a_crash_people_were_there_until_they_were_seen_last(database: Dat
     database.run(deferring.begin)
     database.run(publish, "b")
     time.advance(MINUTE)
-    assert database.run(deferring.arrive, "benvolio") == Missed(posts=1, mentions=0, tracks=0), "a was shown"
+    assert comes_back(database, "benvolio") == Missed(posts=1, mentions=0, tracks=0), "a was shown"
+
+
+def test_an_account_that_is_removed_while_it_comes(database: Database, key: int) -> None:
+    returned = database.run(deferring.look, "benvolio")
+    assert returned is not None
+    database.run(lambda tx: tx.accounts.remove(tx.accounts.get("benvolio")))
+    assert database.run(deferring.arrive, returned) is None
+    assert database.run(lambda tx: tx.deferred.absence(key)) is None
+
+
+def test_matches_of_tracks_are_counted_and_what_they_have_of_posts_elsewhere_is_shown(
+    database: Database, key: int, time: Time
+) -> None:
+    comes_back(database, "benvolio")
+    time.advance(MINUTE)
+    database.run(deferring.leave, key)
+    time.advance(MINUTE)
+    abroad = ItemAddress(JULIET, MICROBLOG, "x")
+    payload = "<entry xmlns='http://www.w3.org/2005/Atom'><title>The lift is back</title></entry>"
+
+    def match(tx: Transaction) -> None:
+        track = {
+            "owner": str(BENVOLIO),
+            "account_id": key,
+            "number": 1,
+            "query": "{}",
+            "deliver": True,
+            "created": tx.now,
+        }
+        (track_id,) = tx.connection.execute(insert(tables.tracks).values(track)).inserted_primary_key
+        hit = {"track_id": track_id, "service": str(JULIET), "node": MICROBLOG, "item_id": "x", "payload": payload}
+        tx.connection.execute(insert(tables.track_hits).values(hit | {"created": tx.now}))
+
+    database.run(match)
+    assert comes_back(database, "benvolio") == Missed(posts=0, mentions=0, tracks=1)
+    database.run(chatting.hold, Reader(key=key, account=BENVOLIO, hold="track"), abroad, "[~lift]")
+    (waiting,) = database.run(deferring.due, key, BENVOLIO, 9)
+    assert waiting.payload == payload and waiting.held.text == "[~lift]"
+    post = read_waiting(waiting)
+    assert post is not None and post.entry.title == "The lift is back" and post.address == abroad
 
 
 # what they want

@@ -15,6 +15,7 @@ from microblog.wire import ns
 from microblog.xep.heldlines import AT_ONCE
 from tests.conftest import Time
 from tests.im.town import Client, done
+from tests.usecases.test_deferring import comes_back
 from tests.xep.parlour import NODE, Parlour, lines, says, shown
 from tests.xep.test_chatlines import comes, follow
 
@@ -478,7 +479,7 @@ def test_what_came_before_the_server_died_is_not_missed(
     key = parlour.database.run(lambda tx: tx.accounts.get("romeo").key)
     time.advance(MINUTE)
     parlour.publishes("benvolio", "Not seen")
-    missed = parlour.database.run(deferring.arrive, "romeo")
+    missed = comes_back(parlour.database, "romeo")
     assert missed is not None and missed.posts == 1
     assert parlour.database.run(lambda tx: tx.deferred.absence(key)).since is None
 
@@ -490,7 +491,7 @@ def test_what_waited_when_the_server_died_is_counted_once(parlour: Parlour, rome
     parlour.publishes("benvolio", "Held as well")
     parlour.lines.listeners.here.clear()  # as if it had been killed
     parlour.database.run(deferring.begin)
-    missed = parlour.database.run(deferring.arrive, "romeo")
+    missed = comes_back(parlour.database, "romeo")
     assert missed is not None and missed.posts == 2
 
 
