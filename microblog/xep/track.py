@@ -54,7 +54,7 @@ from microblog.wire.xml import Element
 from microblog.xep import timelines
 from microblog.xep.rates import PersonalRates, Rate
 from microblog.xep.trail import Trail
-from microblog.xmpp.dispatch import Extension
+from microblog.xmpp.dispatch import Extension, Spec
 from microblog.xmpp.router import Router
 from microblog.xmpp.sessions import Sessions
 
@@ -91,6 +91,7 @@ class Tracks(Extension):
     """
 
     _log = Logger()
+    specs = (Spec(131, "1.2", "partial"),)
     features = (ns.TRACK,)
 
     def __init__(
