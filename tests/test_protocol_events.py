@@ -14,7 +14,7 @@ from microblog.model.item import Audience, Item
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG, Node, NodeConfig
 from microblog.model.program import EventKind, Position, Program, ProgramEvent, Source, read_cursor
-from microblog.usecases import calling, forgetting, informing
+from microblog.usecases import calling, forgetting, informing, tracking
 from microblog.wire import events, ns
 from microblog.wire.xml import Element, parse, serialize
 from microblog.xep.events import SILENT_SECONDS
@@ -218,8 +218,9 @@ def test_a_call_that_is_no_json_is_refused_by_who_reads_it(text: str) -> None:
 
 def test_numbers_on_the_page_are_those_of_the_code() -> None:
     assert f"at most {events.WINDOW_MAX})" in PAGE and f"and {events.WINDOW} if" in PAGE
-    assert f"{forgetting.DAYS} days, and {informing.CALL_DAYS} days for calls" in PAGE
+    assert f"{forgetting.DAYS} days, and {informing.CALL_DAYS} days for calls and matches" in PAGE
     assert f"here: {calling.WAITING_MAX:,})" in PAGE and f"(here: {informing.PROGRAMS_MAX})" in PAGE
+    assert tracking.KEPT.days == informing.CALL_DAYS and tracking.KEPT_MAX == calling.WAITING_MAX
     assert SILENT_SECONDS == 300 and "for five minutes" in PAGE
 
 
