@@ -16,7 +16,7 @@ from microblog.model.item import Audience
 from microblog.model.program import Source
 from microblog.store.database import Database
 from microblog.store.webhooks import Webhook
-from microblog.usecases import hooking, informing, registering
+from microblog.usecases import calling, hooking, informing, registering
 from microblog.usecases.informing import Make
 from microblog.wire import notification
 from microblog.wire import webhook as signing
@@ -420,6 +420,58 @@ def test_many_events_that_are_not_for_it_are_passed_over(stage: Stage, time: Tim
     assert stage.program.calls == []
     after = stage.database.run(hooking.everybodys)[0][1].position
     assert after.seq > before.seq
+
+
+def test_what_a_rule_calls_out(stage: Stage, time: Time) -> None:
+    stage.add(sources=(Source.CALLS,))
+    stage.posts("1")
+    account = stage.database.run(registering.get_account, "romeo")
+    payload = {"rule": 2, "text": "The day is hot \u2600"}
+    assert stage.database.run(calling.call, account.key, "ci", payload)
+    stage.waking.wake(ROMEO)
+    time.advance(1)
+    ((_, headers, body, _),) = stage.program.calls
+    told = json.loads(body)
+    assert (told["kind"], told["source"], told["call"]) == ("called", "calls", payload)
+    assert headers["webhook-id"] == told["id"] == "c1"
+    passes(time, 70)
+    assert len(stage.program.calls) == 1
+
+
+def test_what_a_rule_calls_out_of_a_local_post_stays_here(stage: Stage, time: Time) -> None:
+    stage.add(sources=(Source.CALLS,))
+    account = stage.database.run(registering.get_account, "romeo")
+    stage.database.run(calling.call, account.key, "ci", {"text": "secret", "audience": "local"})
+    stage.database.run(calling.call, account.key, "ci", {"text": "public", "audience": "public"})
+    passes(time, 62)
+    assert [json.loads(body)["call"]["text"] for _, _, body, _ in stage.program.calls] == ["public"]
+
+
+def test_an_edit_is_told_as_it_is_and_a_retraction_without_its_words(stage: Stage, time: Time) -> None:
+    stage.add()
+    stage.posts("1")
+    time.advance(1)
+    stage.program.calls.clear()
+    stage.database.run(writes, ROMEO, "1", -1, title="Second thoughts")
+    time.advance(1)
+    assert json.loads(stage.program.calls.pop()[2])["item"]["text"] == "Second thoughts"
+    asks(stage.romeo, "set", "<retract node='urn:xmpp:microblog:0' notify='true'><item id='1'/></retract>")
+    time.advance(1)
+    told = json.loads(stage.program.calls.pop()[2])
+    assert (told["kind"], "item" in told) == ("retracted", False)
+    assert told["address"].endswith(";item=1")
+
+
+def test_a_post_that_went_before_it_could_be_told_is_not_told(stage: Stage, time: Time) -> None:
+    stage.add()
+    stage.program.answers = [500]
+    stage.posts("1", "2")
+    time.advance(1)
+    stage.program.calls.clear()
+    asks(stage.romeo, "set", "<retract node='urn:xmpp:microblog:0' notify='true'><item id='1'/></retract>")
+    passes(time, 10)
+    kinds = [json.loads(body)["kind"] for _, _, body, _ in stage.program.calls]
+    assert kinds == ["published", "retracted"]
 
 
 def test_so_many_and_no_more(stage: Stage) -> None:
