@@ -69,17 +69,6 @@ _MATCHES = (
     .join(_TRACKS, _OF_TRACK)
     .where(_HITS.c.created > bindparam("since", type_=_HITS.c.created.type))
 )
-_PAYLOAD = (
-    select(_HITS.c.payload)
-    .join(_TRACKS, _OF_TRACK)
-    .where(
-        _HITS.c.service == bindparam("of_service"),
-        _HITS.c.node == bindparam("of_node"),
-        _HITS.c.item_id == bindparam("of_item"),
-        _HITS.c.payload != "",
-    )
-    .limit(1)
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,11 +195,6 @@ class DeferredLines:
     def forget(self, before: datetime, limit: int) -> int:
         """Forget lines that waited too long; how many."""
         return int(self._connection.execute(_FORGET, {"before": before, "limit": limit}).rowcount)
-
-    def payload(self, account: int, address: ItemAddress) -> str:
-        """What a track of somebody's has of an item of which there is no copy here; empty if it has nothing."""
-        values = {"account": account, **_item(address)}
-        return self._connection.execute(_PAYLOAD, values).scalar_one_or_none() or ""
 
     def matches(self, account: int, since: datetime) -> int:
         """How many matches the tracks of somebody had since then."""

@@ -188,7 +188,7 @@ def _with_item(tx: Transaction, sight: Sight, key: int, held: Held) -> Waiting:
         return Waiting(held=held)
     found = _look_up(tx, held.address)
     if found is None:
-        return Waiting(held=held, payload=tx.deferred.payload(key, held.address))
+        return Waiting(held=held, payload=tx.tracks.payload(key, held.address))
     node = sight.readable(found[0].key, found[1])
     return Waiting(held=held) if node is None else Waiting(held=held, node=found[0], item=found[1])
 

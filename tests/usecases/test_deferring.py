@@ -4,14 +4,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
 
 from microblog.commands.delivery import read_waiting
 from microblog.model.item import Audience
 from microblog.model.node import MICROBLOG
+from microblog.model.query import parse
 from microblog.model.uri import ItemAddress
 from microblog.model.when import DEFAULT, MINUTES_MAX, Pace, Policy, Show, When, best, read_when, show_of
-from microblog.store import tables
 from microblog.store.database import Database, Transaction
 from microblog.usecases import chatting, deferring
 from microblog.usecases.chatting import HELD_DAYS, HELD_MAX, Line, Reader, Spoken, Told
@@ -255,17 +254,9 @@ def test_matches_of_tracks_are_counted_and_what_they_have_of_posts_elsewhere_is_
     payload = "<entry xmlns='http://www.w3.org/2005/Atom'><title>The lift is back</title></entry>"
 
     def match(tx: Transaction) -> None:
-        track = {
-            "owner": str(BENVOLIO),
-            "account_id": key,
-            "number": 1,
-            "query": "{}",
-            "deliver": True,
-            "created": tx.now,
-        }
-        (track_id,) = tx.connection.execute(insert(tables.tracks).values(track)).inserted_primary_key
-        hit = {"track_id": track_id, "service": str(JULIET), "node": MICROBLOG, "item_id": "x", "payload": payload}
-        tx.connection.execute(insert(tables.track_hits).values(hit | {"created": tx.now}))
+        query = parse("lift", person=lambda name: None, place=lambda name: None)
+        track = tx.tracks.add(BENVOLIO, query, account=key, subid="s")
+        tx.tracks.hit([track.key], abroad, told=True, payload=payload)
 
     database.run(match)
     assert comes_back(database, "benvolio") == Missed(posts=0, mentions=0, tracks=1)
