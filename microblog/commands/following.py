@@ -352,7 +352,8 @@ class FollowingWords:
 
 
 def _extra(found: following.Stats) -> Sequence[tuple[str, int]]:
-    return (("pending", found.pending), ("waiting", found.waiting), ("troubled", found.troubled))
+    tracks = ("tracks", found.tracks)
+    return (("pending", found.pending), ("waiting", found.waiting), ("troubled", found.troubled), tracks)
 
 
 def _condition(person: Person, followed: Followed) -> str:

@@ -93,6 +93,7 @@ class Stats:
     followers: int
     waiting: int
     posts: int
+    tracks: int = 0
 
 
 def may_follow(tx: Transaction, account: JID, service: JID | None = None, node: str = "") -> None:
@@ -242,4 +243,5 @@ def stats(tx: Transaction, account: JID) -> Stats:
         followers=0 if feed is None else tx.subscriptions.count(feed),
         waiting=len(waiting),
         posts=0 if feed is None else tx.items.count(feed.key),
+        tracks=len(tx.tracks.of(account)),
     )

@@ -243,6 +243,7 @@ def test_words_are_answered_and_never_posted(verona: Verona) -> None:
     assert one(benvolio.says("track lift")) == "You track that: ~1 lift."
     assert one(benvolio.says("tracking")) == "You track 1:\n~1 lift: 0 so far"
     benvolio.says("track stairs")
+    assert one(benvolio.says("stats")).endswith("\nYou track: 2")
     assert one(benvolio.says("track off")) == "You do not track any more: ~1 lift, ~2 stairs"
     assert verona.montague.items(benvolio.jid, ns.MICROBLOG) == []
 
