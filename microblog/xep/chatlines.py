@@ -310,15 +310,12 @@ class ChatLines:
 
     def _unpaused(self, event: ItemPublished, entry: Entry, wanted: dict[JID, str]) -> dict[JID, str]:
         """Without those who want no lines of its author, or of a tag, just now; unless it is for them."""
-        picky = {
-            account: listener
-            for account, kind in wanted.items()
-            if kind == "post" and (listener := self.listeners.get(account)) is not None and listener.paused
-        }
+        picky = self.listeners.picky & wanted.keys() if self.listeners.picky else ()
         if picky:
             sources = (str(event.item.publisher.bare), str(event.node.service), *(f"#{tag}" for tag in entry.tags))
-            for account, listener in picky.items():
-                if self.listeners.paused(listener, sources):
+            for account in picky:
+                listener = self.listeners.get(account)
+                if listener is not None and wanted[account] == "post" and self.listeners.paused(listener, sources):
                     del wanted[account]
         return wanted
 

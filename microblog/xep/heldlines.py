@@ -92,8 +92,10 @@ class HeldLines:
     def waits(self, accounts: Iterable[JID]) -> None:
         """A line waits for them now."""
         for account in accounts:
-            self._waiting.add(account)
-            self._look(account)
+            # Who went meanwhile is asked for what waits when they come.
+            if self._listeners.has(account):
+                self._waiting.add(account)
+                self._look(account)
 
     def _look(self, account: JID) -> None:
         if account in self._giving:

@@ -63,6 +63,8 @@ class Listeners:
         self.changed: Callable[[JID], None] = lambda account: None
         # Who has a client that is away or does not want to be disturbed: only of these it is asked which.
         self._busy: set[JID] = set()
+        # Who wants no lines of something.
+        self.picky: set[JID] = set()
         self._linked: dict[JID, JID] = {}
         self._abroad: dict[JID, dict[str, Show]] = {}
         self._resuming: dict[JID, IDelayedCall] = {}
@@ -220,6 +222,7 @@ class Listeners:
     def leave(self, account: JID) -> None:
         """Somebody gets no lines any more."""
         listener = self.here.pop(account, None)
+        self._mind(account)
         if listener is not None:
             self.went(listener)
 
@@ -245,6 +248,7 @@ class Listeners:
             return
         fresh = account not in self.here
         listener = self.here[account] = self._listener(account, found)
+        self._mind(account)
         if fresh:
             self.came(listener)
         else:
@@ -259,6 +263,13 @@ class Listeners:
             when=found.when,
             paused=found.paused,
         )
+
+    def _mind(self, account: JID) -> None:
+        listener = self.get(account)
+        if listener is not None and listener.paused:
+            self.picky.add(account)
+        else:
+            self.picky.discard(account)
 
     def _resume_at(self, account: JID, until: datetime | None) -> None:
         """A pause of everything is over some time."""
@@ -286,5 +297,7 @@ class Listeners:
                 listener = self._listener(row.account, row)
                 found[row.account] = (listener, (*found.get(row.account, (listener, ()))[1], row.address))
         self.away = found
+        for account in self.picky | found.keys():
+            self._mind(account)
         self._linked = {row.address: row.account for row in rows}
         self._abroad = {address: known for address, known in self._abroad.items() if address in self._linked}
