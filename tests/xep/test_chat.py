@@ -381,7 +381,7 @@ def test_help_fits_on_a_screen(parlour: Parlour, romeo: Client) -> None:
     assert len(text.splitlines()) <= 12
     assert ": when, on, off" in text
     assert says(romeo, "help follow").startswith("follow PERSON")
-    assert says(romeo, "help on").splitlines()[0] == "on"
+    assert says(romeo, "help on").splitlines()[0] == "on [NAME | #TAG]"
     assert says(romeo, "help frobnicate").startswith('There is no word "frobnicate"')
     assert says(romeo, "help peers").startswith('There is no word "peers"')
 
