@@ -45,8 +45,18 @@ _NEXT = select(_E.seq).where(_E.seq > _number("after")).order_by(_E.seq).limit(l
 _END = Prepared(select(func.max(_NEXT.c.seq), func.count()))
 _READER = _text("reader")
 _FEED = _N.name == literal_column(f"'{MICROBLOG}'")
-_FOLLOWED = exists().where(_S.bare == _READER, _S.node_id == _E.node_id, _S.state == literal_column("'subscribed'"))
-_TAGGED = exists().where(_T.item == _I.id, _F.tag == _T.tag, _F.account_id == _number("account"))
+_SINCE = (
+    select(func.min(_S.created))
+    .where(_S.bare == _READER, _S.node_id == _E.node_id, _S.state == literal_column("'subscribed'"))
+    .correlate(tables.events)
+    .scalar_subquery()
+)
+_TAGGED_SINCE = (
+    select(func.min(_F.created))
+    .where(_T.item == _I.id, _F.tag == _T.tag, _F.account_id == _number("account"))
+    .correlate(tables.items)
+    .scalar_subquery()
+)
 _MENTIONED = exists().where(_M.item == _I.id, _M.jid == _READER)
 _OF_DOMAIN = _N.service != func.replace(_N.service, _text("at_domain"), "")
 _LOG = Prepared(
@@ -60,8 +70,8 @@ _LOG = Prepared(
         _N.service,
         _N.name,
         _I.id,
-        _FOLLOWED.label("followed"),
-        _TAGGED.label("tagged"),
+        _SINCE.label("followed"),
+        _TAGGED_SINCE.label("tagged"),
     )
     .select_from(tables.events)
     .join(tables.nodes, _N.id == _E.node_id)
@@ -73,7 +83,7 @@ _LOG = Prepared(
         or_(_I.id.is_not(None), *(_E.kind == literal_column(f"'{kind}'") for kind in (RETRACTED, PURGED))),
         or_(
             and_(_wants(Source.OWN), _FEED, _N.service == _READER),
-            and_(_wants(Source.HOME), _FEED, or_(_FOLLOWED, _TAGGED)),
+            and_(_wants(Source.HOME), _FEED, or_(_SINCE.is_not(None), _TAGGED_SINCE.is_not(None))),
             and_(_wants(Source.LOCAL), _FEED, _OF_DOMAIN),
             and_(_wants(Source.MENTIONS), _MENTIONED),
         ),
@@ -101,7 +111,7 @@ _FOLLOWED_TAGS = Prepared(select(_F.tag).where(_F.account_id == _number("account
 class Logged(NamedTuple):
     """An event that may concern somebody. ``item``: the key of what was published in it and is there still.
 
-    ``followed``: at a node that they follow; ``tagged``: under a tag that they follow.
+    ``followed``, ``tagged``: since when they follow the node, or a tag of what was published.
     """
 
     seq: int
@@ -113,8 +123,8 @@ class Logged(NamedTuple):
     service: JID
     name: str
     item: int | None
-    followed: bool
-    tagged: bool
+    followed: datetime | None
+    tagged: datetime | None
 
 
 class Stretch(NamedTuple):
@@ -168,8 +178,8 @@ class ProgramLogs:
                 service=JID.parse(row[6]),
                 name=row[7],
                 item=row[8],
-                followed=bool(row[9]),
-                tagged=bool(row[10]),
+                followed=row[9],
+                tagged=row[10],
             )
             for row in rows
         ]

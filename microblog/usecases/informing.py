@@ -40,6 +40,8 @@ from microblog.usecases.sight import Sight
 
 PROGRAMS_MAX: Final = 20  # of one account
 CALL_DAYS: Final = 30
+# Of a feed elsewhere that is followed the last posts are fetched; what is older than the follow by more is no news.
+FOLLOWED_SLACK: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,10 +274,18 @@ def _source(
     having = (
         (Source.OWN, post and own),
         (Source.MENTIONS, names),
-        (Source.HOME, post and not own and (row.followed or row.tagged)),
+        (Source.HOME, post and not own and _is_news(tx, row, item)),
         (Source.LOCAL, post and row.service.domainpart == tx.domain),
     )
     return next((source for source, has in having if has and source in sources), None)
+
+
+def _is_news(tx: Transaction, row: Logged, item: Item | None) -> bool:
+    """Is it in home, and not fetched from elsewhere because somebody has begun to follow?"""
+    since = [start for start in (row.followed, row.tagged) if start is not None]
+    if not since or item is None or item.stands is None or row.service.domainpart == tx.domain:
+        return bool(since)
+    return item.stands >= min(since) - FOLLOWED_SLACK
 
 
 def _happened(tx: Transaction, row: Logged, item: Item | None, source: Source, sight: Sight) -> ProgramEvent | None:

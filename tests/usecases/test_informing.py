@@ -142,6 +142,18 @@ def test_what_a_followed_tag_is_on_is_home(tx: Transaction) -> None:
     assert told(tx, program) == ["home published brawl"]
 
 
+def test_what_was_written_before_its_owner_followed_is_no_news(tx: Transaction) -> None:
+    people(tx)
+    program = a_program(tx, "home")
+    hours = 60
+    arrives(tx, JULIET, "long ago", 50 * hours)
+    arrives(tx, JULIET, "just before", 20 * hours)
+    # However late it comes, what was written since is news.
+    tx.now += timedelta(days=20)
+    arrives(tx, JULIET, "late", -1)
+    assert told(tx, program) == ["home published just before", "home published late"]
+
+
 def test_neither_the_feed_itself_nor_other_nodes_are_posts(tx: Transaction) -> None:
     people(tx)
     program = a_program(tx, "home", "own", "local")
