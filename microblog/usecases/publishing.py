@@ -227,8 +227,7 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
         aware = thread.service if thread is not None and request.copy is not None else None
         domains += tell_mentioned(tx, request, node, item, readers, aware)
     if thread is not None and request.copy is not None and thread.service.domainpart != tx.domain:
-        tx.outbox.add_stanza(thread.service.domainpart, request.copy(thread.service, thread.node, item), item.audience)
-        domains += (thread.service.domainpart,)
+        domains += _send_copy(tx, request.copy, item, thread)
     before = None if old is None else depending.thread_of(tx, node, old)
     if old is not None and before is not None and before != thread:
         domains += take_out(tx, old, before, request.withdraw)
@@ -249,6 +248,16 @@ def _reactions(tx: Transaction, request: Publish, item: Item, *, again: bool) ->
     if said != before:
         Reactions(tx).set(item.key, said, again=again)
     return tuple(reaction for reaction in said if reaction not in before)
+
+
+def _send_copy(
+    tx: Transaction, copy: Callable[[JID, str, Item], str], item: Item, thread: ItemAddress
+) -> tuple[str, ...]:
+    """Owe an answer to its thread elsewhere; not to one of somebody whom its author blocked."""
+    if tx.blocks.has(item.publisher, thread.service):
+        return ()
+    tx.outbox.add_stanza(thread.service.domainpart, copy(thread.service, thread.node, item), item.audience)
+    return (thread.service.domainpart,)
 
 
 def _copy(tx: Transaction, request: Publish, item: Item, thread: ItemAddress) -> None:

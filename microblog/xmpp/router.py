@@ -215,10 +215,13 @@ class Router:
         seconds: float | None = None,
         minimum_proof: Proof = Proof.DIALBACK,
     ) -> Stanza:
-        """Send an IQ of our own and wait for the result or error. Raises RemoteServerTimeout, ResourceConstraint.
+        """Send an IQ of our own and wait for the result or error.
 
-        To a domain that has proved less than ``minimum_proof`` it is not sent.
+        To a domain that has proved less than ``minimum_proof`` it is not sent. Raises RemoteServerTimeout,
+        ResourceConstraint, and Blocking in the name of somebody who has blocked the addressee.
         """
+        if self.blocks(from_.bare, to):
+            raise Blocking("you have blocked this address")
         if to.domainpart == self.domain:
             return await self.dispatch.request(self.send, type_, from_, to, payload, seconds=seconds)
         send = partial(self.servers.send, minimum_proof=minimum_proof)

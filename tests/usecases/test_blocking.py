@@ -372,3 +372,27 @@ def test_who_is_blocked_while_they_are_asked(people: Transaction) -> None:
     with pytest.raises(Blocking):
         following.record_subscribe(tx, granted)
     assert not follows(tx, ROMEO, JULIET)
+
+
+def test_answers_do_not_go_to_a_thread_of_theirs(people: Transaction) -> None:
+    tx = people
+
+    def answers(item_id: str) -> list[str]:
+        thread = f"xmpp:{JULIET}?;node=urn%3Axmpp%3Amicroblog%3A0%3Acomments%2Froot"
+        entry = an_entry("to the nurse")
+        said = replace(entry["entry"], answers=ItemAddress(NURSE, MICROBLOG, "n").uri, thread=thread)
+        request = publishing.Publish(
+            service=ROMEO,
+            node=MICROBLOG,
+            actor=ROMEO,
+            item_id=item_id,
+            payload=entry["payload"],
+            entry=said,
+            copy=lambda service, node, item: f"<copy to='{service}' id='{item.id}'/>",
+        )
+        publishing.publish(tx, request)
+        return [stanza for (stanza,) in tx.connection.exec_driver_sql("SELECT stanza FROM outbox").all() if stanza]
+
+    assert answers("1") == [f"<copy to='{JULIET}' id='1'/>"]
+    blocks(tx, JULIET)
+    assert answers("2") == [f"<copy to='{JULIET}' id='1'/>"]

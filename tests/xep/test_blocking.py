@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from microblog.model.errors import Blocking as ServerSaysBlocked
 from microblog.model.errors import NotAllowed
 from microblog.model.jid import JID
 from microblog.runtime import Tasks
@@ -434,3 +435,11 @@ def test_who_asked_before_is_not_shown_again(verona: Square) -> None:
     back.sends("<presence/>")
     assert JULIET in [one.get("from") for one in back.hears()]
     assert "nurse@capulet.example" in [one.get("to") for one in verona.world_hears()]
+
+
+def test_nor_is_anything_asked_in_ones_name(verona: Square) -> None:
+    blocks(verona.online("romeo", "orchard"), JULIET)
+    asked = verona.router.request("get", JID.parse("romeo@montague.example"), JID.parse(JULIET), Element("urn:x", "x"))
+    with pytest.raises(ServerSaysBlocked):
+        result(asked)
+    verona.world_receives()
