@@ -384,7 +384,9 @@ class Node(Service):
                 *self._words(following, rates, posting),
                 ProgramWords(database, self.events.reader, self.events.changed, self.events.removed),
                 HookWords(database, self.webhooks.changed, private=config.programs.private_addresses),
-                PlaceWords(database, posting, Hands(self.rules.changed, self.rules.sharing, self.rules.tell)),
+                PlaceWords(
+                    database, posting, Hands(self.rules.changed, self.rules.ended, self.rules.sharing, self.rules.tell)
+                ),
                 watch_words,
                 lists,
                 quiet_words,

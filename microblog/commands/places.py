@@ -44,10 +44,11 @@ _SHARED: Final = "shared"
 
 @dataclass(frozen=True, slots=True)
 class Hands:
-    """What the words need of the house. ``changed``: rules, or where somebody is; ``sharing``: somebody is about to
-    share it. ``tell`` says a line to somebody."""
+    """What the words need of the house. ``changed``: rules, or where somebody is; ``ended``: rules, by their keys;
+    ``sharing``: somebody is about to share where they are. ``tell`` says a line to somebody."""
 
     changed: Callable[[], None]
+    ended: Callable[[Iterable[int]], None]
     sharing: Callable[[], None]
     tell: Callable[[JID, str], Awaitable[None]]
 
@@ -318,13 +319,13 @@ class PlaceWords:
             if owner is not None:
                 raise BadRequest(_text(person, "unrule.nothing"))
             ended = await self._database.write(ruling.end_all, person.account)
-            self._hands.changed()
+            self._hands.ended(kept.key for kept in ended)
             return Answer(text=_text(person, "unrule.ended_all", count=len(ended)))
         try:
             kept = await self._database.write(ruling.end, person.account, number, owner)
         except Refusal as error:
             raise type(error)(_text(person, "unrule.nothing")) from error
-        self._hands.changed()
+        self._hands.ended((kept.key,))
         if kept.owner != person.jid:
             name = name_of(person.jid, self._database.domain)
             told = say(person.language, "places.ended.line", name=name, number=kept.number, rule=shown(kept.rule))

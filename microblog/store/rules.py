@@ -35,6 +35,9 @@ _ABOUT = (
 )
 _SOME = _RULE.where(_R.id.in_(bindparam("keys", expanding=True)), _ENABLED)
 _CHANGED = _RULE.where(_R.what == What.POST.value, _R.changed >= bindparam("since", type_=tables.Instant))
+_ABOUT_POSTS = (
+    _RULE.where(_R.what == What.POST.value, _R.id > bindparam("after")).order_by(_R.id).limit(bindparam("limit"))
+)
 _HERE = _RULE.where(_R.account_id == _ACCOUNT, _R.what == What.POST.value)
 _ONLINE = _RULE.where(_R.account_id == _ACCOUNT, _R.what == What.ONLINE.value, _ENABLED).order_by(_R.number)
 # Of those who go by where somebody is only they themselves, and whom they let.
@@ -142,6 +145,10 @@ class Rules:
     def changed(self, since: datetime) -> list[KeptRule]:
         """Those about posts that were made, or moved with their owner, since then."""
         return self._read(_CHANGED, since=since)
+
+    def about_posts(self, after: int, limit: int) -> list[KeptRule]:
+        """Those about posts, by key, from one on."""
+        return self._read(_ABOUT_POSTS, after=after, limit=limit)
 
     def online(self, account: int) -> list[KeptRule]:
         """Those for when somebody comes on line."""

@@ -6,14 +6,14 @@ there and then, what is to be said or posted waits to be done (``due``). Posts a
 another node of ours; and however it comes, each rule fires only so often.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from microblog.model.account import Account
 from microblog.model.entry import Entry, Location
-from microblog.model.item import Item
+from microblog.model.item import Audience, Item
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG, Node
 from microblog.model.place import FRESH, GEOLOC, Located, rounded
@@ -38,13 +38,13 @@ TRAIL: Final = "rules"
 WITHIN: Final = "rules within"
 EVENTS_AT_ONCE: Final = 100
 RULES_AT_ONCE: Final = 50
+READ_AT_ONCE: Final = 1000
 DUE_AT_ONCE: Final = 20
 # How often a rule fires in a minute, and in a day.
 OFTEN: Final[Mapping[Then, tuple[int, int]]] = {Then.TELL: (10, 200), Then.POST: (1, 50), Then.CALL: (10, 1000)}
 # Who loses their connection and comes back does not come.
 ONLINE_AGAIN: Final = timedelta(minutes=10)
 WAITING_MAX: Final = 100
-_BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 WAITING_DAYS: Final = 7
 # Who comes back is told so many firings of each rule.
 BACK_MAX: Final = 3
@@ -57,53 +57,63 @@ Locate = Callable[[str], Location | None]
 
 
 class Watched:
-    """The rules about posts, in memory, as far as the database was read; only the writer's thread uses it.
+    """The rules about posts, in memory, as far as the database was read; only the writer's thread reads it.
 
-    ``sharing``: some client may tell the node where somebody is. What was ended since is found out when it matters.
+    ``sharing``: some client may tell the node where somebody is.
     """
 
     def __init__(self) -> None:
         self.sharing = True
-        self._index: Index[int] = Index()
+        self.index: Index[int] = Index()
+        # Up to when all that changed is known; while everything is read, up to which key it is.
         self._read: datetime | None = None
+        self._key: int | None = None
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self.index)
 
-    @property
-    def index(self) -> Index[int]:
-        """The rules' queries, by key."""
-        return self._index
+    def ended(self, keys: Iterable[int]) -> None:
+        """Rules are no more. Of whom that is not said is found out when it matters."""
+        for key in keys:
+            self.index.remove(key)
 
-    def forget(self) -> None:
-        """Read everything again, the next time."""
-        self._read = None
-
-    def refresh(self, tx: Transaction) -> None:
-        """Read what has changed. What was changed in the same instant as it was last read is read again."""
-        since = self._read
-        if since is None or tx.now < since:
-            self._index = Index()
-            since = _BEGINNING
-            self.sharing = tx.preferences.any(locating.SHARING, locating.ON)
-        for kept in tx.rules.changed(since):
-            query = kept.rule.query
-            if query is None:
-                continue
-            if kept.rule.here and query.circle is not None:
-                # Where its owner is now; who is nowhere is near nothing.
-                located = tx.locations.of(kept.account)
-                if located is None:
-                    self._index.remove(kept.key)
-                    continue
-                query = replace(query, circle=_at(query.circle, located))
-            self._index.add(kept.key, query)
+    def refresh(self, tx: Transaction) -> bool:
+        """Read what has changed; False if there is so much that it has to go on later."""
+        if self._read is None or tx.now < self._read:
+            if self._read is None:
+                self.sharing = tx.preferences.any(locating.SHARING, locating.ON)
+            self._read, self._key = tx.now, 0
+        if self._key is not None:
+            some = tx.rules.about_posts(self._key, READ_AT_ONCE)
+            for kept in some:
+                self._file(tx, kept)
+            self._key = some[-1].key if len(some) == READ_AT_ONCE else None
+            if self._key is not None:
+                return False
+        # What was changed in the same instant as it was last read is read again.
+        for kept in tx.rules.changed(self._read):
+            self._file(tx, kept)
         self._read = tx.now
+        return True
+
+    def _file(self, tx: Transaction, kept: KeptRule) -> None:
+        query = kept.rule.query
+        if query is None:
+            return
+        if kept.rule.here and query.circle is not None:
+            # Where its owner is now; who is nowhere is near nothing.
+            located = tx.locations.of(kept.account)
+            if located is None:
+                self.index.remove(kept.key)
+                return
+            query = replace(query, circle=_at(query.circle, located))
+        self.index.add(kept.key, query)
 
 
 def step(tx: Transaction, watched: Watched, locate: Locate) -> bool:
     """Look at what comes next in the log; True if there is more. A step of a trail."""
-    watched.refresh(tx)
+    if not watched.refresh(tx):
+        return True
     position = tx.trails.position(TRAIL)
     if position is None or (not watched and not watched.sharing):
         tx.trails.reach(TRAIL, tx.events.last())
@@ -238,7 +248,9 @@ def move(tx: Transaction, account: Account, located: Located) -> None:
         was, is_ = before is not None and before.is_in(circle, tx.now), located.is_in(circle, tx.now)
         wanted = (True, False) if kept.rule.what is What.LEAVES else (False, True)
         if (was, is_) == wanted and not (kept.owner != me and tx.blocks.between(kept.owner, me)):
-            fire(tx, kept, {"person": str(me), "place": circle.name})
+            told = {"person": str(me), "place": circle.name}
+            # Where others are is not told beyond this domain.
+            fire(tx, kept, told if kept.owner == me else told | {calling.AUDIENCE: Audience.LOCAL.value})
     tx.rules.moved(account.key)
 
 

@@ -5,7 +5,7 @@ crash as well: a post is made in the transaction that strikes it off, a line is 
 nobody has a rule and nobody shares where they are, a post costs nothing here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Final
 
@@ -39,7 +39,6 @@ from microblog.xep.trail import Trail
 from microblog.xmpp.sessions import Session, Sessions
 
 IDLE_SECONDS: Final = 60
-FORGET_SECONDS: Final = 3600
 RETRY_SECONDS: Final = 30
 BACK_SECONDS: Final = 2
 WHEN_SHOWN_CHARACTERS: Final = 100
@@ -93,17 +92,20 @@ class Rules:
         self.changed()
         self.act()
         self._idle_look = self._clock.every(IDLE_SECONDS, self._look)
-        self._forgetting = self._clock.every(FORGET_SECONDS, self._watched.forget)
 
     def stop(self) -> None:
         """No more looking."""
         self._idle_look.stop()
-        self._forgetting.stop()
 
     def changed(self) -> None:
-        """Somebody made a rule, ended one, or is elsewhere now."""
+        """Somebody made a rule, or is elsewhere now."""
         self._tasks.spawn(self._read_coming(), "who has rules for coming on line")
         self._trail.wake()
+
+    def ended(self, keys: Iterable[int]) -> None:
+        """Somebody ended rules, by their keys."""
+        self._watched.ended(keys)
+        self.changed()
 
     def sharing(self) -> None:
         """Somebody is about to share where they are."""

@@ -22,7 +22,7 @@ from microblog.usecases import acting, informing, locating, publishing, ruling
 from microblog.usecases.acting import Watched
 from microblog.usecases.ruling import Make
 from microblog.wire import atom, ns
-from tests.conftest import Time
+from tests.conftest import START, Time
 from tests.usecases.pubsub import BENVOLIO, JULIET, PHONE, ROMEO, an_account, subscribe
 from tests.usecases.timelines import arrives
 
@@ -482,6 +482,22 @@ def test_a_program_is_called_with_what_happened(verona: Verona) -> None:
     assert verona.fired() == []
 
 
+def test_where_another_is_is_told_to_programs_of_this_domain_only(verona: Verona) -> None:
+    make = informing.Make(account=verona.account(ROMEO), name="bell", sources=frozenset((informing.Source.CALLS,)))
+    program = verona.run(informing.make, make)
+    verona.rule("when benvolio enters Square then call bell")
+    verona.rule("when I enter Square then call bell")
+    verona.run(locating.answer, verona.account(BENVOLIO), ROMEO, True)
+    for who in (BENVOLIO, ROMEO):
+        verona.moves(who, INSIDE)
+    everywhere, beyond = (
+        verona.run(informing.next_events, informing.Next(program=program.key, limit=10, audiences=audiences)).events
+        for audiences in (frozenset(Audience), frozenset(Audience) - {Audience.LOCAL})
+    )
+    assert ["benvolio@" in event.payload for event in everywhere] == [True, False]
+    assert ["romeo@" in event.payload for event in beyond] == [True]
+
+
 # bounds and refusals
 
 
@@ -612,3 +628,28 @@ def _placed(tx: Transaction) -> None:
         assert isinstance(where, Location) and where.latitude is not None and where.longitude is not None
         values = {"item": item.key, "latitude": round(where.latitude * 1e6), "longitude": round(where.longitude * 1e6)}
         tx.connection.execute(insert(tables.item_places), values)
+
+
+def test_very_many_rules_are_read_piece_by_piece(verona: Verona, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acting, "READ_AT_ONCE", 2)
+    for number in range(5):
+        verona.rule(f"when #feast{number} appears then tell me")
+    verona.steps()
+    for number in range(5):
+        verona.posts(BENVOLIO, f"#feast{number}")
+    verona.watched = Watched()
+    assert verona.run(acting.step, verona.watched, atom.read_geoloc) and len(verona.watched) == 2
+    assert [number for _, number, _ in verona.fired()] == [1, 2, 3, 4, 5]
+    verona.watched.ended(verona.run(lambda tx: [kept.key for kept in tx.rules.of(account_of(tx, ROMEO).key)]))
+    assert len(verona.watched) == 0
+
+
+def test_a_clock_that_is_set_back_loses_no_rule(verona: Verona) -> None:
+    verona.time.advance(1000)
+    verona.rule("when #first appears then tell me")
+    verona.steps()
+    verona.time.clock.now = lambda: START  # type: ignore[method-assign]  # it is set back
+    verona.rule("when #second appears then tell me")
+    verona.posts(BENVOLIO, "#second")
+    verona.posts(BENVOLIO, "#first")
+    assert [number for _, number, _ in verona.fired()] == [2, 1]

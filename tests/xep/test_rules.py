@@ -43,7 +43,10 @@ class Verona(Parlour):
         self.rules.called = self._called
         help_ = Help()
         hands = Hands(
-            lambda: self.rules.changed(), lambda: self.rules.sharing(), lambda jid, text: self.rules.tell(jid, text)
+            lambda: self.rules.changed(),
+            lambda keys: self.rules.ended(keys),
+            lambda: self.rules.sharing(),
+            lambda jid, text: self.rules.tell(jid, text),
         )
         help_.table = table = Table(
             [PostingWords(database, self.posting), PlaceWords(database, self.posting, hands), help_]
