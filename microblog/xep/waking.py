@@ -42,12 +42,16 @@ class _Program:
 
 @dataclass(slots=True, eq=False)
 class _Owner:
-    """Somebody with programs that are there. ``feeds``, ``tags``: what they follow; None until it is known."""
+    """Somebody with programs that are there. ``feeds``, ``tags``: what they follow; None until it is known.
+
+    ``asked``: how often that was looked up.
+    """
 
     key: int
     programs: set[int] = field(default_factory=set)
     feeds: frozenset[int] | None = None
     tags: frozenset[str] = frozenset()
+    asked: int = 0
 
 
 class Waking:
@@ -113,15 +117,16 @@ class Waking:
         """Somebody follows others than before."""
         owner = self._owners.get(account)
         if owner is not None:
-            self._tasks.spawn(self._read(account, owner), f"what {account} follows")
+            owner.asked += 1
+            self._tasks.spawn(self._read(account, owner, owner.asked), f"what {account} follows")
 
-    async def _read(self, account: JID, owner: _Owner) -> None:
+    async def _read(self, account: JID, owner: _Owner, asked: int) -> None:
         try:
             feeds, tags = await self._database.read(informing.followed, owner.key, account)
         except Refusal:
             return  # they are woken every minute
-        if self._owners.get(account) is not owner:
-            return
+        if self._owners.get(account) is not owner or owner.asked != asked:
+            return  # it was looked up again since
         self._forget(account, owner)
         owner.feeds, owner.tags = feeds, tags
         for feed in feeds:
