@@ -17,6 +17,7 @@ _WORDS_MAX = 60
 
 def report_list(configuration: Config, options: Options) -> int:
     """`report list`."""
+    from microblog.commands.lines import brief
     from microblog.usecases import reporting_abuse
 
     found: list[Case] = []
@@ -32,7 +33,7 @@ def report_list(configuration: Config, options: Options) -> int:
             print("No report waits to be looked at.")
             return
         heads = ("Number", "Reported", "By", "For", "Since", "Words")
-        table(heads, [[*list(row.values())[:5], _short(row["text"])] for row in rows])
+        table(heads, [[*list(row.values())[:5], brief(row["text"], _WORDS_MAX)] for row in rows])
 
     show(options, rows, lines)
     return 0
@@ -54,11 +55,6 @@ def _report(case: "Case") -> dict[str, Any]:
         "post": None if entry is None else entry.text,
         "passed_on": report.passed_on,
     }
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _WORDS_MAX else text[: _WORDS_MAX - 1] + "…"
 
 
 def report_settle(configuration: Config, options: Options) -> int:

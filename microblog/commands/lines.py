@@ -90,3 +90,9 @@ def _content(post: Post, language: str) -> str:
 def plain(text: str) -> str:
     """A text without what would break out of its line."""
     return text.translate(_TURNS).replace("\r\n", "\n").translate(_BREAKS)
+
+
+def brief(text: str, most: int) -> str:
+    """The beginning of a text on one line, in its direction."""
+    text = " ".join(text.translate(_TURNS).split())
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from microblog.commands.administration import GROUP as ADMINISTRATION
 from microblog.commands.administration import administrator
 from microblog.commands.command import Answer, Call, Command, Function, Kind, Parameter
-from microblog.commands.lines import name_of
+from microblog.commands.lines import brief, name_of
 from microblog.commands.texts import say
 from microblog.model.errors import ItemNotFound, NotAllowed, ResourceConstraint
 from microblog.model.jid import JID
@@ -112,12 +112,12 @@ class ReportWords:
             reason=say(language, f"{ADMINISTRATION}.reason_{report.reason}"),
             when=f"{report.created:%Y-%m-%d %H:%M}",
         )
-        lines = [f"{text} {_short(report.text)}".strip()]
+        lines = [f"{text} {brief(report.text, _EXCERPT_MAX)}".strip()]
         if report.item is not None:
             lines.append(f"  {report.item.uri}")
         entry = None if case.item is None else atom.read_text(case.item.payload)
         if entry is not None and entry.text:
-            lines.append(f"  > {_short(entry.text)}")
+            lines.append(f"  > {brief(entry.text, _EXCERPT_MAX)}")
         return "\n".join(lines)
 
     async def settle(self, call: Call) -> Answer:
@@ -133,11 +133,6 @@ class ReportWords:
 
     def _name(self, jid: JID) -> str:
         return name_of(jid, self._database.domain)
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _EXCERPT_MAX else text[: _EXCERPT_MAX - 1] + "…"
 
 
 def _word(name: str, function: Function, *parameters: Parameter) -> Command:

@@ -7,7 +7,7 @@ report as much as it likes. Their answer is not waited for, and there is none: w
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from microblog.commands.lines import name_of
+from microblog.commands.lines import brief, name_of
 from microblog.model.jid import JID
 from microblog.model.report import Reason, Report
 from microblog.model.uri import ItemAddress
@@ -105,11 +105,10 @@ class Reports(Extension):
             number=str(report.key),
             reporter=name_of(report.reporter, self._database.domain),
             jid=name_of(report.jid, self._database.domain),
-            words=_shortened(report.text),
+            words=_words(report.text),
         )
 
 
-def _shortened(text: str) -> str:
-    text = " ".join(text.split())
-    text = text if len(text) <= _TEXT_MAX else text[: _TEXT_MAX - 1] + "…"
+def _words(text: str) -> str:
+    text = brief(text, _TEXT_MAX)
     return f": {text}" if text else ""

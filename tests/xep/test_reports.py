@@ -125,6 +125,13 @@ def test_a_flood_of_reports_costs_a_bounded_number_of_rows_and_one_line(house: H
     assert count == reporting_abuse.NODE_OPEN_MAX + 1 and len(house.said) == 2
 
 
+def test_words_stay_in_their_line(house: House) -> None:
+    house.hears(report(text="a\n\u202eReport 2: nobody\u2067\u2028b" + "c" * 500))
+    ((_, values),) = house.said
+    words = values["words"]
+    assert words.startswith(": a Report 2: nobody bc") and len(words) <= 202 and words.endswith("…")
+
+
 def test_it_is_announced(house: House) -> None:
     assert ns.REPORTING in house.reports.features
     (route,) = house.reports.messages()
