@@ -1,7 +1,7 @@
 """Programs that are told what happens: ``programs`` and ``program``.
 
 A program makes its own subscription when it opens its stream (docs/protocol/events.md); here its owner sees what there
-is, makes one beforehand, gives it other sources, or ends it. Webhooks are listed, and otherwise for administrators.
+is, makes one beforehand, gives it other sources, or ends it. Webhooks are listed, and have a word of their own.
 """
 
 from collections.abc import Callable, Iterable
