@@ -13,6 +13,7 @@ import threading
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hmac import digest
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
@@ -36,6 +37,8 @@ class Program:
     def __init__(self) -> None:
         self.calls: list[tuple[dict[str, str], bytes]] = []
         self.status = 204
+        self.hangs = threading.Event()
+        self.hangs.set()  # cleared: no answer until it is set again
         self.address = f"127.78.{os.getpid() % 200 + 1}.{next(ADDRESSES)}"
         self.port = 0
         self._news = threading.Condition()
@@ -51,9 +54,14 @@ class Program:
                     status = program.status
                     program.calls.append(({name.lower(): value for name, value in self.headers.items()}, body))
                     program._news.notify_all()
+                program.hangs.wait(2 * DEADLINE)
                 self.send_response(status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+
+            def handle(self) -> None:
+                with suppress(OSError):  # whoever called has gone
+                    super().handle()
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -375,6 +383,28 @@ def test_a_webhook_test_says_why_it_does_not_work(node: MicroblogNode, program: 
     finally:
         program.start()
         hook(node, "remove", "ci", "broken")
+
+
+def test_a_program_that_hangs_holds_up_neither_posts_nor_the_end(
+    node: MicroblogNode, author: Client, program: Program, tap: Tap
+) -> None:
+    hook(node, "add", "ci", "hanging", program.url, "--source", "own")
+    tap.start()
+    tap.await_line("hears as")
+    program.hangs.clear()
+    publish(author, "hang0", "Hangs")
+    program.wait(lambda: len(program.calls) >= 2)  # the tap and the webhook
+    for number in range(1, 20):
+        publish(author, f"hang{number}", "Goes on")
+    tap.process.send_signal(signal.SIGTERM)
+    assert tap.end() == 0
+    assert node.process is not None
+    node.process.send_signal(signal.SIGTERM)
+    assert node.process.wait(DEADLINE) == 0
+    node.process = None
+    program.hangs.set()
+    node.start()
+    hook(node, "remove", "ci", "hanging")
 
 
 def test_nothing_listens_where_a_tap_runs(tap: Tap) -> None:
