@@ -79,6 +79,7 @@ class Rules:
         self._watched = Watched()
         self._trail = Trail(acting.TRAIL, self._step, database, clock, tasks)
         self._trail.done = self.act
+        self._running = False
         self._behind = False
         self._acting = False
         self._again = False
@@ -89,12 +90,14 @@ class Rules:
 
     def start(self) -> None:
         """Go on where the last server stopped."""
+        self._running = True
         self.changed()
         self.act()
         self._idle_look = self._clock.every(IDLE_SECONDS, self._look)
 
     def stop(self) -> None:
         """No more looking."""
+        self._running = False
         self._idle_look.stop()
 
     def changed(self) -> None:
@@ -184,7 +187,7 @@ class Rules:
             self.act()
 
     def _return(self, account: JID, tries: int = BACK_TRIES) -> None:
-        if account.localpart not in self._absent:
+        if account.localpart not in self._absent or not self._running:
             return
         if self._lines.listens(account):
             self._tasks.spawn(self._come_back(account), f"what rules have to tell {account}")
@@ -212,6 +215,10 @@ class Rules:
             self._acting = True
             self._tasks.spawn(self._act(), "what rules decided")
 
+    def _act_again(self) -> None:
+        if self._running:
+            self.act()
+
     async def _act(self) -> None:
         try:
             while self._again:
@@ -221,7 +228,7 @@ class Rules:
                     self._again = True
         except Refusal as refusal:
             self._log.warn("What rules decided is not done yet: {why}", why=refusal.text)
-            self._clock.later(RETRY_SECONDS, self.act)
+            self._clock.later(RETRY_SECONDS, self._act_again)
         except CancelledError:
             raise
         except Exception:
