@@ -400,7 +400,7 @@ def test_a_program_that_hangs_holds_up_neither_posts_nor_the_end(
     assert tap.end() == 0
     assert node.process is not None
     node.process.send_signal(signal.SIGTERM)
-    assert node.process.wait(DEADLINE) == 0
+    assert node.process.wait(DEADLINE) == -signal.SIGTERM
     node.process = None
     program.hangs.set()
     node.start()
