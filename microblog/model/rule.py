@@ -134,6 +134,7 @@ class KeptRule:
     owner: JID
     number: int
     rule: Rule
+    created: datetime
     fired: int = 0
     skipped: int = 0
     last_fired: datetime | None = None

@@ -22,7 +22,18 @@ _R = tables.rules.c
 _F = tables.rule_firings.c
 _A = tables.accounts.c
 _C = tables.location_consents.c
-_COLUMNS = (_R.id, _R.account_id, _A.localpart, _R.number, _R.what, _R.rule, _R.fired, _R.skipped, _R.last_fired)
+_COLUMNS = (
+    _R.id,
+    _R.account_id,
+    _A.localpart,
+    _R.number,
+    _R.what,
+    _R.rule,
+    _R.fired,
+    _R.skipped,
+    _R.last_fired,
+    _R.created,
+)
 _RULE = select(*_COLUMNS).join(tables.accounts, _A.id == _R.account_id)
 _ACCOUNT: Any = bindparam("account")
 _ENABLED = ~_A.disabled
@@ -284,4 +295,5 @@ class Rules:
             fired=row[6],
             skipped=row[7],
             last_fired=row[8],
+            created=row[9],
         )

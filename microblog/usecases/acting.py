@@ -175,10 +175,13 @@ class _Log:
         some, rest = keys[: self._left], keys[self._left :]
         self._left -= len(some)
         there = {kept.key: kept for kept in tx.rules.some(some)}
+        happened = tx.events.created(event.seq)
         for key in some:
             kept = there.get(key)
             if kept is None:
                 self._watched.index.remove(key)
+            elif happened is None or happened < kept.created:
+                continue  # The log is read from before the first rule.
             elif kept.owner != node.service and _concerns(tx, kept, node, item, entry, self._sights):
                 fire(tx, kept, _told(node, item, entry), ItemAddress(node.service, node.name, item.id))
         if not rest:

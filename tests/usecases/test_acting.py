@@ -144,6 +144,15 @@ def test_a_rule_fires_for_what_it_is_about(verona: Verona) -> None:
     assert verona.fired() == []
 
 
+def test_what_was_posted_before_a_rule_was_made_does_not_fire_it(verona: Verona) -> None:
+    verona.posts(BENVOLIO, "news")
+    verona.time.advance(1)
+    verona.rule("when news then tell me")
+    assert verona.fired() == []
+    verona.posts(BENVOLIO, "news again")
+    assert len(verona.fired()) == 1
+
+
 def test_an_edit_does_not_fire_a_rule_again(verona: Verona) -> None:
     verona.rule("when #feast appears then tell me")
     verona.posts(BENVOLIO, "#feast", item_id="a")
