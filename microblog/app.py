@@ -108,6 +108,7 @@ from microblog.xep.tagreaders import TagReaders
 from microblog.xep.time import Time
 from microblog.xep.timelines import Timelines
 from microblog.xep.track import Tracks
+from microblog.xep.tracknode import TrackNode
 from microblog.xep.trail import Trail
 from microblog.xep.upkeep import Upkeep
 from microblog.xep.vcard import RemoteProfiles, VCards
@@ -354,8 +355,8 @@ class Node(Service):
         tag_readers = self.tag_readers = TagReaders(readers, database, clock, tasks)
         self.lines.besides = tag_readers.besides
         following.follows.tags_changed = tag_readers.look_again
-        self.tracks = Tracks(router, database, self.sessions, self.lines, rates, clock, tasks, wake)
-        following.tracked, self.tracks.taken = self.tracks.event, policy.taken
+        self.tracks = Tracks(router, database, self.sessions, self.lines, clock, tasks, wake)
+        following.tracked, self.tracks.leases.taken = self.tracks.leases.event, policy.taken
         policy.severed.append(self.tracks.severed)
         follow_lines = FollowLines(database, clock, tasks, router.send, wake)
         following.follows.decided = follow_lines.decided
@@ -417,7 +418,7 @@ class Node(Service):
         messages.error_listeners += (self.outbox.bounced, eventing.bounced, self.events.bounced)
         router.answer_listeners.append(self.outbox.answered)
         presence.listeners += (readers, eventing, approval, self.lines, held, self.rules)
-        presence.to_node = self.lines.listeners.presence_elsewhere
+        presence.to_node, self.lines.listeners.ask = self.lines.listeners.presence_elsewhere, router.send
         self.indexing = Trail(
             indexing.NAME,
             indexing.step,
@@ -445,7 +446,7 @@ class Node(Service):
 
         roster = Roster(database, self.sessions, rosters, presence)
         pubsub_ = Pubsub(router, database, readers, rates, clock, people, config.border.border, policy)
-        pubsub_.tracks = self.tracks
+        pubsub_.tracks = TrackNode(self.tracks, database, rates, clock, tasks)
         self.extensions: Sequence[Extension] = (
             disco,
             capabilities,
@@ -464,7 +465,7 @@ class Node(Service):
             approval,
             following,
             timelines,
-            self.tracks,
+            pubsub_.tracks,
             PublicLists(following.follows),
             Microblog(),
             Attachments(),

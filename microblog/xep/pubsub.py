@@ -51,7 +51,7 @@ from microblog.xep.people import People
 from microblog.xep.policy import Policy
 from microblog.xep.rates import PersonalRates
 from microblog.xep.readers import Readers
-from microblog.xep.track import Tracks
+from microblog.xep.tracknode import TrackNode
 from microblog.xmpp.dispatch import At, Extension, Route, Spec
 from microblog.xmpp.router import Router
 
@@ -95,7 +95,7 @@ class Pubsub(Extension):
         self._people = people or People(database, router.domain)
         self._border = border
         self._policy = policy
-        self.tracks: Tracks | None = None
+        self.tracks: TrackNode | None = None
         self._verbs: dict[tuple[str, str, str], Callable[[Stanza, Verb], Answer]] = {
             (ns.PUBSUB, "set", "publish"): self.publish,
             (ns.PUBSUB, "set", "retract"): self.retract,

@@ -47,9 +47,7 @@ class Verona(Twins):
         """What is in memory of tracks is read again, as after a crash."""
         twin.tracks.stop()
         old = twin.tracks
-        new = Tracks(
-            twin.router, twin.database, twin.sessions, twin.lines, old._rates, twin.clock, twin.tasks, old._wake
-        )
+        new = Tracks(twin.router, twin.database, twin.sessions, twin.lines, twin.clock, twin.tasks, old._wake)
         old.hear = lambda event: None  # type: ignore[method-assign]  # it is dead
         twin.database.listeners.append(new.hear)
         twin.tracks = new

@@ -7,7 +7,8 @@ import pytest
 
 from microblog.model.item import Audience
 from microblog.model.jid import JID
-from microblog.store.database import Database
+from microblog.model.uri import ItemAddress
+from microblog.store.database import Database, Transaction
 from microblog.usecases import tracking
 from microblog.wire import ns
 from microblog.wire import track as wire
@@ -15,6 +16,7 @@ from microblog.wire.track import Options
 from microblog.wire.xml import Element
 from microblog.xep.rates import PersonalRates
 from microblog.xep.track import Tracks
+from microblog.xep.tracknode import TrackNode
 from tests.conftest import Time
 from tests.im.town import Client, done
 from tests.im.town import result as done_with
@@ -33,13 +35,11 @@ class House(Parlour):
         super().__init__(database, time.clock)
         self.time = time
         rates = PersonalRates(time.clock, database.limits)
-        self.tracks = Tracks(
-            self.router, database, self.sessions, self.lines, rates, time.clock, self.tasks, self.outbox.wake
-        )
-        self.pubsub.tracks = self.tracks
-        self.following.tracked = self.tracks.event
+        self.tracks = Tracks(self.router, database, self.sessions, self.lines, time.clock, self.tasks, self.outbox.wake)
+        node = self.pubsub.tracks = TrackNode(self.tracks, database, rates, time.clock, self.tasks)
+        self.following.tracked = self.tracks.leases.event
         database.listeners.append(self.tracks.hear)
-        self.disco.extensions = (*self.disco.extensions, self.tracks)
+        self.disco.extensions = (*self.disco.extensions, node)
         self.tracks.start()
         self.passes()
 
@@ -334,7 +334,6 @@ def test_what_was_not_told_before_a_crash_is_told_after_it(house: House, databas
         database,
         house.sessions,
         house.lines,
-        PersonalRates(house.clock, database.limits),
         house.clock,
         house.tasks,
         house.outbox.wake,
@@ -540,3 +539,21 @@ def test_only_the_domain_itself_tells_of_what_it_found(house: House) -> None:
     house.passes()
     assert len(house.database.run(lambda tx: tx.tracks.hits(JID.parse(BENVOLIO), limit=9))) == 0
     assert [one for one in notified(benvolio.hears()) if one[0] == NODE] == []
+
+
+def test_what_one_may_not_see_any_more_the_other_is_told_of(house: House) -> None:
+    benvolio, mercutio = house.online("benvolio", "street"), house.online("mercutio", "street")
+    for client in (benvolio, mercutio):
+        tracks(client, microblog_query="lift")
+    house.passes()
+    post = house.publishes("romeo", "stairs", audience=Audience.DIRECT, readers=(mercutio.session.jid.bare,))
+    address = ItemAddress(JID.parse("romeo@montague.example"), ns.MICROBLOG, post.id)
+
+    def met(tx: Transaction) -> None:
+        tx.tracks.hit([track.key for track in tx.tracks.after(0, 9)], address, told=False)
+
+    house.database.run(met)
+    house.tracks._tell_soon()
+    assert notified(benvolio.hears()) == []
+    assert [item for _, item, _, _ in notified(mercutio.hears())] == [post.id]
+    assert house.database.run(lambda tx: tx.tracks.untold(0, 9)) == []
