@@ -229,8 +229,6 @@ class Presence:
 
     async def _to_node(self, stanza: Stanza) -> None:
         """The node itself is there for everybody, and remembers nobody; ``to_node`` hears who shows themselves."""
-        if stanza.type in ("available", "unavailable"):
-            self.to_node(stanza)
         node, jid = stanza.to, stanza.from_.bare
         if stanza.type == "subscribe":
             await self._router.route(stanzas.presence("subscribed", node, jid))
@@ -238,6 +236,8 @@ class Presence:
             await self._router.route(stanzas.presence("available", node, stanza.from_))
         elif stanza.type == "unsubscribe":
             await self._router.route(stanzas.presence("unsubscribed", node, jid))
+        if stanza.type in ("available", "unavailable", "subscribe"):
+            self.to_node(stanza)
 
     async def probe(self, account: JID, contact: JID) -> None:
         """Ask for a contact's presence in the account's name (§4.3.1), which need not be on line."""

@@ -26,7 +26,7 @@ from microblog.store.database import Database
 from microblog.usecases import chatting, deferring
 from microblog.usecases.chatting import EVERYTHING, Delivery
 from microblog.wire import ns
-from microblog.wire.stanza import Stanza
+from microblog.wire.stanza import Stanza, presence
 from microblog.xmpp.sessions import Session, Sessions
 
 ELSEWHERE_SECONDS: Final = 300
@@ -49,7 +49,7 @@ class Listener:
 
 class Listeners:
     """A presence listener. ``came``, ``went`` and ``changed`` hear of accounts that begin to listen, that are gone, and
-    that may have another pace now."""
+    that may have another pace now; ``ask`` takes the node's requests to see somebody's presence."""
 
     def __init__(self, sessions: Sessions, database: Database, clock: Clock, tasks: Tasks) -> None:
         self._sessions = sessions
@@ -61,6 +61,7 @@ class Listeners:
         self.came: Callable[[Listener], None] = lambda listener: None
         self.went: Callable[[Listener], None] = lambda listener: None
         self.changed: Callable[[JID], None] = lambda account: None
+        self.ask: Callable[[Stanza], None] = lambda stanza: None
         # Who has a client that is away or does not want to be disturbed: only of these it is asked which.
         self._busy: set[JID] = set()
         # Who wants no lines of something.
@@ -189,7 +190,11 @@ class Listeners:
         """Somebody elsewhere shows their presence, to the node or to their account here."""
         address = stanza.from_.bare
         account = self._linked.get(address)
-        if account is None or stanza.type not in ("available", "unavailable"):
+        if account is None:
+            return
+        if stanza.type == "subscribe":
+            # Who wants to see the node may show themselves to it.
+            self.ask(presence("subscribe", stanza.to.bare, address))
             return
         was_there = self._show(account) is not None
         known = self._abroad.setdefault(address, {})

@@ -154,6 +154,7 @@ class Parlour(Square):
         self.chat.talking.waiting = delivery.waiting
         self.messages.node = self.chat.take
         self.presence.to_node = self.lines.listeners.presence_elsewhere
+        self.lines.listeners.ask = self.router.send
         self.presence.listeners.append(self.lines)
         follow_lines = FollowLines(database, clock, self.tasks, self.router.send, self.outbox.wake)
         self.follow_lines = follow_lines

@@ -614,6 +614,24 @@ def test_presence_of_others_elsewhere_says_nothing(away: Parlour) -> None:
     assert len(away.lines.listeners._abroad[JID("romeo", "mantua.example")]) == 10
 
 
+def test_who_wants_to_see_the_node_is_asked_to_show_themselves(away: Parlour) -> None:
+    away.world_hears()
+    for name in ("romeo", "tybalt"):
+        away.inject(f"<presence from='{name}@mantua.example' to='{NODE}' type='subscribe'/>")
+    came = [(one.get("to"), one.get("type")) for one in away.world_hears()]
+    assert came == [
+        ("romeo@mantua.example", "subscribed"),
+        ("romeo@mantua.example", None),
+        ("romeo@mantua.example", "subscribe"),
+        ("tybalt@mantua.example", "subscribed"),
+        ("tybalt@mantua.example", None),
+    ]
+    away.inject(f"<presence from='romeo@mantua.example' to='{NODE}' type='subscribed'/>")
+    presence(away, "dnd")
+    away.publishes("benvolio", "One")
+    assert mantua(away) == []
+
+
 def test_what_is_local_does_not_go_elsewhere_later_either(away: Parlour) -> None:
     presence(away, "dnd")
     away.publishes("benvolio", "lunch", audience=Audience.LOCAL)
