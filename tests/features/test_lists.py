@@ -6,6 +6,7 @@ from microblog.store import tables
 from microblog.store.transaction import Transaction
 from microblog.usecases import reading, registering, reporting_abuse
 from microblog.wire import ns
+from microblog.wire.xml import Element
 from tests.features.verona import CAPULET, HOME, Somebody, Verona
 
 
@@ -117,3 +118,47 @@ def _looks_after(somebody: Somebody) -> None:
         tx.connection.execute(update(tables.accounts).where(mine).values(admin=True))
 
     somebody.twin.database.run(promote)
+
+
+def _form(somebody: Somebody, command: str, **values: str) -> str:
+    """A command as a form, filled in; for each choice of a person, somebody who is not among those that are offered."""
+
+    def do(inside: str, session: str = "") -> Element:
+        attributes = f" sessionid='{session}'" if session else ""
+        text = f"<command xmlns='{ns.COMMANDS}' node='{command}'{attributes}>{inside}</command>"
+        stanzas = somebody.sends(f"<iq type='set' id='c' to='{somebody.twin.domain}'>{text}</iq>")
+        (answer,) = [stanza for stanza in stanzas if stanza.name == "iq" and stanza.get("id") == "c"]
+        found = answer.first()
+        assert found is not None and answer.get("type") == "result", answer
+        return found
+
+    answer = do("")
+    while answer.get("status") == "executing":
+        form = answer.find(ns.DATA, "x")
+        assert form is not None
+        fields = ""
+        for field in form.find_all(ns.DATA, "field"):
+            var = field.attributes["var"]
+            value = "other" if field.get("type") == "list-single" and var == "person" else values.get(var, "")
+            value = ns.COMMAND_FORM if var == "FORM_TYPE" else value
+            fields += f"<field var='{var}'><value>{value}</value></field>" if value else ""
+        answer = do(f"<x xmlns='{ns.DATA}' type='submit'>{fields}</x>", answer.attributes["sessionid"])
+    return answer.child_text(ns.COMMANDS, "note") or ""
+
+
+def test_the_same_by_forms(verona: Verona) -> None:
+    romeo, juliet = verona.romeo, verona.juliet
+    assert _form(romeo, "follow", person="#Verona").startswith("You follow #verona now")
+    verona.follow((romeo, juliet))
+    assert _form(romeo, "follow", person="#Mantua").startswith("You follow #mantua now")
+    assert _form(romeo, "leave", person="#Mantua") == "You do not follow #mantua any more."
+    assert _form(romeo, "list", person=f"juliet@{CAPULET}", name="balcony").startswith(f"juliet@{CAPULET} is in")
+    assert "balcony (1)" in _form(romeo, "lists")
+    juliet.says("What is in a name?")
+    (line,) = romeo.hears()
+    number = line.rpartition("#")[2]
+    assert _form(romeo, "watch", item=number).startswith("The replies in this thread")
+    assert _form(romeo, "unwatch", item=f"#{number}") == "You do not watch this thread any more."
+    said = _form(romeo, "report", target=f"#{number}", there="1", text="She asks.")
+    assert said.endswith(f"Those of {CAPULET} were told too, without your name.")
+    assert _form(romeo, "unlist", person=f"juliet@{CAPULET}", name="balcony") == 'There is no list "balcony" any more.'
