@@ -20,6 +20,7 @@ from tests.interop import (
     scenes_house,
     scenes_posting,
     scenes_privacy,
+    scenes_realtime,
 )
 from tests.interop.day import CAPULET, MANTUA, MONTAGUE, Day
 from tests.interop.servers import CHECKOUT, MicroblogNode, Prosody
@@ -53,6 +54,12 @@ SCENES = (
     scenes_house.administrator,
     scenes_house.evening,
     scenes_posting.passing,
+    scenes_realtime.searched,
+    scenes_realtime.tracked,
+    scenes_realtime.held,
+    scenes_realtime.quiet,
+    scenes_realtime.placed,
+    scenes_realtime.told_to_programs,
 )
 SETTINGS: dict[str, dict[str, dict[str, object]]] = {
     MONTAGUE: {"accounts": {"registration": "open"}, "border": {"words": ["poison"]}},

@@ -28,6 +28,7 @@ _REPLACED = (
     (re.compile(r"(tag:[^,]+),\d{4}-\d\d-\d\d:"), r"\1,TODAY:"),
     (re.compile(r"(\bjoin |preauth=)[\w-]{20,}"), r"\1INVITATION"),
     (re.compile(r"\b\d{16}\.\d+\b"), "PLACE"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d\b"), "DAY hh:mm"),
     (re.compile(r"\b\d\d:\d\d:\d\d\b"), "hh:mm:ss"),
     (re.compile(r"(subid=')\w+"), r"\1SUBSCRIPTION"),
     (re.compile(r"(sessionid=')[\w-]+"), r"\1SESSION"),
