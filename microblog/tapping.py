@@ -250,6 +250,7 @@ class Tap:
     async def run(self) -> None:
         """Until nothing is left to do here. Raises Failure."""
         courier = self._tasks.spawn(self._courier.run(), "courier")
+        courier.addCallback(lambda _: self._stuck())
         pause = 1.0
         try:
             while True:
@@ -265,8 +266,15 @@ class Tap:
             if self._session is not None:
                 self._session.close()
 
+    def _stuck(self) -> None:
+        """It runs for ever, unless we have made a mistake: then whoever started us should know, and start us again."""
+        self._ended = self._ended or "An event could not be handed over: the log says why"
+        self._close()
+
     async def _try(self) -> str:
         """One stream from its beginning to its end; why it ended. Raises Failure if trying again is of no use."""
+        if self._ended is not None:
+            raise Failure(self._ended)
         try:
             stream, jid = await self._connect()
         except (LoginFailed, Unreachable) as error:

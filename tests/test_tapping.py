@@ -256,6 +256,18 @@ class Ends(TapCase):
         await running
         assert "there is a webhook of this name" in str(self.ended[0])
 
+    async def test_a_bug_of_ours_does_not_leave_it_standing_there(self) -> None:
+        running = self.start()
+        self.trouble = [ZeroDivisionError("ours")]
+        visit = await self.visits[0]
+        await visit.opened()
+        visit.tell(1)
+        with pytest.raises(StreamClosed):
+            await visit.next()
+        await running
+        assert "could not be handed over" in str(self.ended[0])
+        assert self.flushLoggedErrors(ZeroDivisionError)
+
     async def test_mistakes_end_it_before_it_has_worked_and_outages_do_not(self) -> None:
         problems: list[Exception] = [
             Unreachable("the name server failed"),
