@@ -26,7 +26,7 @@ from microblog.store import events
 from microblog.store.tracks import Hit, Track
 from microblog.store.trails import Happened
 from microblog.store.transaction import Transaction
-from microblog.usecases import muting, reading, tracking
+from microblog.usecases import leasing, muting, reading, tracking
 from microblog.usecases.placing import FEED_ITEM
 from microblog.usecases.reading import HOME
 from microblog.usecases.sight import Sight
@@ -278,11 +278,11 @@ class Matcher:
 
     # from elsewhere
 
-    def take(self, tx: Transaction, request: tracking.Arrived) -> bool:
+    def take(self, tx: Transaction, request: leasing.Arrived) -> bool:
         """Take in what a node elsewhere has found; True if somebody here is to be told."""
         new = False
-        for track, found in tracking.accept(tx, request):
-            address = tracking.address_of(found)
+        for track, found in leasing.accept(tx, request):
+            address = leasing.address_of(found)
             if not self.rates.allow(tx, (str(track.owner), HITS_PER_HOUR), (request.domain, DOMAIN_HITS_PER_HOUR)):
                 tx.tracks.count((track.key,))
                 continue

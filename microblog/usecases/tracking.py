@@ -2,9 +2,7 @@
 
 People here track everything that they may see. Somebody elsewhere may track as well, by the node ``NODE`` of this
 domain, what is written here for everybody: for ``LEASE``, unless they ask again. In the other direction a track that
-names a domain (``@north.example``) is looked for by that domain's node too, which is asked in its owner's name, and
-asked again every day. What comes back is taken from that node only, of people of its domain only, and only if it is
-what was looked for.
+names a domain (``@north.example``) is looked for by that domain's node too (``leasing``).
 
 Whoever asks once more for what they track already has the track that they have, with its time begun anew.
 """
@@ -14,12 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from microblog.model.entry import Entry
 from microblog.model.errors import (
     BadRequest,
     FeatureNotImplemented,
     InvalidSubID,
-    ItemRequired,
     NotAcceptable,
     NotSubscribed,
     SubIDRequired,
@@ -27,14 +23,12 @@ from microblog.model.errors import (
 )
 from microblog.model.item import Audience, Item, PageRequest, Proof
 from microblog.model.jid import JID
-from microblog.model.naming import check_item_id
-from microblog.model.node import MICROBLOG, Node, profile
-from microblog.model.query import Circle, Query, content, parse
-from microblog.model.uri import ItemAddress
+from microblog.model.node import Node, profile
+from microblog.model.query import Circle, Query, parse
 from microblog.store.timelines import Place
 from microblog.store.tracks import Hit, Track, written
 from microblog.store.transaction import Transaction
-from microblog.usecases import identity, locating, muting
+from microblog.usecases import locating, muting
 from microblog.usecases.reading import Placed, Reading, TimelinePage, read_anchor
 from microblog.usecases.sight import Sight
 
@@ -45,9 +39,7 @@ GUEST_TRACKS_MAX: Final = 20  # of one person elsewhere
 DOMAIN_TRACKS_MAX: Final = 2000  # of all people of one domain elsewhere
 GUESTS_TRACKS_MAX: Final = 20_000
 LEASE: Final = timedelta(days=7)
-RENEW: Final = timedelta(days=1)
 UNCONFIGURED: Final = timedelta(hours=1)
-RETRY: Final = timedelta(hours=1)
 KEPT: Final = timedelta(days=30)
 KEPT_MAX: Final = 1000  # of one track
 TRIMMED_EVERY: Final = 100
@@ -55,8 +47,6 @@ LABEL_MAX_CHARACTERS: Final = 30
 ROUNDS_MAX: Final = 5
 COUNT_MAX: Final = 1000
 NOTHING: Final = Query()
-# What is wrong with a track that a node elsewhere is to look for.
-UNREACHABLE: Final = "unreachable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,27 +87,6 @@ class Retrieve:
     subid: str | None = None
     page: PageRequest
     audiences: frozenset[Audience] = frozenset(Audience)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A post of elsewhere as a node sends it that looks for somebody here."""
-
-    id: str
-    publisher: JID
-    payload: str
-    entry: Entry | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrived:
-    """What a node elsewhere tells ``owner``. ``leases``: by which it names the tracks."""
-
-    owner: JID
-    domain: str
-    leases: frozenset[str]
-    found: tuple[Found, ...] = ()
-    retracted: tuple[str, ...] = ()
 
 
 def label(track: Track) -> str:
@@ -380,91 +349,6 @@ def of_elsewhere(hit: Hit) -> tuple[Node, Item]:
         proof=Proof.DIALBACK,
     )
     return node, item
-
-
-# nodes elsewhere
-
-
-def due(tx: Transaction, limit: int) -> tuple[Track, ...]:
-    """The tracks that nodes elsewhere are to be asked for: again every day, every hour while they cannot be reached."""
-    return tuple(tx.tracks.due(tx.now - RENEW, tx.now - RETRY, UNREACHABLE, limit))
-
-
-def granted(tx: Transaction, key: int, lease: str) -> bool:
-    """A node elsewhere looks for it, and knows it as ``lease``; False if it is not wanted any more."""
-    if key not in tx.tracks.get((key,)):
-        return False
-    tx.tracks.change(key, lease=lease, checked=tx.now, problem="")
-    return True
-
-
-def troubled(tx: Transaction, key: int, problem: str) -> None:
-    """A node elsewhere does not look for it."""
-    tx.tracks.change(key, checked=tx.now, problem=problem)
-
-
-def is_lease(tx: Transaction, request: Arrived) -> bool:
-    """Was that node asked in the owner's name, and not by a client of theirs on its own?"""
-    return bool(_leased(tx, request))
-
-
-def _leased(tx: Transaction, request: Arrived) -> list[Track]:
-    return [
-        track
-        for track in tx.tracks.of(request.owner)
-        if track.service == request.domain and track.lease and track.lease in request.leases
-    ]
-
-
-def accept(tx: Transaction, request: Arrived) -> list[tuple[Track, Found]]:
-    """What is to be taken of what a node elsewhere sent: each post with a track that it meets.
-
-    Also forgets what is gone there.
-    """
-    if request.domain == tx.domain or not identity.trusts(tx, request.domain):
-        return []
-    tracks = _leased(tx, request)
-    if not tracks:
-        return []
-    for item_id in request.retracted:
-        for track in tracks:
-            gone = tx.tracks.hits(request.owner, track=track.key, limit=KEPT_MAX)
-            tx.tracks.gone(
-                hit.key
-                for hit in gone
-                if hit.address.item_id == item_id and hit.payload and _is_of(hit, request.domain)
-            )
-    return [(track, found) for found in request.found if _is_taken(tx, request, found) for track in _met(tracks, found)]
-
-
-def _is_of(hit: Hit, domain: str) -> bool:
-    return hit.address.service.domainpart == domain
-
-
-def _is_taken(tx: Transaction, request: Arrived, found: Found) -> bool:
-    publisher, entry = found.publisher, found.entry
-    if publisher.domainpart != request.domain or not publisher.localpart or entry is None:
-        return False
-    if entry.audience not in (None, Audience.PUBLIC) or len(found.payload.encode()) > tx.limits.payload_max_bytes:
-        return False
-    try:
-        check_item_id(found.id)
-    except (BadRequest, ItemRequired):
-        return False
-    known = tx.nodes.look_up(publisher.bare, MICROBLOG, found.id)
-    return known is None or not known.retracted
-
-
-def _met(tracks: Iterable[Track], found: Found) -> list[Track]:
-    """It is for the owner to say what they look for, and not for who found it."""
-    assert found.entry is not None
-    said = content(found.entry, found.publisher)
-    return [track for track in tracks if track.query.matches(said)]
-
-
-def address_of(found: Found) -> ItemAddress:
-    """Where a post is that was found elsewhere."""
-    return ItemAddress(found.publisher.bare, MICROBLOG, found.id)
 
 
 def forget(tx: Transaction, limit: int) -> tuple[list[int], bool]:

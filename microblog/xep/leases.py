@@ -16,9 +16,9 @@ from microblog.model.subscription import SubscriptionState
 from microblog.runtime import Clock, Tasks
 from microblog.store.database import Database
 from microblog.store.tracks import Track
-from microblog.usecases import identity, tracking
+from microblog.usecases import identity, leasing, tracking
+from microblog.usecases.leasing import Found
 from microblog.usecases.matching import Matcher
-from microblog.usecases.tracking import Found
 from microblog.wire import asking, atom, ns, pubsub
 from microblog.wire import track as wire
 from microblog.wire.errors import condition
@@ -75,12 +75,12 @@ class Leases:
                 if state is not SubscriptionState.SUBSCRIBED or not lease:
                     problem = "no-lease"
             except _AWAY:
-                problem = tracking.UNREACHABLE
+                problem = leasing.UNREACHABLE
             except Refusal as refusal:
                 problem = _name(refusal)
         if problem:
-            await self._database.write(tracking.troubled, track.key, problem)
-        elif not await self._database.write(tracking.granted, track.key, lease):
+            await self._database.write(leasing.troubled, track.key, problem)
+        elif not await self._database.write(leasing.granted, track.key, lease):
             # It was ended meanwhile.
             self._router.send(ending(track, lease))
         return problem
@@ -94,7 +94,7 @@ class Leases:
     async def _sweep(self) -> None:
         try:
             by_service: dict[str, list[Track]] = {}
-            for track in await self._database.read(tracking.due, ASKED_MAX):
+            for track in await self._database.read(leasing.due, ASKED_MAX):
                 by_service.setdefault(track.service, []).append(track)
             turns = [
                 self._tasks.spawn(self._turn(tracks), f"tracks at {service}") for service, tracks in by_service.items()
@@ -112,9 +112,9 @@ class Leases:
             away = False
             for track in tracks:
                 if away:
-                    await self._database.write(tracking.troubled, track.key, tracking.UNREACHABLE)
+                    await self._database.write(leasing.troubled, track.key, leasing.UNREACHABLE)
                 else:
-                    away = await self.ask(track) == tracking.UNREACHABLE
+                    away = await self.ask(track) == leasing.UNREACHABLE
         except Refusal:
             return
         finally:
@@ -136,20 +136,20 @@ class Leases:
             for item in notice.items
             if item.publisher is not None
         )
-        arrived = tracking.Arrived(
+        arrived = leasing.Arrived(
             owner=message.to.bare,
             domain=domain,
             leases=wire.read_subids(message.element),
             found=found,
             retracted=notice.retracted,
         )
-        if not await self._database.read(tracking.is_lease, arrived):
+        if not await self._database.read(leasing.is_lease, arrived):
             return False
         if await self._store(arrived):
             self._found()
         return True
 
-    async def _store(self, arrived: tracking.Arrived) -> bool:
+    async def _store(self, arrived: leasing.Arrived) -> bool:
         """Raises ResourceConstraint if it cannot be stored for some time."""
         until = self._clock.monotonic() + STORE_SECONDS
         seconds = 1

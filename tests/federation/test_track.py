@@ -7,7 +7,7 @@ import pytest
 
 from microblog.model.jid import JID
 from microblog.store.database import Transaction
-from microblog.usecases import tracking
+from microblog.usecases import leasing, tracking
 from microblog.wire import ns
 from microblog.wire.xml import Element
 from microblog.xep.track import Tracks
@@ -135,7 +135,7 @@ def test_while_the_other_node_is_away(verona: Verona) -> None:
     assert "You track ~1" in answer
     verona.time.advance(200)
     verona.settle()
-    assert tracks_at(verona.montague) == [("night @capulet.example", "capulet.example", False, tracking.UNREACHABLE)]
+    assert tracks_at(verona.montague) == [("night @capulet.example", "capulet.example", False, leasing.UNREACHABLE)]
     verona.romeo.hears()
     assert "cannot be reached" in one(verona.romeo.says("tracks"))
     verona.meet()

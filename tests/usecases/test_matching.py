@@ -16,9 +16,10 @@ from microblog.model.track import Index
 from microblog.model.uri import ItemAddress
 from microblog.store.tracks import Track
 from microblog.store.transaction import Transaction
-from microblog.usecases import matching, muting, publishing, registering, retracting, subscribing, tracking
+from microblog.usecases import leasing, matching, muting, publishing, registering, retracting, subscribing, tracking
+from microblog.usecases.leasing import Arrived, Found
 from microblog.usecases.matching import Matcher
-from microblog.usecases.tracking import Arrived, Begin, Found
+from microblog.usecases.tracking import Begin
 from microblog.wire import atom
 from tests.conftest import Time
 from tests.usecases.pubsub import BENVOLIO, JULIET, ROMEO
@@ -379,7 +380,7 @@ def test_pages_go_both_ways(tx: Transaction, watch: Watch) -> None:
 
 def there(tx: Transaction, watch: Watch, text: str = "night @capulet.example") -> Track:
     track = watch.tracks(BENVOLIO, text)
-    assert track.service == "capulet.example" and tracking.granted(tx, track.key, "lease")
+    assert track.service == "capulet.example" and leasing.granted(tx, track.key, "lease")
     return replace(track, lease="lease")
 
 
@@ -433,19 +434,19 @@ def test_only_what_was_asked_for_is_taken(tx: Transaction, watch: Watch, sent: A
 
 def test_nodes_are_asked_again(tx: Transaction, watch: Watch, time: Time) -> None:
     track = watch.tracks(BENVOLIO, "night @capulet.example @verona.example")
-    assert [one.service for one in tracking.due(tx, 10)] == ["capulet.example", "verona.example"]
+    assert [one.service for one in leasing.due(tx, 10)] == ["capulet.example", "verona.example"]
     verona = tracking.tracks_of(tx, BENVOLIO)[1]
-    tracking.granted(tx, track.key, "lease")
-    tracking.troubled(tx, verona.key, tracking.UNREACHABLE)
-    assert tracking.due(tx, 10) == ()
+    leasing.granted(tx, track.key, "lease")
+    leasing.troubled(tx, verona.key, leasing.UNREACHABLE)
+    assert leasing.due(tx, 10) == ()
     tx.tracks.change(track.key, checked=tx.now - timedelta(hours=2))
     tx.tracks.change(verona.key, checked=tx.now - timedelta(hours=2))
-    assert [one.service for one in tracking.due(tx, 10)] == ["verona.example"]
+    assert [one.service for one in leasing.due(tx, 10)] == ["verona.example"]
     tx.tracks.change(track.key, checked=tx.now - timedelta(hours=25))
-    assert len(tracking.due(tx, 10)) == 2
+    assert len(leasing.due(tx, 10)) == 2
     gone = tracking.end(tx, BENVOLIO, [track.key, verona.key], lambda one: f"<end>{one.lease}</end>")
     assert gone.domains == ("capulet.example",) and owed(tx) == ["<end>lease</end>"]
-    assert not tracking.granted(tx, track.key, "lease")
+    assert not leasing.granted(tx, track.key, "lease")
 
 
 def test_what_is_old_is_forgotten(tx: Transaction, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:

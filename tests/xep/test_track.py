@@ -9,7 +9,7 @@ from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.uri import ItemAddress
 from microblog.store.database import Database, Transaction
-from microblog.usecases import tracking
+from microblog.usecases import leasing, tracking
 from microblog.wire import ns
 from microblog.wire import track as wire
 from microblog.wire.track import Options
@@ -508,7 +508,7 @@ def test_whatever_a_node_elsewhere_sends_does_no_harm(house: House, event: str) 
     benvolio = house.online("benvolio", "street")
     jid = JID.parse(BENVOLIO)
     begun = done_with(house.tracks.begin(jid, "night @capulet.example", deliver=True))
-    house.database.run(tracking.granted, begun.tracks[0].key, "lease")
+    house.database.run(leasing.granted, begun.tracks[0].key, "lease")
     headers = f"<headers xmlns='{ns.SHIM}'><header name='SubID'>lease</header></headers>"
     house.inject(
         f"<message from='capulet.example' to='{BENVOLIO}' type='headline'>"
@@ -528,7 +528,7 @@ def test_whatever_a_node_elsewhere_sends_does_no_harm(house: House, event: str) 
 def test_only_the_domain_itself_tells_of_what_it_found(house: House) -> None:
     benvolio = house.online("benvolio", "street")
     begun = done_with(house.tracks.begin(JID.parse(BENVOLIO), "night @capulet.example", deliver=True))
-    house.database.run(tracking.granted, begun.tracks[0].key, "lease")
+    house.database.run(leasing.granted, begun.tracks[0].key, "lease")
     for sender in ("juliet@capulet.example", "verona.example", "x.capulet.example"):
         house.inject(
             f"<message from='{sender}' to='{BENVOLIO}' type='headline'><event xmlns='{ns.PUBSUB_EVENT}'>"
