@@ -17,16 +17,17 @@ from hashlib import blake2b
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, bindparam, delete, func, select, text, update
+from sqlalchemy import BigInteger, bindparam, delete, func, insert, select, text, tuple_, update
 from sqlalchemy.exc import DBAPIError
 
 from microblog.model.errors import ResourceConstraint
 from microblog.model.item import Audience, Item
+from microblog.model.jid import JID
 from microblog.model.query import Circle, Content, Query
 from microblog.store import tables
 from microblog.store.engine import sqlstate
 from microblog.store.items import ITEM_COLUMNS, read_item
-from microblog.store.prepared import Prepared, insertion
+from microblog.store.prepared import Prepared
 
 if TYPE_CHECKING:
     from microblog.store.transaction import Transaction
@@ -37,6 +38,9 @@ END: Final = (1 << 63) - 1
 # Characters of an index entry; PostgreSQL takes a megabyte, and a letter may be four bytes.
 WORDS_MAX_CHARACTERS: Final = 200_000
 _BITS: Final = 10
+# A crowd of one instant has the second behind it.
+_BITS_MAX: Final = 30
+_SPREAD: Final = 0x9E3779B1
 _SUBTAGS_MAX: Final = 4
 # Sides of the squares that the world is divided into, in microdegrees.
 _SIDES: Final = (10_000, 100_000, 1_000_000, 10_000_000)
@@ -53,23 +57,24 @@ _PROGRESS_STEPS: Final = 20_000
 _W = tables.item_words
 _I = tables.items
 _P = tables.item_places
+_N = tables.nodes
 _VECTOR: Final = "array_to_tsvector(string_to_array(btrim(words || keys), ' '))"
 
-_AT = Prepared(select(_W.c.place).where(_W.c.item == bindparam("item_key")))
 _TAKEN = Prepared(select(_W.c.item).where(_W.c.place == bindparam("at", type_=BigInteger)))
-_INSERT = insertion(_W, "place", "item", "words", "keys")
-_INSERT_PLACE = insertion(_P, "item", "latitude", "longitude")
-_UPDATE = Prepared(
-    update(_W).where(_W.c.item == bindparam("item_key")).values(words=bindparam("words"), keys=bindparam("keys"))
+_KNOWN = select(_W.c.item).where(_W.c.item.in_(bindparam("item_keys", expanding=True)))
+_SOME_TAKEN = select(_W.c.place).where(_W.c.place.in_(bindparam("places", expanding=True)))
+_INSERT = insert(_W).inline()
+_INSERT_PLACE = insert(_P).inline()
+_UPDATE = (
+    update(_W)
+    .where(_W.c.item == bindparam("item_key"))
+    .values(words=bindparam("new_words"), keys=bindparam("new_keys"))
 )
-_FORGET = Prepared(delete(_W).where(_W.c.item == bindparam("item_key")))
-_FORGET_PLACE = Prepared(delete(_P).where(_P.c.item == bindparam("item_key")))
-_PAST = (
-    select(_I.c.node_id, *ITEM_COLUMNS)
-    .where(_I.c.id < bindparam("before", type_=BigInteger))
-    .order_by(_I.c.id.desc())
-    .limit(bindparam("limit"))
-)
+_FORGET = delete(_W).where(_W.c.item.in_(bindparam("item_keys", expanding=True)))
+_FORGET_PLACES = delete(_P).where(_P.c.item.in_(bindparam("item_keys", expanding=True)))
+_POSTS = select(_N.c.service, *ITEM_COLUMNS).join(_N, _N.c.id == _I.c.node_id).where(_I.c.stands.is_not(None))
+_PUBLISHED = _POSTS.where(tuple_(_I.c.node_id, _I.c.item_id).in_(bindparam("addresses", expanding=True)))
+_PAST = _POSTS.where(_I.c.id < bindparam("before", type_=BigInteger)).order_by(_I.c.id.desc()).limit(bindparam("limit"))
 _LAST = select(func.coalesce(func.max(_I.c.id), 0))
 _COLUMNS: Final = "w.place, w.item, i.node_id, i.audience, p.latitude, p.longitude"
 _JOINED: Final = "JOIN items i ON i.id = w.item LEFT JOIN item_places p ON p.item = w.item"
@@ -165,6 +170,21 @@ def _line(words: Sequence[str]) -> str:
     return f" {' '.join(words)} "
 
 
+def _words(content: Content) -> str:
+    words = _line(content.words) if content.words else " "
+    return words if len(words) <= WORDS_MAX_CHARACTERS else words[: words.rindex(" ", 0, WORDS_MAX_CHARACTERS) + 1]
+
+
+def _joined_keys(content: Content) -> str:
+    return "".join(f"{key} " for key in _keys(content))
+
+
+def _start(item: Item) -> int:
+    """The first place of its time."""
+    assert item.stands is not None
+    return ((item.stands - _EPOCH) // timedelta(microseconds=1)) << _BITS
+
+
 class Search:
     """The index. What it holds of an item goes with the item."""
 
@@ -175,40 +195,58 @@ class Search:
 
     # writing
 
-    def put(self, item: Item, content: Content) -> None:
-        """A post is found by what it says now."""
+    def put(self, posts: Sequence[tuple[Item, Content]]) -> None:
+        """Posts, each once, are found by what they say now."""
         self._few.clear()
-        words = _line(content.words) if content.words else " "
-        if len(words) > WORDS_MAX_CHARACTERS:
-            words = words[: words.rindex(" ", 0, WORDS_MAX_CHARACTERS) + 1]
-        values: dict[str, Any] = {"words": words, "keys": "".join(f"{key} " for key in _keys(content))}
-        if _AT.scalar(self._connection, {"item_key": item.key}) is not None:
-            _UPDATE.run(self._connection, {"item_key": item.key, **values})
-            _FORGET_PLACE.run(self._connection, {"item_key": item.key})
-        else:
-            _INSERT.run(self._connection, {"place": self._free(item), "item": item.key, **values})
-        if content.latitude is not None and content.longitude is not None:
-            values = {"latitude": content.latitude, "longitude": content.longitude}
-            _INSERT_PLACE.run(self._connection, {"item": item.key, **values})
+        if not posts:
+            return
+        keys = {"item_keys": [item.key for item, _ in posts]}
+        known = set(self._connection.execute(_KNOWN, keys).scalars())
+        if known:
+            self._connection.execute(_FORGET_PLACES, keys)
+        old = [(item, content) for item, content in posts if item.key in known]
+        new = [(item, content) for item, content in posts if item.key not in known]
+        changes = [
+            {"item_key": item.key, "new_words": _words(content), "new_keys": _joined_keys(content)}
+            for item, content in old
+        ]
+        rows = [
+            {"place": place, "item": item.key, "words": _words(content), "keys": _joined_keys(content)}
+            for place, (item, content) in zip(self._places_for([item for item, _ in new]), new, strict=True)
+        ]
+        placed = [
+            {"item": item.key, "latitude": content.latitude, "longitude": content.longitude}
+            for item, content in posts
+            if content.latitude is not None and content.longitude is not None
+        ]
+        for statement, values in ((_UPDATE, changes), (_INSERT, rows), (_INSERT_PLACE, placed)):
+            if values:
+                self._connection.execute(statement, values)
 
-    def remove(self, item_key: int) -> None:
-        """A post is not found any more, as if it were gone."""
+    def remove(self, item_keys: Sequence[int]) -> None:
+        """Posts are not found any more, as if they were gone."""
         self._few.clear()
-        _FORGET.run(self._connection, {"item_key": item_key})
-        _FORGET_PLACE.run(self._connection, {"item_key": item_key})
+        if item_keys:
+            self._connection.execute(_FORGET, {"item_keys": item_keys})
+            self._connection.execute(_FORGET_PLACES, {"item_keys": item_keys})
 
-    def _free(self, item: Item) -> int:
-        """A place that is nobody's: of the post's own time, or of just after it if there is a crowd."""
-        assert item.stands is not None
-        start = ((item.stands - _EPOCH) // timedelta(microseconds=1)) << _BITS
-        for bits in (_BITS, 2 * _BITS, 3 * _BITS):
-            # Spread by the item's key, so that it is the same place wherever it is made.
-            place = start + (item.key * 0x9E3779B1) % (1 << bits) if bits > _BITS else start + item.key % (1 << bits)
-            if _TAKEN.scalar(self._connection, {"at": place}) is None:
-                return place
-        while _TAKEN.scalar(self._connection, {"at": place}) is not None:
-            place += 1
-        return place
+    def _places_for(self, items: Sequence[Item]) -> list[int]:
+        """A place for each that is nobody's: of its own time, or of just after it if there is a crowd."""
+        wanted = [_start(item) + item.key % (1 << _BITS) for item in items]
+        taken = set(self._connection.execute(_SOME_TAKEN, {"places": wanted}).scalars()) if wanted else set()
+        places = []
+        for item, place in zip(items, wanted, strict=True):
+            tries = 0
+            while place in taken:
+                # Spread by the item's key, so that it is the same place wherever it is made.
+                tries += 1
+                bits = min((tries + 1) * _BITS, _BITS_MAX)
+                place = _start(item) + (item.key * _SPREAD + tries) % (1 << bits)
+                if _TAKEN.scalar(self._connection, {"at": place}) is not None:
+                    taken.add(place)
+            taken.add(place)
+            places.append(place)
+        return places
 
     # what has to be indexed
 
@@ -216,10 +254,15 @@ class Search:
         """The key of the newest item."""
         return int(self._connection.execute(_LAST).scalar_one())
 
-    def past(self, before: int, limit: int) -> list[tuple[int, Item]]:
-        """So many items with smaller keys, newest first, each with its node's key."""
+    def published(self, addresses: Sequence[tuple[int, str]]) -> list[tuple[JID, Item]]:
+        """Those of these items, by their nodes' keys and their ids, that are posts, each with whose feed it is in."""
+        rows = self._connection.execute(_PUBLISHED, {"addresses": addresses}) if addresses else ()
+        return [(JID.parse(row[0]), read_item(row, 1)) for row in rows]
+
+    def past(self, before: int, limit: int) -> list[tuple[JID, Item]]:
+        """So many posts with smaller keys, newest first, each with whose feed it is in."""
         rows = self._connection.execute(_PAST, {"before": before, "limit": limit})
-        return [(row[0], read_item(row, 1)) for row in rows]
+        return [(JID.parse(row[0]), read_item(row, 1)) for row in rows]
 
     # asking
 

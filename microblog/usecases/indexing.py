@@ -17,10 +17,10 @@ from microblog.store.transaction import Transaction
 NAME: Final = "search"
 # A mark that goes down: the key of the last item that was looked at.
 PAST: Final = "search, the past"
-# A step keeps the writer for some 25 ms. With the pause between steps, what is published goes before what is indexed.
-EVENTS_MAX: Final = 100
-PAST_MAX: Final = 100
-PAUSE_SECONDS: Final = 0.25
+# A step keeps the writer for some 15 ms. With the pause between steps, what is published goes before what is indexed.
+EVENTS_MAX: Final = 50
+PAST_MAX: Final = 50
+PAUSE_SECONDS: Final = 0.15
 PATIENCE_SECONDS: Final = 2.0
 
 
@@ -38,7 +38,7 @@ def step(tx: Transaction) -> bool:
     if happened:
         # What was published several times is read once, as it is now.
         published = {(one.node, one.item_id) for one in happened if one.kind == events.PUBLISHED}
-        _index(tx, ((node, tx.items.get(node, item_id)) for node, item_id in sorted(published)))
+        _index(tx, tx.search.published(sorted(published)))
         tx.trails.reach(NAME, happened[-1].seq)
     if len(happened) == EVENTS_MAX:
         return True
@@ -61,18 +61,7 @@ def _index_past(tx: Transaction) -> bool:
     return more
 
 
-def _index(tx: Transaction, items: Iterable[tuple[int, Item | None]]) -> None:
-    services: dict[int, JID | None] = {}
-    for node_key, item in items:
-        if item is None or item.stands is None:
-            continue
-        if node_key not in services:
-            node = tx.nodes.get(node_key)
-            services[node_key] = node.service if node is not None else None
-        service, entry = services[node_key], tx.read_entry(item.payload)
-        if service is None:
-            continue
-        if entry is None:
-            tx.search.remove(item.key)
-        else:
-            tx.search.put(item, content(entry, service))
+def _index(tx: Transaction, posts: Iterable[tuple[JID, Item]]) -> None:
+    entries = [(service, item, tx.read_entry(item.payload)) for service, item in posts]
+    tx.search.put([(item, content(entry, service)) for service, item, entry in entries if entry is not None])
+    tx.search.remove([item.key for _, item, entry in entries if entry is None])

@@ -27,7 +27,7 @@ SEARCH = {
     ),
     "postgresql": (
         "CREATE INDEX item_index ON item_words"
-        " USING gin (array_to_tsvector(string_to_array(btrim(words || keys), ' ')))",
+        " USING gin (array_to_tsvector(string_to_array(btrim(words || keys), ' '))) WITH (fastupdate = off)",
     ),
 }
 

@@ -388,11 +388,11 @@ def test_posts_of_any_size_are_indexed(tx: Transaction, letter: str) -> None:
     item = tx.items.get(feed.key, "a")
     assert item is not None
     words = tokens(" ".join(f"{letter}{number:05}".ljust(64, letter) for number in range(10_000)))
-    tx.search.put(item, Content(words=words, tags=frozenset(), author=ROMEO))
+    tx.search.put([(item, Content(words=words, tags=frozenset(), author=ROMEO))])
     for word, places in ((words[0], 1), (words[2_000], 1), (words[-1], 0)):
         asked = search.wanted(Query(terms=((word,),)))
         assert len(tx.search.candidates(asked, search.END, 10).found) == places
-    tx.search.remove(item.key)
+    tx.search.remove([item.key])
     assert not tx.search.candidates(search.wanted(Query(terms=((words[0],),))), search.END, 10).found
 
 
