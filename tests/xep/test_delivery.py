@@ -1,8 +1,13 @@
 """Lines of chat come by what somebody's presence says."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from sqlalchemy.event import listen
+from twisted.internet.defer import Deferred
 
+from microblog.model.errors import ResourceConstraint
 from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
@@ -644,3 +649,88 @@ def test_addresses_of_items_are_kept_as_they_are(parlour: Parlour, romeo: Client
     item = parlour.publishes("benvolio", "Good morrow", item_id="a'b&c<d>")
     assert held(parlour) == [("post", item.id)]
     assert shows(romeo) == ["benvolio: Good morrow  #1"]
+
+
+# a database that has too much to do
+
+
+class Reluctant:
+    """The database, which refuses so many writes of a use case, or answers them when the test says so."""
+
+    def __init__(self, database: Database, use_case: object, refusals: int = 0, slow: bool = False) -> None:
+        self._database = database
+        self._use_case = use_case
+        self._refusals = refusals
+        self._slow = slow
+        self.waiting: list[Deferred[None]] = []
+
+    def read(self, fn: Callable[..., Any], *args: Any) -> Any:
+        return self._database.read(fn, *args)
+
+    async def write(self, fn: Callable[..., Any], *args: Any) -> Any:
+        if fn is self._use_case:
+            if self._refusals:
+                self._refusals -= 1
+                raise ResourceConstraint("too much to do")
+            if self._slow:
+                waiting: Deferred[None] = Deferred()
+                self.waiting.append(waiting)
+                await waiting
+        return await self._database.write(fn, *args)
+
+
+def test_what_cannot_be_given_is_given_later(parlour: Parlour, romeo: Client, time: Time) -> None:
+    parlour.lines._held._database = Reluctant(parlour.database, deferring.give, refusals=2)  # type: ignore[assignment]
+    shows(romeo, "dnd")
+    parlour.publishes("benvolio", "One")
+    assert shows(romeo) == []
+    parlour.publishes("benvolio", "Two")
+    assert texts(romeo) == [], "in order"
+    time.advance(30)
+    assert texts(romeo) == []
+    time.advance(30)
+    assert texts(romeo) == ["benvolio: One  #1", "benvolio: Two  #2"]
+    parlour.publishes("benvolio", "Three")
+    assert texts(romeo) == ["benvolio: Three  #3"]
+
+
+def test_who_goes_while_something_is_given_has_it_or_has_it_later(parlour: Parlour, romeo: Client, time: Time) -> None:
+    slow = Reluctant(parlour.database, deferring.give, slow=True)
+    parlour.lines._held._database = slow  # type: ignore[assignment]
+    shows(romeo, "dnd")
+    parlour.publishes("benvolio", "One")
+    assert shows(romeo) == []
+    romeo.leaves()
+    again = parlour.login("romeo", "street")
+    assert shows(again) == [], "both are about to be given what waits"
+    while slow.waiting:
+        slow.waiting.pop(0).callback(None)
+    assert texts(again) == ["benvolio: One  #1"]
+    assert held(parlour) == []
+
+
+def test_what_is_published_while_somebody_comes_is_behind_what_waited(parlour: Parlour, romeo: Client) -> None:
+    slow = Reluctant(parlour.database, deferring.give, slow=True)
+    parlour.lines._held._database = slow  # type: ignore[assignment]
+    shows(romeo, "dnd")
+    parlour.publishes("benvolio", "One")
+    shows(romeo)
+    parlour.publishes("benvolio", "Two")
+    done(parlour.lines.say(ROMEO, "Juliet is near"))
+    done(parlour.lines.say(ROMEO, "Fire in the house", urgent=True))
+    assert texts(romeo) == ["Fire in the house"]
+    while slow.waiting:
+        slow.waiting.pop(0).callback(None)
+    assert texts(romeo) == ["benvolio: One  #1", "benvolio: Two  #2", "Juliet is near"]
+
+
+def test_a_batch_that_is_due_when_nobody_is_there(parlour: Parlour, romeo: Client, time: Time) -> None:
+    shows(romeo, "away")
+    parlour.publishes("benvolio", "One")
+    romeo.leaves()
+    time.advance(20 * MINUTE)
+    again = parlour.login("romeo", "street")
+    assert shows(again, "away") == []
+    time.advance(15 * MINUTE)
+    assert texts(again) == ["benvolio: One  #1"]
+    assert not parlour.lines._held._batches and not parlour.lines._held._giving
