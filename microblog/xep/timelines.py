@@ -98,7 +98,9 @@ class Timelines(Extension):
         self._queue: deque[NodeEvent] = deque()
         self._telling = False
         self._lists = ListReaders(database)
-        readers.timeline_wanted = self._lists.wanted
+        readers.timeline_wanted = self._timeline_wanted
+        # The timelines of tags that somebody who is on line subscribed to.
+        self._tags: set[str] = set()
         # By node and item, who was told of it in which timeline.
         self._told: OrderedDict[tuple[int, str], Mapping[str, frozenset[JID]]] = OrderedDict()
         # By node, the last event: of a feed elsewhere one event comes for each of its followers here.
@@ -145,6 +147,14 @@ class Timelines(Extension):
         if service != request.from_.bare:
             return ()
         return [Item(service, name, _TITLES[name]) for name in (HOME, MENTIONS)]
+
+    def _timeline_wanted(self, service: JID, name: str, is_wanted: bool) -> None:
+        if service.localpart:
+            self._lists.wanted(service, name, is_wanted)
+        elif name.startswith(TAG_PREFIX) and is_wanted:
+            self._tags.add(name)
+        else:
+            self._tags.discard(name)
 
     def list_changed(self, owner: JID, name: str) -> None:
         """Others are in one of somebody's lists now."""
@@ -211,7 +221,7 @@ class Timelines(Extension):
             if first and event.item.stands is not None:
                 if self._lists:
                     wanted.update(await self._patiently(lambda: self._lists.having(event.node.service)))
-                await self._add_by_tags(event, wanted)
+                await self._add_tags(event, wanted)
             hushed = self.hushes(event) if wanted else None
             if hushed:
                 wanted = {name: some for name, accounts in wanted.items() if (some := accounts - hushed)}
@@ -228,15 +238,18 @@ class Timelines(Extension):
                     if number % SLICE == 0:
                         await self._clock.sleep(0)
 
-    async def _add_by_tags(self, event: ItemPublished, wanted: dict[str, frozenset[JID]]) -> None:
-        """Home is told as well of what has the tags that somebody follows."""
-        readers = self._own(HOME) if self._readers.tags else frozenset()
-        if not readers:
+    async def _add_tags(self, event: ItemPublished, wanted: dict[str, frozenset[JID]]) -> None:
+        """The timelines of its tags, and the homes of those who follow them."""
+        homes = self._own(HOME) if self._readers.tags else frozenset()
+        if not homes and not self._tags:
             return
-        tags = await self._patiently(lambda: self._database.read(_tags, event.item.key))
-        by_tags = readers & frozenset().union(*(self._readers.tags.get(tag, ()) for tag in tags))
+        tags = await self._patiently(lambda: self._database.read(_tags_of, event.item.key))
+        by_tags = homes & frozenset().union(*(self._readers.tags.get(tag, ()) for tag in tags))
         if by_tags:
             wanted[HOME] = wanted.get(HOME, frozenset()) | by_tags
+        for name in map(reading.tag_node, tags):
+            if name in self._tags:
+                wanted[name] = self._shared(name)
 
     async def _patiently(self, ask: Callable[[], Awaitable[_Asked]]) -> _Asked:
         seconds = 1
@@ -271,7 +284,7 @@ class Timelines(Extension):
         return here or event.seq > self._last.get(event.node.key, 0)
 
     def _wanted(self, event: ItemPublished, first: bool) -> dict[str, frozenset[JID]]:
-        """Who might be told in which timeline; lists apart."""
+        """Who might be told in which timeline; tags and lists apart."""
         node, only = event.node, event.recipients
         wanted: dict[str, frozenset[JID]] = {}
         here = node.service.domainpart == self._domain.domainpart
@@ -283,12 +296,8 @@ class Timelines(Extension):
             wanted[HOME] = self._own(HOME) & followers
         if first:
             wanted[MENTIONS] = self._own(MENTIONS)
-            if event.item.stands is not None:
-                if here:
-                    wanted[LOCAL] = self._shared(LOCAL)
-                for name in self._readers.computed:
-                    if name.startswith(TAG_PREFIX):
-                        wanted[name] = self._shared(name)
+            if here and event.item.stands is not None:
+                wanted[LOCAL] = self._shared(LOCAL)
         return {name: accounts for name, accounts in wanted.items() if accounts}
 
     def _own(self, name: str) -> frozenset[JID]:
@@ -329,7 +338,7 @@ def _has_list(tx: Transaction, owner: JID, name: str) -> bool:
     return tx.people_lists.exists(owner, name)
 
 
-def _tags(tx: Transaction, item: int) -> tuple[str, ...]:
+def _tags_of(tx: Transaction, item: int) -> tuple[str, ...]:
     return tx.timelines.tags(item)
 
 
