@@ -103,7 +103,9 @@ def look(tx: Transaction, localpart: str) -> Return | None:
 
 
 def arrive(tx: Transaction, returned: Return) -> Missed | None:
-    """Somebody is there, and what they missed is going to be said."""
+    """Somebody is there, and what they missed is going to be said; None if that was done already."""
+    if tx.deferred.absence(returned.account) != returned.known:
+        return None
     known = returned.known or Absence(since=None, seen=tx.now)
     here = replace(known, since=None, seen=tx.now)
     if returned.missed is not None:

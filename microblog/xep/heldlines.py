@@ -30,6 +30,7 @@ from microblog.xep.listeners import Listener, Listeners
 
 AT_ONCE: Final = 20
 RETRY_SECONDS: Final = 30
+WELCOME_SECONDS: Final = 1
 Made = Shown | Said
 
 
@@ -169,6 +170,11 @@ class HeldLines:
         returned = await self._database.read(deferring.look, account.localpart)
         if returned is None:
             return
+        if returned.missed is not None:
+            # Until it is known of a new client whether it asks for feeds (XEP-0115): such are told nothing here.
+            await self._clock.sleep(WELCOME_SECONDS)
+            if not self._listeners.has(account):
+                return
         missed = await self._database.write(deferring.arrive, returned)
         listener = self._listeners.get(account)
         if missed and listener is not None:

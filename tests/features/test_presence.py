@@ -47,7 +47,9 @@ def test_who_was_off_line_is_told_how_much_it_was_and_catches_up(verona: Verona)
         verona.juliet.says(text)
         verona.later(1)
     assert words(verona.romeo) == []
-    assert shows(verona.romeo) == ['While you were away: 3 posts, 1 to you. "catchup" to read.']
+    shows(verona.romeo)
+    verona.later(1)
+    assert words(verona.romeo) == ['While you were away: 3 posts, 1 to you. "catchup" to read.']
     (caught_up,) = verona.romeo.says("catchup")
     assert [line.partition("  #")[0] for line in caught_up.splitlines()] == [
         "New posts: 3, to you: 1.",

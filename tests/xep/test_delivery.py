@@ -226,6 +226,8 @@ def test_who_is_off_line_costs_nothing_and_is_told_how_much_it_was(parlour: Parl
     time.advance(MINUTE)
     again = parlour.login("romeo", "street")
     again.sends("<presence/>")
+    assert texts(again) == [], "it is not known yet whether it asks for feeds"
+    time.advance(1)
     assert texts(again) == ['While you were away: 14 posts, 2 to you. "catchup" to read.']
     other = parlour.login("romeo", "desk")
     other.sends("<presence/>")
@@ -241,8 +243,41 @@ def test_catching_up_begins_with_what_was_missed(parlour: Parlour, romeo: Client
     parlour.publishes("benvolio", "New")
     time.advance(MINUTE)
     parlour.login("romeo", "street").sends("<presence/>")
+    time.advance(1)
     found = parlour.database.run(reading.catch_up, reading.CatchUp(account=account, most=10))
     assert found.unread == 1 and [shown(one.node, one.item).entry.title for one in found.page.posts] == ["New"]
+
+
+def test_a_client_for_feeds_is_told_nothing_when_it_comes(parlour: Parlour, romeo: Client, time: Time) -> None:
+    romeo.leaves()
+    time.advance(MINUTE)
+    parlour.publishes("benvolio", "Good morrow")
+    desk = parlour.login("romeo", "desk")
+    desk.sends("<presence/>")
+    desk.session.notify = frozenset((MICROBLOG,))
+    time.advance(1)
+    assert texts(desk) == []
+
+
+def test_who_comes_and_goes_and_comes_is_told_once(parlour: Parlour, romeo: Client, time: Time) -> None:
+    romeo.leaves()
+    time.advance(MINUTE)
+    parlour.publishes("benvolio", "Good morrow")
+    for _ in range(3):
+        again = parlour.login("romeo", "street")
+        again.sends("<presence/>")
+        time.advance(0.3)
+        assert texts(again) == []
+        again.leaves()
+    again = parlour.login("romeo", "street")
+    again.sends("<presence/>")
+    time.advance(0.5)
+    parlour.publishes("benvolio", "Is the day so young?")
+    time.advance(2)
+    assert texts(again) == [
+        'While you were away: 1 post. "catchup" to read.',
+        "benvolio: Is the day so young?  #1",
+    ]
 
 
 def test_no_digest_for_nothing_nor_for_who_wants_none(parlour: Parlour, romeo: Client, time: Time) -> None:
@@ -269,6 +304,7 @@ def test_who_comes_back_and_is_busy_gets_the_digest_when_they_have_time(
     parlour.publishes("benvolio", "Good morrow")
     again = parlour.login("romeo", "street")
     assert shows(again, "dnd") == []
+    time.advance(1)
     parlour.publishes("benvolio", "Is the day so young?")
     assert shows(again) == [
         'While you were away: 1 post. "catchup" to read.',
@@ -291,7 +327,9 @@ def test_what_waited_when_somebody_went_is_counted_and_not_lost(parlour: Parlour
     time.advance(MINUTE)
     parlour.publishes("benvolio", "While away", inside=mention())
     third = parlour.login("romeo", "street")
-    assert shows(third) == ['While you were away: 2 posts, 1 to you. "catchup" to read.']
+    assert shows(third) == []
+    time.advance(1)
+    assert texts(third) == ['While you were away: 2 posts, 1 to you. "catchup" to read.']
     assert says(third, "more") == "What waited for you:\nbenvolio: While busy again  #2"
     assert says(third, "more") == "There is no more."
 
@@ -379,6 +417,7 @@ def test_all_of_it_can_be_off_for_a_time(parlour: Parlour, romeo: Client, time: 
     assert texts(romeo) == []
     assert "It is all off until" in says(romeo, "when")
     time.advance(130 * MINUTE)
+    time.advance(1)
     assert texts(romeo) == ['While you were away: 1 post. "catchup" to read.']
     parlour.publishes("benvolio", "Is the day so young?")
     assert texts(romeo) == ["benvolio: Is the day so young?  #1"]
@@ -593,6 +632,7 @@ def test_an_address_elsewhere_counts_as_there_unless_it_says_more(away: Parlour,
     time.advance(MINUTE)
     presence(away, "chat")
     away.publishes("benvolio", "Four")
+    time.advance(1)
     assert mantua(away)[-1] == "benvolio: Four  #3"
 
 
@@ -605,6 +645,7 @@ def test_the_digest_goes_elsewhere_too(away: Parlour, time: Time) -> None:
         away.publishes("benvolio", "Good morrow")
         time.advance(MINUTE)
     presence(away, "")
+    time.advance(1)
     assert mantua(away) == ['While you were away: 1 post. "catchup" to read.']
 
 
