@@ -10,7 +10,7 @@ from microblog.model.event import NodeDeleted
 from microblog.model.item import Audience, PageRequest
 from microblog.model.jid import JID
 from microblog.store.transaction import Transaction
-from microblog.usecases import listing_people, reading, sources, subscribing
+from microblog.usecases import listing, listing_people, muting, reading, sources, subscribing
 from microblog.usecases.listing_people import ListChange, Listed
 from microblog.usecases.reading import Reading, Retrieve, TimelinePage
 from tests.usecases.pubsub import BENVOLIO, JULIET, PARIS, ROMEO, an_account, subscribe
@@ -213,3 +213,26 @@ def reading_node(tx: Transaction, jid: JID) -> Any:
     node = tx.nodes.find(jid, "urn:xmpp:microblog:0")
     assert node is not None
     return node
+
+
+def test_what_lists_somebody_reads_is_not_among_what_they_let_others_see(town: Transaction) -> None:
+    put(town, "friends", ROMEO)
+    town.preferences.set(account(town).key, "public-lists", "on")
+    node = reading.list_node("friends")
+    reading.subscribe(town, subscribing.Subscribe(service=BENVOLIO, node=node, actor=BENVOLIO, jid=BENVOLIO))
+    subscribe(town, BENVOLIO)
+    for asker in (ROMEO, JULIET):
+        shown = listing.public_follows(town, listing.PublicFollows(account=BENVOLIO, asker=asker))
+        assert [found.name for found in shown] == ["urn:xmpp:microblog:0"]
+
+
+def test_what_is_muted_is_not_in_it(town: Transaction) -> None:
+    for jid in (ROMEO, MERCUTIO):
+        put(town, "friends", jid)
+        writes(town, jid, f"{jid.localpart} of love", 2)
+        writes(town, jid, f"{jid.localpart} of war", 1)
+    key = account(town).key
+    muting.mute(town, muting.MuteThis(account=key, actor=BENVOLIO, what=MERCUTIO))
+    muting.mute(town, muting.MuteThis(account=key, actor=BENVOLIO, what="love"))
+    page = people(town)
+    assert ids(page) == ["romeo of war"] and page.count in (None, 1)
