@@ -50,6 +50,20 @@ def account(parlour: Parlour, name: str = "romeo") -> Account:
     return found
 
 
+def linked(parlour: Parlour) -> Account:
+    """Romeo gets lines at an address elsewhere."""
+    romeos = account(parlour)
+    capulet = JID("romeo", "capulet.example")
+
+    def link(tx: Transaction) -> None:
+        tx.linked.add(capulet, romeos.key, asked_there=False, confirmed=True)
+        tx.preferences.set(romeos.key, "chat", "on")
+
+    parlour.database.run(link)
+    parlour.lines.changed(ROMEO)
+    return romeos
+
+
 # tags
 
 
@@ -77,15 +91,7 @@ def test_only_what_one_may_read(parlour: Parlour, romeo: Client) -> None:
 
 
 def test_an_address_elsewhere_gets_them_but_not_what_is_for_this_node(parlour: Parlour) -> None:
-    romeos = account(parlour)
-    capulet = JID("romeo", "capulet.example")
-
-    def link(tx: Transaction) -> None:
-        tx.linked.add(capulet, romeos.key, asked_there=False, confirmed=True)
-        tx.preferences.set(romeos.key, "chat", "on")
-
-    parlour.database.run(link)
-    parlour.lines.changed(ROMEO)
+    romeos = linked(parlour)
     waits(parlour.following.follows.follow_tag(romeos, "verona"))
     parlour.publishes("mercutio", "For all", inside=VERONA)
     parlour.publishes("mercutio", "For us", inside=VERONA, audience=Audience.LOCAL)
@@ -221,3 +227,13 @@ def test_it_ends_with_the_post(parlour: Parlour, romeo: Client) -> None:
     assert parlour.database.run(watching.watched, ROMEO) == ()
     with pytest.raises(ItemNotFound):
         thread(parlour, begun)
+
+
+def test_a_thread_is_watched_from_an_address_elsewhere(parlour: Parlour) -> None:
+    linked(parlour)
+    begun = root(parlour)
+    waits(parlour.following.follows.watch(ROMEO, thread(parlour, begun)))
+    replies(parlour, "benvolio", "Hush", begun)
+    (line,) = parlour.world.hears()
+    assert (line.child_text("jabber:client", "body") or "").endswith("Hush  #1")
+    assert line.get("to") == "romeo@capulet.example"
