@@ -1,6 +1,6 @@
 """Lines of chat that wait for their reader, when readers were there, and what they want no lines of for a while."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # What shows no item.
 LINE: Final = "line"
+SOME_MAX: Final = 500
 _HELD = tables.held_lines
 _H = _HELD.c
 _ABSENCES = tables.absences
@@ -41,6 +42,12 @@ _COUNTS = (
     .group_by(_H.kind)
 )
 _LAST = select(func.max(_H.id)).where(_ACCOUNT)
+_TOO_MANY = (
+    select(_H.account_id, func.count())
+    .where(_H.account_id.in_(bindparam("accounts", expanding=True)))
+    .group_by(_H.account_id)
+    .having(func.count() > bindparam("most"))
+)
 _OLDEST = select(_H.id).where(_ACCOUNT).order_by(_H.id).limit(bindparam("limit"))
 _THERE = select(_H.id).where(_ACCOUNT, _H.id.in_(bindparam("ids", expanding=True)))
 _DROP = delete(_HELD).where(_H.account_id == bindparam("account"), _H.id.in_(bindparam("ids", expanding=True)))
@@ -106,22 +113,31 @@ class DeferredLines:
 
     # lines that wait
 
-    def hold(self, account: int, kind: str, address: ItemAddress | None, text: str) -> bool:
-        """A line waits; False if that of its item waits already."""
+    def hold(self, lines: Iterable[tuple[int, str, str]], address: ItemAddress | None, most: int) -> None:
+        """A line waits for each of these: account, kind, and text; unless that of its item waits already.
+
+        No more than ``most`` wait for anybody: the oldest go.
+        """
+        rows = [self._row(account, kind, address, text) for account, kind, text in lines]
+        self._connection.execute(insert(self._connection, _HELD).on_conflict_do_nothing(), rows)
+        accounts = [row["account_id"] for row in rows]
+        for start in range(0, len(accounts), SOME_MAX):
+            some = {"accounts": accounts[start : start + SOME_MAX], "most": most}
+            for account, count in self._connection.execute(_TOO_MANY, some).all():
+                oldest = self._connection.execute(_OLDEST, {"account": account, "limit": count - most}).scalars().all()
+                self.drop(account, oldest)
+
+    def _row(self, account: int, kind: str, address: ItemAddress | None, text: str) -> dict[str, Any]:
         service, node, item_id = ("", "", self._new_id()) if address is None else address
-        result = self._connection.execute(
-            insert(self._connection, _HELD).on_conflict_do_nothing(),
-            {
-                "account_id": account,
-                "kind": kind,
-                "service": str(service),
-                "node": node,
-                "item_id": item_id,
-                "text": text,
-                "created": self._now,
-            },
-        )
-        return bool(result.rowcount)
+        return {
+            "account_id": account,
+            "kind": kind,
+            "service": str(service),
+            "node": node,
+            "item_id": item_id,
+            "text": text,
+            "created": self._now,
+        }
 
     def of(self, address: ItemAddress) -> frozenset[int]:
         """The accounts for whom the line of an item waits."""
@@ -177,12 +193,6 @@ class DeferredLines:
         if there:
             self._connection.execute(_DROP, values)
         return there
-
-    def trim(self, account: int, most: int) -> None:
-        """Let no more wait than so many: the oldest go."""
-        over = sum(self.counts(account, 0).values()) - most
-        if over > 0:
-            self.drop(account, self._connection.execute(_OLDEST, {"account": account, "limit": over}).scalars().all())
 
     def settle(self, account: int, address: ItemAddress) -> None:
         """Somebody has seen an item: its line needs not wait."""

@@ -266,6 +266,7 @@ def _lines(tx: Transaction, told: Told) -> Iterable[Line]:
     known = tx.shown.to(keys, told.address)
     copied = {key for copy in told.copies for key in tx.shown.to(keys, copy)}
     waiting = {key for address in (told.address, *told.copies) for key in tx.deferred.of(address)}
+    held: list[tuple[int, str, str]] = []
     for reader in told.readers:
         again = reader.key in known
         if (again and told.once) or not (again or (told.recent and reader.key not in copied)):
@@ -276,24 +277,25 @@ def _lines(tx: Transaction, told: Told) -> Iterable[Line]:
             for address in (told.address, *told.copies):
                 tx.deferred.settle(reader.key, address)
         if reader.hold:
-            hold(tx, reader, told.address, reader.mark)
+            held.append((reader.key, reader.hold, reader.mark))
         else:
             numbers = show(tx, reader.key, [told.address], [told.answered] if told.answered else [])
             yield Line(reader=reader, number=numbers[told.address], numbers=numbers, again=again)
+    if held:
+        hold(tx, held, told.address)
 
 
 def _spoken(tx: Transaction, spoken: Spoken) -> Iterable[Line]:
     for reader in spoken.readers:
         if reader.hold:
-            hold(tx, reader, None, spoken.text)
+            hold(tx, [(reader.key, reader.hold, spoken.text)], None)
         else:
             yield Line(reader=reader, number=0, numbers={}, again=False)
 
 
-def hold(tx: Transaction, reader: Reader, address: ItemAddress | None, text: str) -> None:
-    """A line waits until its reader has time for it; of very many, the newest."""
-    if tx.deferred.hold(reader.key, reader.hold, address, text):
-        tx.deferred.trim(reader.key, HELD_MAX)
+def hold(tx: Transaction, lines: Iterable[tuple[int, str, str]], address: ItemAddress | None) -> None:
+    """Lines wait until their readers have time: account, kind, and text of each. Of very many, the newest wait."""
+    tx.deferred.hold(lines, address, HELD_MAX)
 
 
 def existing(tx: Transaction, accounts: Iterable[int]) -> frozenset[int]:

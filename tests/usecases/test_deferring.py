@@ -156,9 +156,8 @@ def test_lines_that_nobody_fetches_are_forgotten(database: Database, key: int, t
 
 def test_of_very_many_the_newest_wait(database: Database, key: int) -> None:
     def many(tx: Transaction) -> None:
-        reader = Reader(key=key, account=BENVOLIO, hold="line")
         for number in range(HELD_MAX + 2):
-            chatting.hold(tx, reader, None, str(number))
+            chatting.hold(tx, [(key, "line", str(number))], None)
 
     database.run(many)
     assert due(database, key, 1) == [("line", "2")]
@@ -169,8 +168,7 @@ def test_a_digest_counts_what_waits_once(database: Database, key: int) -> None:
     for name, kind in (("a", "post"), ("b", "mention"), ("c", "track")):
         database.run(publish, name)
         tells(database, key, name, kind)
-    reader = Reader(key=key, account=BENVOLIO, hold="line")
-    database.run(chatting.hold, reader, None, "Juliet is near")
+    database.run(chatting.hold, [(key, "line", "Juliet is near")], None)
     assert database.run(deferring.announce, key) == Missed(posts=2, mentions=1, tracks=1)
     assert due(database, key) == [("line", "Juliet is near")], "what shows no post is due as ever"
     assert not database.run(deferring.announce, key)
@@ -260,7 +258,7 @@ def test_matches_of_tracks_are_counted_and_what_they_have_of_posts_elsewhere_is_
 
     database.run(match)
     assert comes_back(database, "benvolio") == Missed(posts=0, mentions=0, tracks=1)
-    database.run(chatting.hold, Reader(key=key, account=BENVOLIO, hold="track"), abroad, "[~lift]")
+    database.run(chatting.hold, [(key, "track", "[~lift]")], abroad)
     (waiting,) = database.run(deferring.due, key, BENVOLIO, 9)
     assert waiting.payload == payload and waiting.held.text == "[~lift]"
     post = read_waiting(waiting)
