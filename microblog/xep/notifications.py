@@ -16,6 +16,7 @@ there, or while this server was dying, is told at the next login.
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from twisted.internet.defer import CancelledError
@@ -311,22 +312,25 @@ class Notifications:
         """Tell what was missed, in its order; then they are told of what comes."""
         try:
             while address.missed and self._readers.matching(address):
-                item_id, (seq, published) = address.missed.popitem(last=False)
+                key, (seq, published) = address.missed.popitem(last=False)
                 wanted = receiving.Missed(
-                    node_key=address.node_key, reader=address.jid.bare, item_id=item_id, seq=seq, published=published
+                    node_key=key[0], reader=address.jid.bare, item_id=key[1], seq=seq, published=published
                 )
                 try:
                     event = await self._database.read(receiving.missed, wanted)
                 except Refusal:
-                    address.miss_again(item_id, seq, published)
+                    address.miss_again(key, seq, published)
                     await self._clock.sleep(BUSY_SECONDS)
                     continue
+                timeline = self._readers.timeline(address.node_key)
+                if event is not None and timeline is not None:
+                    event = replace(event, node=timeline)
                 splice = None if event is None else notification.render(event)
                 if event is None or splice is None:
                     continue
                 sessions = self._readers.matching(address)
                 if not sessions:
-                    address.miss_again(item_id, seq, published)
+                    address.miss_again(key, seq, published)
                     continue
                 hushed = address.jid.bare in self._hushed(event)
                 for session in () if hushed else sessions:

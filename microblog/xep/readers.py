@@ -39,6 +39,7 @@ EVENTS_MAX: Final = 200
 MISSED_MAX: Final = 200
 ROOM_SECONDS: Final = 90
 RETRY_MAX_SECONDS: Final = 30
+Missed = OrderedDict[tuple[int, str], tuple[int, bool]]
 Arrived = Callable[[JID, receiving.Undelivered], None]
 _NOTHING: Final = receiving.Undelivered(events=(), marks=())
 
@@ -56,13 +57,14 @@ class Address:
 class PickyAddress(Address):
     """An address that is told of a node only while presence says one of ``shows``.
 
-    ``missed``: by the item's id, the last event of those that were not told, and whether it was published in it.
+    ``missed``: by the item, the last event of those that were not told, and whether it was published in it. The item's
+    node is another one if that of the address is a timeline.
     ``giving``: they are being told just now, and until then nothing else is.
     """
 
     node_key: int
     shows: frozenset[str]
-    missed: OrderedDict[str, tuple[int, bool]] = field(default_factory=OrderedDict)
+    missed: Missed = field(default_factory=OrderedDict)
     giving: bool = False
 
     def miss(self, event: NodeEvent) -> None:
@@ -73,16 +75,17 @@ class PickyAddress(Address):
             item_id, published = event.item_id, False
         else:
             return
-        self.missed.pop(item_id, None)
-        self.missed[item_id] = (event.seq, published)
+        key = (event.node.key, item_id)
+        self.missed.pop(key, None)
+        self.missed[key] = (event.seq, published)
         if len(self.missed) > MISSED_MAX:
             self.missed.popitem(last=False)
 
-    def miss_again(self, item_id: str, seq: int, published: bool) -> None:
+    def miss_again(self, key: tuple[int, str], seq: int, published: bool) -> None:
         """It could not be told after all."""
-        if item_id not in self.missed:
-            self.missed[item_id] = (seq, published)
-            self.missed.move_to_end(item_id, last=False)
+        if key not in self.missed:
+            self.missed[key] = (seq, published)
+            self.missed.move_to_end(key, last=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -100,7 +103,7 @@ class _Reader:
     tags: tuple[str, ...] = ()
     addresses: dict[JID, Address] = field(default_factory=dict)
     picky: dict[tuple[int, JID], PickyAddress] = field(default_factory=dict)
-    missed: dict[tuple[int, JID], OrderedDict[str, tuple[int, bool]]] = field(default_factory=dict)
+    missed: dict[tuple[int, JID], Missed] = field(default_factory=dict)
     changes: list[SubscriptionChanged] | None = field(default_factory=list)
     waiting: list[Deferred[None]] = field(default_factory=list)
 
@@ -188,6 +191,10 @@ class Readers:
             for session in self.at(address.jid)
             if session.presence is not None and show_of_presence(session.presence) in address.shows
         ]
+
+    def timeline(self, node_key: int) -> Node | None:
+        """The timeline of a node, if it is one."""
+        return self._computed.get(node_key)
 
     def caught_up(self, address: PickyAddress) -> None:
         """What was missed has been told, as far as presence let it."""
@@ -367,7 +374,7 @@ class Readers:
         node: Node,
         jid: JID,
         shows: frozenset[str],
-        missed: OrderedDict[str, tuple[int, bool]] | None,
+        missed: Missed | None,
     ) -> PickyAddress:
         address = PickyAddress(jid, notification.written(jid), (), node.key, shows, missed or OrderedDict())
         reader.picky[node.key, jid] = address

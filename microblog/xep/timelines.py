@@ -31,7 +31,7 @@ from microblog.wire.notification import Splice, render, write_item
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
 from microblog.xep.listreaders import ListReaders
-from microblog.xep.readers import Readers
+from microblog.xep.readers import PickyAddress, Readers
 from microblog.xmpp.dispatch import Extension
 from microblog.xmpp.sessions import Session
 
@@ -325,6 +325,8 @@ class Timelines(Extension):
             key = self._readers.computed.get(name, {}).get(service)
             for address in () if key is None else self._readers.subscribed(key).values():
                 if address.jid.bare in wanted:
+                    if isinstance(address, PickyAddress) and not address.sessions:
+                        address.miss(event)
                     for session in address.sessions:
                         sessions.setdefault(session, address.jid)
             if service.localpart:

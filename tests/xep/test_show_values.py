@@ -173,6 +173,30 @@ def test_what_one_may_not_read_any_more_does_not_come(square: Square, romeo: Cli
     assert shows(street) == []
 
 
+def test_timelines_are_told_like_that_too(square: Square, romeo: Client) -> None:
+    street = square.online("benvolio", "street")
+    result(asks(street, "set", f"<subscribe node='{FEED}' jid='{BENVOLIO}'/>", to=ROMEO))
+    subscribe = f"<subscribe node='{ns.HOME}' jid='{BENVOLIO}'/>"
+    options = f"<options node='{ns.HOME}' jid='{BENVOLIO}'>{form('online')}</options>"
+    result(asks(street, "set", subscribe + options, to=BENVOLIO))
+
+    def home() -> list[str]:
+        events = (element.find(ns.PUBSUB_EVENT, "event") for element in street.hears() if element.name == "message")
+        lists = [event.find(ns.PUBSUB_EVENT, "items") for event in events if event is not None]
+        told = [one for one in lists if one is not None and one.get("node") == ns.HOME]
+        return [item.attributes["id"] for one in told for item in one.elements()]
+
+    publish = "<publish node='{}'><item id='{}'><entry xmlns='{}'><title>a</title></entry></item></publish>"
+    for number, expected in ((1, ["1"]), (2, []), (3, [])):
+        street.sends("<presence/>" if number == 1 else "<presence><show>dnd</show></presence>")
+        result(asks(romeo, "set", publish.format(FEED, number, ns.ATOM)))
+        assert home() == expected
+    street.sends("<presence/>")
+    assert home() == ["2", "3"]
+    street.sends("<presence/>")
+    assert home() == []
+
+
 def test_all_of_them_is_no_condition(romeo: Client, street: Client, square: Square) -> None:
     everything = form("online", "chat", "away", "xa", "dnd")
     result(asks(street, "set", f"<options node='{FEED}' jid='{BENVOLIO}'>{everything}</options>", to=ROMEO))
