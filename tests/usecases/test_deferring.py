@@ -1,6 +1,6 @@
 """Lines that wait, and what somebody missed."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from microblog.model.query import parse
 from microblog.model.uri import ItemAddress
 from microblog.model.when import DEFAULT, MINUTES_MAX, Pace, Policy, Show, When, best, read_when, show_of
 from microblog.store.database import Database, Transaction
-from microblog.usecases import chatting, deferring
+from microblog.usecases import chatting, deferring, reading
 from microblog.usecases.chatting import HELD_DAYS, HELD_MAX, Line, Reader, Spoken, Told
 from microblog.usecases.deferring import Missed
 from tests.conftest import Time
@@ -141,6 +141,22 @@ def test_what_is_shown_in_an_answer_is_settled(database: Database, key: int) -> 
     )
     database.run(chatting.answered, answer)
     assert due(database, key) == [("post", "b")]
+
+
+def test_who_has_read_everything_waits_for_nothing(database: Database, key: int) -> None:
+    for name in ("a", "b"):
+        database.run(publish, name)
+        tells(database, key, name, "post")
+    account = database.run(lambda tx: tx.accounts.get("benvolio"))
+    assert account is not None
+    database.run(reading.catch_up, reading.CatchUp(account=account, most=1, since=time_before(database)))
+    assert due(database, key) == [("post", "b")]
+    database.run(reading.read_all, account, reading.HOME)
+    assert due(database, key) == []
+
+
+def time_before(database: Database) -> datetime:
+    return database.run(lambda tx: tx.now) - timedelta(hours=1)
 
 
 def test_lines_that_nobody_fetches_are_forgotten(database: Database, key: int, time: Time) -> None:

@@ -130,3 +130,16 @@ def test_who_has_a_client_for_feeds_or_never_talked_is_not_told(parlour: Parlour
     node = attachments(JID("mercutio", NODE), item_id="m")
     result(asks(romeo, "set", publish(node, str(ROMEO), attached(HEART)), to=f"mercutio@{NODE}"))
     assert lines(mercutio) == []
+
+
+def test_reactions_wait_while_one_does_not_want_to_be_disturbed(parlour: Parlour, romeo: Client) -> None:
+    benvolio, mercutio = parlour.online("benvolio", "street"), parlour.online("mercutio", "street")
+    romeo.sends("<presence><show>dnd</show></presence>")
+    romeo.hears()
+    reacts(benvolio, HEART)
+    assert texts(romeo) == []
+    romeo.sends("<presence/>")
+    assert texts(romeo) == ["benvolio likes #1."]
+    says(romeo, "when never")
+    reacts(mercutio, HEART)
+    assert texts(romeo) == []
