@@ -49,6 +49,7 @@ _GUESTS = _COUNT.where(_T.account_id.is_(None))
 _NUMBER = select(func.max(_T.number)).where(_T.owner == bindparam("owner"))
 _PAGE = _ALL.where(_T.id > bindparam("after")).order_by(_T.id).limit(bindparam("limit"))
 _SOME = _ALL.where(_T.id.in_(bindparam("keys", expanding=True)))
+_ANY = select(_T.id).where(_T.query != bindparam("nothing")).limit(1)
 _REMOVE = delete(_TRACKS).where(_T.id == bindparam("key"))
 _COUNTED = update(_TRACKS).where(_T.id == bindparam("key")).values(hits=_T.hits + 1)
 _DUE = (
@@ -63,7 +64,7 @@ _DUE = (
     .order_by(_T.service, _T.checked, _T.id)
     .limit(bindparam("limit"))
 )
-_EXPIRED = select(_T.id).where(_T.expires < bindparam("now", type_=tables.Instant)).limit(bindparam("limit"))
+_EXPIRED = _ALL.where(_T.expires < bindparam("now", type_=tables.Instant)).limit(bindparam("limit"))
 _UNTOLD = (
     select(*_HIT_COLUMNS, *(column.label(f"track_{column.name}") for column in _COLUMNS))
     .join(_TRACKS, _T.id == _H.track_id)
@@ -73,7 +74,12 @@ _UNTOLD = (
     .limit(bindparam("limit"))
 )
 _ITEM = and_(_H.service == bindparam("service"), _H.node == bindparam("node"), _H.item_id == bindparam("item_id"))
-_HIT_BY = select(_H.track_id).where(_ITEM)
+_HIT_BY = select(_H.track_id).where(_ITEM, _H.track_id.in_(bindparam("keys", expanding=True)))
+_FOUND_BY = select(_H.id, _H.service).where(
+    _H.track_id.in_(bindparam("keys", expanding=True)),
+    _H.item_id.in_(bindparam("ids", expanding=True)),
+    _H.payload != "",
+)
 _HAVING = (
     select(*_HIT_COLUMNS, *(column.label(f"track_{column.name}") for column in _COLUMNS))
     .join(_TRACKS, _T.id == _H.track_id)
@@ -226,19 +232,16 @@ class Tracks:
 
     def remove_of_guests(self, domain: str) -> list[int]:
         """Forget what people of a domain elsewhere have saved; which it were."""
-        return self._remove_where(and_(_T.account_id.is_(None), _T.owner.endswith(f"@{domain}", autoescape=True)))
-
-    def expire(self, limit: int) -> list[int]:
-        """Forget so many of those whose time is over; which it were."""
-        values = {"now": self._transaction.now, "limit": limit}
-        keys = [int(key) for key in self._connection.execute(_EXPIRED, values).scalars()]
-        return self._remove_where(_T.id.in_(keys)) if keys else []
-
-    def _remove_where(self, condition: Any) -> list[int]:
-        keys = [int(key) for key in self._connection.execute(select(_T.id).where(condition)).scalars()]
+        theirs = and_(_T.account_id.is_(None), _T.owner.endswith(f"@{domain}", autoescape=True))
+        keys = [int(key) for key in self._connection.execute(select(_T.id).where(theirs)).scalars()]
         for key in keys:
             self.remove(key)
         return keys
+
+    def expired(self, limit: int) -> list[Track]:
+        """So many of those whose time is over."""
+        values = {"now": self._transaction.now, "limit": limit}
+        return [read_track(row) for row in self._connection.execute(_EXPIRED, values)]
 
     def due(self, before: datetime, soon: datetime, away: str, limit: int) -> list[Track]:
         """Those that a node elsewhere looks for too and was not asked about since; sooner those with that problem."""
@@ -246,8 +249,13 @@ class Tracks:
         return [read_track(row) for row in self._connection.execute(_DUE, values)]
 
     def any(self) -> bool:
-        """Does anybody track anything?"""
-        return self._connection.execute(select(_T.id).limit(1)).first() is not None
+        """Does anybody track anything? Not who has yet to say what."""
+        return self._connection.execute(_ANY, {"nothing": written(Query())}).first() is not None
+
+    def domains_of_guests(self) -> set[str]:
+        """Where those are who are elsewhere. Reads all of them: for a reader."""
+        owners = self._connection.execute(select(_T.owner).where(_T.account_id.is_(None)).distinct()).scalars()
+        return {JID.parse(owner).domainpart for owner in owners}
 
     def quiet(self, accounts: Iterable[int]) -> set[int]:
         """Those accounts that have muted or blocked anything."""
@@ -261,9 +269,18 @@ class Tracks:
 
     # what met them
 
-    def hit(self, tracks: Iterable[int], address: ItemAddress, *, told: bool, payload: str = "") -> list[int]:
+    def met(self, tracks: Iterable[int], address: ItemAddress) -> set[int]:
+        """Of which of these it is known that a post has met them."""
+        wanted = list(tracks)
+        known: set[int] = set()
+        for at in range(0, len(wanted), CHUNK):
+            values = {**_item(address), "keys": wanted[at : at + CHUNK]}
+            known.update(self._connection.execute(_HIT_BY, values).scalars())
+        return known
+
+    def hit(self, tracks: Sequence[int], address: ItemAddress, *, told: bool, payload: str = "") -> list[int]:
         """A post has met these; of which it was not known yet. They are counted."""
-        known = set(self._connection.execute(_HIT_BY, _item(address)).scalars())
+        known = self.met(tracks, address)
         new = [key for key in tracks if key not in known]
         if new:
             values = {**_item(address), "payload": payload, "told": told, "created": self._transaction.now}
@@ -292,10 +309,20 @@ class Tracks:
         rows = self._connection.execute(_HAVING, _item(address))
         return [(read_hit(row), read_track(row[len(_HIT_COLUMNS) :])) for row in rows]
 
+    def found_at(self, tracks: Sequence[int], domain: str, item_ids: Sequence[str]) -> list[int]:
+        """What of these ids a domain has found for these tracks, and of which there is no copy here."""
+        found: list[int] = []
+        for at in range(0, len(item_ids), CHUNK):
+            values = {"keys": tracks, "ids": item_ids[at : at + CHUNK]}
+            rows = self._connection.execute(_FOUND_BY, values)
+            found += [key for key, service in rows if JID.parse(service).domainpart == domain]
+        return found
+
     def gone(self, hits: Iterable[int]) -> None:
         """Forget that something was met."""
-        for key in hits:
-            self._connection.execute(delete(_HITS).where(_H.id == key))
+        wanted = list(hits)
+        for at in range(0, len(wanted), CHUNK):
+            self._connection.execute(delete(_HITS).where(_H.id.in_(wanted[at : at + CHUNK])))
 
     def hits(
         self,

@@ -18,10 +18,10 @@ from microblog.model.naming import check_item_id
 from microblog.model.node import MICROBLOG
 from microblog.model.query import content
 from microblog.model.uri import ItemAddress
-from microblog.store.tracks import Hit, Track
+from microblog.store.tracks import Track
 from microblog.store.transaction import Transaction
 from microblog.usecases import identity
-from microblog.usecases.tracking import KEPT_MAX
+from microblog.usecases.tracking import is_there
 
 RENEW: Final = timedelta(days=1)
 RETRY: Final = timedelta(hours=1)
@@ -55,17 +55,18 @@ def due(tx: Transaction, limit: int) -> tuple[Track, ...]:
     return tuple(tx.tracks.due(tx.now - RENEW, tx.now - RETRY, UNREACHABLE, limit))
 
 
-def granted(tx: Transaction, key: int, lease: str) -> bool:
+def granted(tx: Transaction, track: Track, lease: str) -> bool:
     """A node elsewhere looks for it, and knows it as ``lease``; False if it is not wanted any more."""
-    if key not in tx.tracks.get((key,)):
+    if not is_there(tx, track):
         return False
-    tx.tracks.change(key, lease=lease, checked=tx.now, problem="")
+    tx.tracks.change(track.key, lease=lease, checked=tx.now, problem="")
     return True
 
 
-def troubled(tx: Transaction, key: int, problem: str) -> None:
+def troubled(tx: Transaction, track: Track, problem: str) -> None:
     """A node elsewhere does not look for it."""
-    tx.tracks.change(key, checked=tx.now, problem=problem)
+    if is_there(tx, track):
+        tx.tracks.change(track.key, checked=tx.now, problem=problem)
 
 
 def is_lease(tx: Transaction, request: Arrived) -> bool:
@@ -91,19 +92,9 @@ def accept(tx: Transaction, request: Arrived) -> list[tuple[Track, Found]]:
     tracks = _leased(tx, request)
     if not tracks:
         return []
-    for item_id in request.retracted:
-        for track in tracks:
-            gone = tx.tracks.hits(request.owner, track=track.key, limit=KEPT_MAX)
-            tx.tracks.gone(
-                hit.key
-                for hit in gone
-                if hit.address.item_id == item_id and hit.payload and _is_of(hit, request.domain)
-            )
+    if request.retracted:
+        tx.tracks.gone(tx.tracks.found_at([track.key for track in tracks], request.domain, request.retracted))
     return [(track, found) for found in request.found if _is_taken(tx, request, found) for track in _met(tracks, found)]
-
-
-def _is_of(hit: Hit, domain: str) -> bool:
-    return hit.address.service.domainpart == domain
 
 
 def _is_taken(tx: Transaction, request: Arrived, found: Found) -> bool:

@@ -143,7 +143,7 @@ class Matcher:
                     # The last step has done some of this one.
                     keys = [key for key in keys if key > self._at.track]
                 if post is not None and keys:
-                    self._match(tx, *post, keys[:left], done)
+                    self._match(tx, post, keys[:left], done)
                     if len(keys) > left:
                         done.track, done.more = keys[left - 1], True
                         break
@@ -179,30 +179,38 @@ class Matcher:
             return None
         return None if entry is None else (node, item, content(entry, item.publisher))
 
-    def _met(self, tx: Transaction, happened: Happened) -> tuple[list[int], tuple[Node, Item] | None]:
+    def _met(self, tx: Transaction, happened: Happened) -> tuple[list[int], tuple[Node, Item, Content] | None]:
         found = self._post(tx, happened)
         if found is None:
             return [], None
-        node, item, post = found
+        _, item, post = found
         assert item.stands is not None
         if item.stands < tx.now - NEWS:
             return [], None
         keys = self.index.matching(post)
         if keys and _repeats_known(tx, item):
             return [], None
-        return sorted(keys), (node, item)
+        return sorted(keys), found
 
-    def _match(self, tx: Transaction, node: Node, item: Item, keys: Sequence[int], done: Done) -> None:
-        """Write down whose tracks a post has met."""
+    def _match(self, tx: Transaction, found: tuple[Node, Item, Content], keys: Sequence[int], done: Done) -> None:
+        """Write down whose tracks a post has met that it had not met before."""
+        node, item, post = found
         tracks = tx.tracks.get(keys)
         done.forgotten += [key for key in keys if key not in tracks]
         author = item.publisher.bare
+        address = ItemAddress(node.service, node.name, item.id)
+        known = tx.tracks.met(tracks, address)
         wanted = [
             track
             for track in tracks.values()
-            if track.owner != author and _is_news(track, item) and (track.expires is None or track.expires > tx.now)
+            if track.key not in known
+            and track.owner != author
+            and _is_news(track, item)
+            and (track.expires is None or track.expires > tx.now)
+            # In memory there may still be what it looked for once, or another whose key it has now.
+            and tracking.is_configured(track)
+            and track.query.matches(post)
         ]
-        address = ItemAddress(node.service, node.name, item.id)
         here = [track for track in wanted if track.account is not None]
         if here:
             owners = frozenset(track.owner for track in here)
@@ -253,7 +261,8 @@ class Matcher:
             new = set(tx.tracks.hit([track.key for track in theirs], address, told=True))
             if new:
                 tracking.trim(tx, theirs)
-                subids = [track.subid for track in theirs if track.key in new]
+            subids = [track.subid for track in theirs if track.key in new and track.deliver]
+            if subids:
                 tx.outbox.add_stanza(domain, self._write(owner, subids, node, item))
                 done.domains.add(domain)
 
@@ -267,7 +276,7 @@ class Matcher:
         found = tx.tracks.having(ItemAddress(node.service, node.name, happened.item_id))
         guests: dict[JID, list[str]] = {}
         for _, track in found:
-            if track.account is None:
+            if track.account is None and track.deliver:
                 guests.setdefault(track.owner, []).append(track.subid)
         if guests:
             item = _gone_item(node, happened, tx.now)
@@ -280,16 +289,33 @@ class Matcher:
 
     def take(self, tx: Transaction, request: leasing.Arrived) -> bool:
         """Take in what a node elsewhere has found; True if somebody here is to be told."""
+        accepted = leasing.accept(tx, request)
+        if not accepted:
+            return False
         new = False
-        for track, found in leasing.accept(tx, request):
+        owner, domain = request.owner, request.domain
+        # What one domain sends leaves room for what the others find, and for what is found here.
+        rates = (
+            (str(owner), HITS_PER_HOUR),
+            (f"{domain} to {owner}", GUEST_HITS_PER_HOUR),
+            (f"{domain} to all", DOMAIN_HITS_PER_HOUR),
+        )
+        quiet = muting.quiet(tx, owner)
+        times: dict[Track, int] = {}
+        for track, found in accepted:
             address = leasing.address_of(found)
-            if not self.rates.allow(tx, (str(track.owner), HITS_PER_HOUR), (request.domain, DOMAIN_HITS_PER_HOUR)):
-                tx.tracks.count((track.key,))
+            if tx.tracks.met((track.key,), address):
                 continue
             hit = Hit(key=0, track=track.key, address=address, payload=found.payload, created=tx.now)
-            if not muting.hides(tx, muting.quiet(tx, track.owner), *tracking.of_elsewhere(hit)):
-                new |= bool(tx.tracks.hit((track.key,), address, told=False, payload=found.payload))
-                tracking.trim(tx, (track,))
+            if muting.hides(tx, quiet, *tracking.of_elsewhere(hit)):
+                continue
+            if not self.rates.allow(tx, *rates):
+                tx.tracks.count((track.key,))
+                continue
+            new |= bool(tx.tracks.hit((track.key,), address, told=False, payload=found.payload))
+            times[track] = times.get(track, 0) + 1
+        for track, number in times.items():
+            tracking.trim(tx, (track,), number)
         return new
 
 

@@ -208,7 +208,7 @@ def present(tx: Transaction) -> list[str]:
     """All other domains that something here is from or for. Reads much: for a reader, once in a while."""
     queued = (tables.outbox, tables.backlog_marks, tables.interests, _S)
     named = union(*(select(table.c.domain).distinct() for table in queued))
-    domains = {*tx.connection.execute(named).scalars(), *tx.peers.owed()}
+    domains = {*tx.connection.execute(named).scalars(), *tx.peers.owed(), *tx.tracks.domains_of_guests()}
     services = select(_N.c.service).distinct()
     said = (
         select(_I.c.publisher)

@@ -224,8 +224,18 @@ def subscription(tx: Transaction, owner: JID, subid: str | None) -> Track:
     return found
 
 
+def is_there(tx: Transaction, track: Track) -> bool:
+    """Is it tracked still? Another may have its key by now."""
+    found = tx.tracks.get((track.key,)).get(track.key)
+    return found is not None and found.subid == track.subid
+
+
 def configure(tx: Transaction, track: Track, request: Begin) -> Track:
-    """Change what a track looks for, and how (§6.3.5). Raises NotAcceptable."""
+    """Change what a track looks for, and how (§6.3.5). Raises NotAcceptable, InvalidSubID if it has ended."""
+    if not is_there(tx, track):
+        raise InvalidSubID("there is no subscription of this subid")
+    if not tx.tracks.any():
+        tx.trails.reach(TRAIL, tx.events.last())
     if request.query != track.query:
         if track.service or [service for _, service in _parts(tx, request)] != [""]:
             raise NotAcceptable("for another node another subscription is made")
@@ -238,14 +248,18 @@ def configure(tx: Transaction, track: Track, request: Begin) -> Track:
 def end(tx: Transaction, owner: JID, keys: Iterable[int], notice: Callable[[Track], str]) -> Ended:
     """Track these no more. ``notice``: the ready stanza that tells the node that looks for it."""
     wanted = set(keys)
-    gone = tuple(track for track in tx.tracks.of(owner) if track.key in wanted)
-    domains: dict[str, None] = {}
+    known = tx.tracks.of(owner)
+    gone = tuple(track for track in known if track.key in wanted)
+    # What is the same to a node elsewhere has one lease there, which does not end with the first of them.
+    kept = {(track.service, track.lease) for track in known if track.key not in wanted}
+    leases: dict[tuple[str, str], Track] = {}
     for track in gone:
         tx.tracks.remove(track.key)
-        if track.service and track.lease:
-            tx.outbox.add_stanza(track.service, notice(track))
-            domains[track.service] = None
-    return Ended(gone, tuple(domains))
+        if track.service and track.lease and (track.service, track.lease) not in kept:
+            leases.setdefault((track.service, track.lease), track)
+    for track in leases.values():
+        tx.outbox.add_stanza(track.service, notice(track))
+    return Ended(gone, tuple(dict.fromkeys(track.service for track in leases.values())))
 
 
 def named(tx: Transaction, owner: JID, account: int, text: str) -> tuple[Track, ...]:
@@ -351,15 +365,20 @@ def of_elsewhere(hit: Hit) -> tuple[Node, Item]:
     return node, item
 
 
-def forget(tx: Transaction, limit: int) -> tuple[list[int], bool]:
-    """Forget leases that have run out (which), and what has met tracks long ago; whether there may be more."""
-    expired = tx.tracks.expire(limit)
+def forget(tx: Transaction, limit: int, notice: Callable[[Track], str]) -> tuple[Ended, bool]:
+    """Forget tracks whose time is over, and what has met tracks long ago; whether there may be more."""
+    by_owner: dict[JID, list[int]] = {}
+    for track in tx.tracks.expired(limit):
+        by_owner.setdefault(track.owner, []).append(track.key)
+    ended = [end(tx, owner, keys, notice) for owner, keys in by_owner.items()]
+    gone = tuple(track for one in ended for track in one.tracks)
     old = tx.tracks.forget(tx.now - KEPT, limit)
-    return expired, limit in (len(expired), old)
+    return Ended(gone, tuple({domain for one in ended for domain in one.domains})), limit in (len(gone), old)
 
 
-def trim(tx: Transaction, tracks: Iterable[Track]) -> None:
-    """They have been met once more: from time to time forget the oldest of what has met them."""
+def trim(tx: Transaction, tracks: Iterable[Track], times: int = 1) -> None:
+    """They have been met so often since they were read: from time to time forget the oldest of what has met them."""
     for track in tracks:
-        if track.hits >= KEPT_MAX and track.hits % TRIMMED_EVERY == 0:
+        met = track.hits + times
+        if met > KEPT_MAX and met // TRIMMED_EVERY > track.hits // TRIMMED_EVERY:
             tx.tracks.trim(track.key, KEPT_MAX)

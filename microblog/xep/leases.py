@@ -79,8 +79,8 @@ class Leases:
             except Refusal as refusal:
                 problem = _name(refusal)
         if problem:
-            await self._database.write(leasing.troubled, track.key, problem)
-        elif not await self._database.write(leasing.granted, track.key, lease):
+            await self._database.write(leasing.troubled, track, problem)
+        elif not await self._database.write(leasing.granted, track, lease):
             # It was ended meanwhile.
             self._router.send(ending(track, lease))
         return problem
@@ -112,7 +112,7 @@ class Leases:
             away = False
             for track in tracks:
                 if away:
-                    await self._database.write(leasing.troubled, track.key, leasing.UNREACHABLE)
+                    await self._database.write(leasing.troubled, track, leasing.UNREACHABLE)
                 else:
                     away = await self.ask(track) == leasing.UNREACHABLE
         except Refusal:

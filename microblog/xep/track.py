@@ -201,22 +201,21 @@ class Tracks:
                 await self._lines.show(post, marks, kind="track", urgent=urgent)
 
     def _notify(self, owner: JID, tracks: Sequence[Track], post: Post) -> None:
-        """Notifications for the sessions that want them."""
-        delivered = any(track.deliver for track in tracks)
-        subids = [track.subid for track in tracks]
+        """Notifications for the sessions that want them: all, or of what is to be delivered."""
+        delivered = [track.subid for track in tracks if track.deliver]
         for session in self._sessions.available(owner):
-            if session.priority >= 0 and (delivered or ns.TRACK in session.notify):
+            subids = [track.subid for track in tracks] if ns.TRACK in session.notify else delivered
+            if session.priority >= 0 and subids:
                 session.write(wire.notification(self._domain, session.jid, subids, post.node, post.item).encode())
 
     async def _forget(self) -> None:
         more = True
         while more:
             try:
-                expired, more = await self._database.write(tracking.forget, ROWS_MAX)
+                ended, more = await self._database.write(tracking.forget, ROWS_MAX, _withdrawal)
             except Refusal:
                 return
-            for key in expired:
-                self.index.remove(key)
+            self._ended(ended)
 
     # tracking
 
@@ -239,18 +238,29 @@ class Tracks:
     async def end(self, owner: JID, tracks: Iterable[Track]) -> Ended:
         """Somebody tracks these no more."""
         done = await self._database.write(tracking.end, owner, [track.key for track in tracks], _withdrawal)
+        self._ended(done)
+        return done
+
+    def _ended(self, done: Ended) -> None:
         for track in done.tracks:
             self.index.remove(track.key)
         for domain in done.domains:
             self._wake(domain)
-        return done
 
     def severed(self, domain: str) -> None:
         """A domain is refused now: its people track nothing here any more."""
         self._tasks.spawn(self._sever(domain), f"tracks of {domain}")
 
     async def _sever(self, domain: str) -> None:
-        for key in await self._database.write(_remove_of_guests, domain):
+        seconds = 1
+        while True:
+            try:
+                gone = await self._database.write(_remove_of_guests, domain)
+                break
+            except Refusal:
+                await self._clock.sleep(seconds)
+                seconds = min(2 * seconds, RETRY_MAX_SECONDS)
+        for key in gone:
             self.index.remove(key)
 
 

@@ -36,6 +36,10 @@ def withdraw(to: JID, subids: Sequence[str], node: Node, item: Item) -> str:
     return f"<gone>{to} {' '.join(subids)} {item.id}</gone>"
 
 
+def ending(track: Track) -> str:
+    return f"<end>{track.lease}</end>"
+
+
 class Watch:
     """Looks on as the server does, in one transaction."""
 
@@ -258,7 +262,8 @@ def test_a_lease_ends_unless_it_is_asked_for_again(tx: Transaction, watch: Watch
     watch.looks()
     assert owed(tx) == [f"<to>{PARIS} {track.subid} p2</to>"]
     tx.tracks.change(track.key, expires=tx.now - timedelta(seconds=1))
-    assert tracking.forget(tx, 100) == ([track.key], False) and tracking.tracks_of(tx, PARIS) == ()
+    ended, more = tracking.forget(tx, 100, ending)
+    assert [one.key for one in ended.tracks] == [track.key] and not more and tracking.tracks_of(tx, PARIS) == ()
 
 
 def test_too_much_is_counted_and_not_told(tx: Transaction, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,6 +305,90 @@ def test_nobody_tracks_without_end(tx: Transaction, watch: Watch, monkeypatch: p
     watch.tracks(JID("peter", "x.capulet.example"), "one")
     assert tx.tracks.remove_of_guests("capulet.example") and tx.tracks.count_of_guests() == 1
     assert tracking.tracks_of(tx, BENVOLIO)
+
+
+def test_an_edit_that_is_known_already_does_not_count(
+    tx: Transaction, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matching, "GUEST_HITS_PER_HOUR", 2)
+    monkeypatch.setattr(matching, "HITS_PER_HOUR", 2)
+    watch.tracks(PARIS, "lift")
+    watch.tracks(BENVOLIO, "lift")
+    for number in range(5):
+        writes(tx, ROMEO, "p1", title=f"lift {number}")
+        watch.looks()
+    writes(tx, ROMEO, "p2", title="lift")
+    watch.looks()
+    assert watch.hits() == watch.hits(PARIS) == {1: 2} and watch.found() == ["p2", "p1"]
+    assert len(owed(tx)) == 2
+
+
+def test_somebody_elsewhere_is_told_only_of_what_is_to_be_delivered(tx: Transaction, watch: Watch) -> None:
+    watch.tracks(PARIS, "lift", deliver=False)
+    nurse = JID("nurse", "capulet.example")
+    back = watch.tracks(nurse, "back")
+    watch.tracks(nurse, "lift", deliver=False)
+    writes(tx, ROMEO, "p1", title="The lift is back")
+    watch.looks()
+    assert owed(tx) == [f"<to>{nurse} {back.subid} p1</to>"]
+    assert watch.found(PARIS) == watch.found(nurse) == ["p1"]
+    retracting.retract(tx, retracting.Retract(service=ROMEO, node=MICROBLOG, actor=ROMEO, item_id="p1", notify=True))
+    watch.looks()
+    assert owed(tx)[1:] == [f"<gone>{nurse} {back.subid} p1</gone>"]
+
+
+def test_what_is_met_costs_the_same_however_many_have_met_it(tx: Transaction, watch: Watch) -> None:
+    """Of what is known of a post only the part is read that is about those who are looked at."""
+    address = ItemAddress(ROMEO, MICROBLOG, "p1")
+    keys = [watch.tracks(JID(f"p{number}", f"d{number}.example"), "lift").key for number in range(30)]
+    read: list[int] = []
+    for key in keys:
+        tx.tracks.hit((key,), address, told=True)
+        read.append(len(tx.tracks.met((key,), address)))
+    assert read == [1] * 30 and tx.tracks.met(keys, address) == set(keys)
+    assert tx.tracks.hit(keys, address, told=True) == []
+
+
+def test_who_has_yet_to_say_what_they_look_for_is_not_told_of_what_was_before(tx: Transaction, watch: Watch) -> None:
+    """Nobody else tracks anything: the log was not read."""
+    begun = tracking.begin(tx, Begin(owner=PARIS, account=None)).tracks[0]
+    writes(tx, ROMEO, "p1", title="lift")
+    watch.tracks(BENVOLIO, "lift")
+    watch.looks()
+    assert watch.found() == []
+    tracking.end(tx, BENVOLIO, [track.key for track in tracking.tracks_of(tx, BENVOLIO)], ending)
+    writes(tx, ROMEO, "p2", title="lift")
+    query = tracking.read_query(tx, None, "lift")
+    watch.matcher.index.add(
+        begun.key, tracking.configure(tx, begun, Begin(owner=PARIS, account=None, query=query)).query
+    )
+    watch.looks()
+    assert watch.found(PARIS) == []
+    writes(tx, ROMEO, "p3", title="lift")
+    watch.looks()
+    assert watch.found(PARIS) == ["p3"]
+
+
+def test_what_is_only_in_memory_finds_nothing(tx: Transaction, watch: Watch) -> None:
+    """After the account of a track is removed, another may have its key before anything met it."""
+    lift = watch.tracks(BENVOLIO, "lift")
+    tx.tracks.remove(lift.key)
+    begun = tracking.begin(tx, Begin(owner=PARIS, account=None)).tracks[0]
+    watch.matcher.index.add(begun.key, lift.query)
+    stairs = watch.tracks(BENVOLIO, "stairs")
+    watch.matcher.index.add(stairs.key, lift.query)
+    writes(tx, ROMEO, "p1", title="lift")
+    watch.looks()
+    assert watch.found(PARIS) == watch.found() == [] and owed(tx) == []
+
+
+def test_what_has_ended_is_not_configured(tx: Transaction, watch: Watch) -> None:
+    track = watch.tracks(PARIS, "lift")
+    tracking.end(tx, PARIS, [track.key], ending)
+    other = watch.tracks(JID("nurse", "capulet.example"), "stairs")
+    with pytest.raises(InvalidSubID):
+        tracking.configure(tx, track, Begin(owner=PARIS, account=None, query=tracking.read_query(tx, None, "back")))
+    assert tracking.tracks_of(tx, other.owner) == (other,)
 
 
 # words for them
@@ -380,7 +469,7 @@ def test_pages_go_both_ways(tx: Transaction, watch: Watch) -> None:
 
 def there(tx: Transaction, watch: Watch, text: str = "night @capulet.example") -> Track:
     track = watch.tracks(BENVOLIO, text)
-    assert track.service == "capulet.example" and leasing.granted(tx, track.key, "lease")
+    assert track.service == "capulet.example" and leasing.granted(tx, track, "lease")
     return replace(track, lease="lease")
 
 
@@ -436,17 +525,97 @@ def test_nodes_are_asked_again(tx: Transaction, watch: Watch, time: Time) -> Non
     track = watch.tracks(BENVOLIO, "night @capulet.example @verona.example")
     assert [one.service for one in leasing.due(tx, 10)] == ["capulet.example", "verona.example"]
     verona = tracking.tracks_of(tx, BENVOLIO)[1]
-    leasing.granted(tx, track.key, "lease")
-    leasing.troubled(tx, verona.key, leasing.UNREACHABLE)
+    leasing.granted(tx, track, "lease")
+    leasing.troubled(tx, verona, leasing.UNREACHABLE)
     assert leasing.due(tx, 10) == ()
     tx.tracks.change(track.key, checked=tx.now - timedelta(hours=2))
     tx.tracks.change(verona.key, checked=tx.now - timedelta(hours=2))
     assert [one.service for one in leasing.due(tx, 10)] == ["verona.example"]
     tx.tracks.change(track.key, checked=tx.now - timedelta(hours=25))
     assert len(leasing.due(tx, 10)) == 2
-    gone = tracking.end(tx, BENVOLIO, [track.key, verona.key], lambda one: f"<end>{one.lease}</end>")
+    gone = tracking.end(tx, BENVOLIO, [track.key, verona.key], ending)
     assert gone.domains == ("capulet.example",) and owed(tx) == ["<end>lease</end>"]
-    assert not leasing.granted(tx, track.key, "lease")
+    assert not leasing.granted(tx, track, "lease")
+
+
+def test_who_answers_late_answers_for_nothing_else(tx: Transaction, watch: Watch) -> None:
+    """It has ended meanwhile, and another has its key."""
+    track = watch.tracks(BENVOLIO, "night @capulet.example")
+    tracking.end(tx, BENVOLIO, [track.key], ending)
+    other = watch.tracks(BENVOLIO, "day @verona.example")
+    assert not leasing.granted(tx, replace(track, key=other.key), "lease")
+    leasing.troubled(tx, replace(track, key=other.key), leasing.UNREACHABLE)
+    assert tracking.tracks_of(tx, BENVOLIO) == (other,)
+
+
+def test_what_several_have_one_lease_for_ends_with_the_last(tx: Transaction, watch: Watch) -> None:
+    """Somebody calls a place by its name in one and by its point in the other: elsewhere that is the same."""
+    one = watch.tracks(BENVOLIO, "near 45.442,10.998 @capulet.example")
+    named = replace(one.query, circle=replace(one.query.circle, name="arena")) if one.query.circle else one.query
+    account = tx.accounts.get("benvolio")
+    assert account is not None
+    two = tracking.begin(tx, Begin(owner=BENVOLIO, account=account.key, query=named)).tracks[0]
+    assert two.key != one.key and tracking.for_elsewhere(two.query) == tracking.for_elsewhere(one.query)
+    for track in (one, two):
+        leasing.granted(tx, track, "lease")
+    assert tracking.end(tx, BENVOLIO, [one.key], ending).domains == () and owed(tx) == []
+    assert tracking.end(tx, BENVOLIO, [two.key], ending).domains == ("capulet.example",)
+    assert owed(tx) == ["<end>lease</end>"]
+
+
+def test_what_has_an_end_here_ends_elsewhere_too(tx: Transaction, watch: Watch, time: Time) -> None:
+    account = tx.accounts.get("benvolio")
+    assert account is not None
+    query = tracking.read_query(tx, account.key, "night @capulet.example")
+    until = tx.now + timedelta(minutes=1)
+    track = tracking.begin(tx, Begin(owner=BENVOLIO, account=account.key, query=query, until=until)).tracks[0]
+    leasing.granted(tx, track, "lease")
+    tx.tracks.change(track.key, expires=tx.now - timedelta(seconds=1))
+    ended, more = tracking.forget(tx, 100, ending)
+    assert ended.domains == ("capulet.example",) and not more and owed(tx) == ["<end>lease</end>"]
+
+
+def test_a_node_that_repeats_itself_or_floods_keeps_nothing_else_back(
+    tx: Transaction, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matching, "HITS_PER_HOUR", 5)
+    monkeypatch.setattr(matching, "GUEST_HITS_PER_HOUR", 3)
+    there(tx, watch)
+    watch.tracks(BENVOLIO, "lift")
+    for _ in range(9):
+        watch.matcher.take(tx, arrived(found("Good night")))
+    assert watch.hits() == {1: 1, 2: 0}
+    for number in range(9):
+        watch.matcher.take(tx, arrived(found("Good night", item_id=f"f{number}")))
+    writes(tx, ROMEO, "p1", title="lift")
+    watch.looks()
+    assert watch.found() == ["p1", "f1", "f0", "n1"] and watch.hits() == {1: 10, 2: 1}
+
+
+def test_what_a_node_floods_with_is_forgotten_too(
+    tx: Transaction, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many it sends at once."""
+    monkeypatch.setattr(tracking, "KEPT_MAX", 10)
+    monkeypatch.setattr(tracking, "TRIMMED_EVERY", 5)
+    there(tx, watch)
+    for number in range(0, 60, 4):
+        some = [found("Good night", item_id=f"f{number + more}") for more in range(4)]
+        watch.matcher.take(tx, arrived(*some[: 3 if number % 8 else 4]))
+        assert len(tx.tracks.hits(BENVOLIO, limit=99)) <= 10 + 5 + 4
+
+
+def test_what_is_retracted_there_is_only_what_was_found_there(tx: Transaction, watch: Watch) -> None:
+    there(tx, watch)
+    assert watch.matcher.take(tx, arrived(*(found("Good night", item_id=f"n{number}") for number in range(4))))
+    watch.tracks(BENVOLIO, "lift")
+    writes(tx, ROMEO, "n1", title="lift")
+    watch.looks()
+    other = Arrived(owner=BENVOLIO, domain="verona.example", leases=frozenset({"lease"}), retracted=("n0",))
+    assert not watch.matcher.take(tx, other)
+    gone = ("n1", "n2", *(f"other{number}" for number in range(600)))
+    assert not watch.matcher.take(tx, arrived(retracted=gone))
+    assert watch.found() == ["n1", "n3", "n0"]
 
 
 def test_what_is_old_is_forgotten(tx: Transaction, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -456,10 +625,10 @@ def test_what_is_old_is_forgotten(tx: Transaction, watch: Watch, monkeypatch: py
     for number in range(5):
         writes(tx, ROMEO, f"p{number}", title="lift")
         watch.looks()
-    assert tracking.forget(tx, 100) == ([], False)
+    assert tracking.forget(tx, 100, ending) == (((), ()), False)
     assert watch.found() == ["p4", "p3", "p2"]
     monkeypatch.setattr(tracking, "KEPT", timedelta(seconds=-1))
-    tracking.forget(tx, 100)
+    tracking.forget(tx, 100, ending)
     assert watch.found() == [] and watch.hits() == {1: 5}
 
 

@@ -9,7 +9,7 @@ from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.uri import ItemAddress
 from microblog.store.database import Database, Transaction
-from microblog.usecases import leasing, tracking
+from microblog.usecases import leasing, policing, tracking
 from microblog.wire import ns
 from microblog.wire import track as wire
 from microblog.wire.track import Options
@@ -404,6 +404,11 @@ def test_a_domain_that_asks_without_end_has_to_wait(house: House) -> None:
     result(abroad(house, "set", subscribe(count, microblog_query="lift"), f"{count}/phone"))
 
 
+def test_a_domain_of_which_only_tracks_are_here_is_among_those_present(house: House) -> None:
+    result(abroad(house, "set", subscribe("mab@queens.example", microblog_query="lift"), "mab@queens.example/phone"))
+    assert "queens.example" in house.database.run(policing.present)
+
+
 def test_a_domain_that_is_refused_tracks_nothing(house: House) -> None:
     result(abroad(house, "set", subscribe(PARIS, microblog_query="lift")))
     house.tracks.severed("capulet.example")
@@ -508,7 +513,7 @@ def test_whatever_a_node_elsewhere_sends_does_no_harm(house: House, event: str) 
     benvolio = house.online("benvolio", "street")
     jid = JID.parse(BENVOLIO)
     begun = done_with(house.tracks.begin(jid, "night @capulet.example", deliver=True))
-    house.database.run(leasing.granted, begun.tracks[0].key, "lease")
+    house.database.run(leasing.granted, begun.tracks[0], "lease")
     headers = f"<headers xmlns='{ns.SHIM}'><header name='SubID'>lease</header></headers>"
     house.inject(
         f"<message from='capulet.example' to='{BENVOLIO}' type='headline'>"
@@ -528,7 +533,7 @@ def test_whatever_a_node_elsewhere_sends_does_no_harm(house: House, event: str) 
 def test_only_the_domain_itself_tells_of_what_it_found(house: House) -> None:
     benvolio = house.online("benvolio", "street")
     begun = done_with(house.tracks.begin(JID.parse(BENVOLIO), "night @capulet.example", deliver=True))
-    house.database.run(leasing.granted, begun.tracks[0].key, "lease")
+    house.database.run(leasing.granted, begun.tracks[0], "lease")
     for sender in ("juliet@capulet.example", "verona.example", "x.capulet.example"):
         house.inject(
             f"<message from='{sender}' to='{BENVOLIO}' type='headline'><event xmlns='{ns.PUBSUB_EVENT}'>"
