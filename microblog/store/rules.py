@@ -45,6 +45,7 @@ _ABOUT = (
     .limit(bindparam("limit"))
 )
 _SOME = _RULE.where(_R.id.in_(bindparam("keys", expanding=True)), _ENABLED)
+_EXISTING = select(_R.id).where(_R.id.in_(bindparam("keys", expanding=True)))
 _CHANGED = _RULE.where(_R.what == What.POST.value, _R.changed >= bindparam("since", type_=tables.Instant))
 _ABOUT_POSTS = (
     _RULE.where(_R.what == What.POST.value, _R.id > bindparam("after")).order_by(_R.id).limit(bindparam("limit"))
@@ -83,7 +84,7 @@ _DUE = (
     select(_F.id, _F.created, _F.service, _F.node, _F.item_id, *_COLUMNS, *ACCOUNT_COLUMNS)
     .join(tables.rules, _R.id == _F.rule_id)
     .join(tables.accounts, _A.id == _R.account_id)
-    .where(~_F.waits, _ENABLED)
+    .where(~_F.waits, _ENABLED, _F.rule_id.not_in(bindparam("besides", expanding=True)))
     .order_by(_F.id)
     .limit(bindparam("limit"))
 )
@@ -152,6 +153,10 @@ class Rules:
     def some(self, keys: Iterable[int]) -> list[KeptRule]:
         """Those of them that are there and whose owners may use the node."""
         return self._read(_SOME, keys=list(keys))
+
+    def existing(self, keys: Iterable[int]) -> frozenset[int]:
+        """Those of them that are there, whosever."""
+        return frozenset(row[0] for row in self._connection.execute(_EXISTING, {"keys": list(keys)}))
 
     def changed(self, since: datetime) -> list[KeptRule]:
         """Those about posts that were made, or moved with their owner, since then."""
@@ -238,10 +243,10 @@ class Rules:
         """How often it has decided what is not yet done."""
         return int(self._connection.execute(_WAITING, {"key": key}).scalar_one())
 
-    def due(self, limit: int) -> list[Firing]:
-        """What is to be done, the oldest first."""
+    def due(self, limit: int, besides: Iterable[int] = ()) -> list[Firing]:
+        """What is to be done, the oldest first; not for these rules, by their keys."""
         found = []
-        for row in self._connection.execute(_DUE, {"limit": limit}):
+        for row in self._connection.execute(_DUE, {"limit": limit, "besides": list(besides)}):
             post = ItemAddress(JID.parse(row[2]), row[3], row[4]) if row[2] else None
             rule, account = row[5 : 5 + len(_COLUMNS)], row[5 + len(_COLUMNS) :]
             found.append(Firing(row[0], row[1], self._kept(rule), read_account(account), post))

@@ -6,7 +6,8 @@ there and then, what is to be said or posted waits to be done (``due``). Posts a
 another node of ours; and however it comes, each rule fires only so often.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -49,6 +50,8 @@ WAITING_DAYS: Final = 7
 # Who comes back is told so many firings of each rule.
 BACK_MAX: Final = 3
 CROSSING_MAX: Final = 500
+# As JSON, where a letter is up to twelve. Of a longer text a program is told the beginning; it may read the rest.
+TOLD_MAX_CHARACTERS: Final = 36_000
 NEW: Final = timedelta(hours=24)
 _MINUTE: Final = timedelta(minutes=1)
 _DAY: Final = timedelta(days=1)
@@ -175,9 +178,13 @@ class _Log:
         some, rest = keys[: self._left], keys[self._left :]
         self._left -= len(some)
         there = {kept.key: kept for kept in tx.rules.some(some)}
+        # The rules of somebody who is disabled rest.
+        resting = tx.rules.existing(some) - there.keys() if len(there) < len(some) else frozenset()
         happened = tx.events.created(event.seq)
         for key in some:
             kept = there.get(key)
+            if key in resting:
+                continue
             if kept is None:
                 self._watched.index.remove(key)
             elif happened is None or happened < kept.created:
@@ -227,9 +234,13 @@ def _told(node: Node, item: Item, entry: Entry) -> dict[str, Any]:
     return {
         "address": ItemAddress(node.service, node.name, item.id).uri,
         "author": str(node.service),
-        "text": entry.text,
+        "text": _beginning(entry.text),
         calling.AUDIENCE: item.audience.value,
     }
+
+
+def _beginning(text: str) -> str:
+    return text if len(json.dumps(text)) <= TOLD_MAX_CHARACTERS else text[: TOLD_MAX_CHARACTERS // 12]
 
 
 # people
@@ -373,10 +384,10 @@ class Due:
     number: int | None = None
 
 
-def due(tx: Transaction) -> tuple[Due, ...]:
-    """The oldest of what is to be done."""
+def due(tx: Transaction, besides: Collection[int] = ()) -> tuple[Due, ...]:
+    """The oldest of what is to be done, but for what some rules decided, by their keys."""
     found = []
-    for firing in tx.rules.due(DUE_AT_ONCE):
+    for firing in tx.rules.due(DUE_AT_ONCE, besides):
         post, number = None, None
         if firing.post is not None:
             at = tx.nodes.look_up(firing.post.service, firing.post.node, firing.post.item_id or "")

@@ -43,6 +43,7 @@ RETRY_SECONDS: Final = 30
 BACK_SECONDS: Final = 2
 WHEN_SHOWN_CHARACTERS: Final = 100
 BACK_TRIES: Final = 3
+PUT_OFF_MAX: Final = 1000
 # What could not be posted for so long is not news any more.
 POST_WITHIN: Final = timedelta(hours=1)
 
@@ -85,6 +86,8 @@ class Rules:
         self._again = False
         # Who has rules for when they come on line, by name.
         self._coming: frozenset[str] = frozenset()
+        # Rules that are not to post just now, by their keys.
+        self._put_off: set[int] = set()
         # For whom something waits that could not be told.
         self._absent: set[str] = set()
 
@@ -216,6 +219,7 @@ class Rules:
             self._tasks.spawn(self._act(), "what rules decided")
 
     def _act_again(self) -> None:
+        self._put_off.clear()
         if self._running:
             self.act()
 
@@ -223,8 +227,9 @@ class Rules:
         try:
             while self._again:
                 self._again = False
-                for due in await self._database.read(acting.due):
-                    await self._do(due)
+                for due in await self._database.read(acting.due, tuple(self._put_off)):
+                    if due.rule.key not in self._put_off:
+                        await self._do(due)
                     self._again = True
         except Refusal as refusal:
             self._log.warn("What rules decided is not done yet: {why}", why=refusal.text)
@@ -237,7 +242,7 @@ class Rules:
             self._acting = False
 
     async def _do(self, due: Due) -> None:
-        """One thing, once. Raises Refusal if it has to be tried again."""
+        """One thing, once. Raises Refusal if everything has to be tried again."""
         crashpoint("K20")
         if due.rule.rule.then is Then.POST:
             await self._post(due)
@@ -278,12 +283,21 @@ class Rules:
         call = Call(
             person=Person(account=due.account, jid=kept.owner, address=kept.owner, language=due.language),
         )
+        young = self._clock.now() - due.decided < POST_WITHIN
+        posts_too_much = True
         try:
             request = self._posting.request(call, Draft(text=kept.rule.text, automatic=True))
+            posts_too_much = False
             await self._database.write(acting.post, due.key, due.account.key, request)
         except Refusal as refusal:
-            if isinstance(refusal, ResourceConstraint) and self._clock.now() - due.decided < POST_WITHIN:
-                raise
+            if young and isinstance(refusal, ResourceConstraint):
+                if not posts_too_much or len(self._put_off) >= PUT_OFF_MAX:
+                    raise
+                # Others need not wait for somebody who posts too much.
+                if not self._put_off:
+                    self._clock.later(RETRY_SECONDS, self._act_again)
+                self._put_off.add(kept.key)
+                return
             await self._database.write(acting.done, due.key)
             text = say(due.language, "places.fired.failed", number=kept.number, why=refusal.text)
             await self._lines.say(kept.owner, text)

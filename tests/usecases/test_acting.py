@@ -1,5 +1,6 @@
 """Rules act: on posts behind the log, on people who come and go, and each only so often."""
 
+import json
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -245,6 +246,9 @@ def test_the_rules_of_somebody_disabled_rest(verona: Verona) -> None:
     verona.run(lambda tx: tx.accounts.set_disabled(account_of(tx, ROMEO), True))
     verona.posts(BENVOLIO, "#feast")
     assert verona.fired() == []
+    verona.run(lambda tx: tx.accounts.set_disabled(account_of(tx, ROMEO), False))
+    verona.posts(BENVOLIO, "#feast")
+    assert verona.fired() == [(ROMEO, 1, "post-2")]
 
 
 def test_another_server_goes_on_where_one_died(verona: Verona) -> None:
@@ -489,6 +493,18 @@ def test_a_program_is_called_with_what_happened(verona: Verona) -> None:
     verona.run(informing.remove, verona.account(ROMEO), "bell")
     verona.posts(BENVOLIO, "#feast")
     assert verona.fired() == []
+
+
+@pytest.mark.parametrize("letter", ["x", "羅", "🗡"])
+def test_a_long_post_calls_a_program_with_its_beginning(verona: Verona, letter: str) -> None:
+    make = informing.Make(account=verona.account(ROMEO), name="bell", sources=frozenset((informing.Source.CALLS,)))
+    program = verona.run(informing.make, make)
+    verona.rule("when benvolio posts then call bell")
+    verona.posts(BENVOLIO, letter * (65_000 // len(letter.encode())))
+    assert verona.fired() == []
+    [event] = verona.run(informing.next_events, informing.Next(program=program.key, limit=10)).events
+    text = json.loads(event.payload)["text"]
+    assert text and not text.strip(letter)
 
 
 def test_where_another_is_is_told_to_programs_of_this_domain_only(verona: Verona) -> None:

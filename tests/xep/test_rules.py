@@ -246,6 +246,24 @@ def test_a_post_that_is_refused_for_now_is_made_later(verona: Verona, romeo: Cli
     assert verona.database.run(acting.due) == ()
 
 
+def test_who_posts_too_much_holds_up_nobody_elses_rules(
+    verona: Verona, romeo: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acting, "DUE_AT_ONCE", 3)
+    mercutio = verona.talks("mercutio")
+    for number in range(4):
+        says(mercutio, f"rule when #feast appears then post Once more {number}")
+    says(romeo, "rule when #feast appears then tell me")
+    verona.refuses = True
+    verona.publishes("benvolio", "#feast", inside="<category term='feast'/>")
+    verona.passes()
+    assert bodies(romeo) == ["[rule 1] benvolio: #feast  #1"]
+    assert verona.feed(MERCUTIO) == []
+    verona.refuses = False
+    verona.passes(RETRY_SECONDS + 1)
+    assert sorted(verona.feed(MERCUTIO)) == [f"Once more {number}" for number in range(4)]
+
+
 def test_rules_rest_while_nobody_has_one(verona: Verona) -> None:
     verona.publishes("benvolio", "Good morrow")
     verona.passes()
