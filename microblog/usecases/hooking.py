@@ -88,9 +88,9 @@ def everybodys(tx: Transaction) -> list[tuple[Webhook, Program]]:
 # the calls
 
 
-def taken(tx: Transaction, key: int, cursor: Position) -> None:
-    """The program has taken what it was called with. Raises ItemNotFound."""
-    informing.acknowledge(tx, key, cursor)
+def taken(tx: Transaction, key: int, cursor: Position, *, gap: bool = False) -> None:
+    """The program has taken what it was called with; ``gap``: that said so. Raises ItemNotFound."""
+    informing.acknowledge(tx, key, cursor, heard_gap=gap)
     tx.webhooks.well(key)
 
 

@@ -33,7 +33,7 @@ from microblog.store import events
 from microblog.store.programlogs import Hit, Logged, Stretch
 from microblog.store.programs import CallRow
 from microblog.store.transaction import Transaction
-from microblog.usecases import muting
+from microblog.usecases import linking, muting
 from microblog.usecases.calling import AUDIENCE
 from microblog.usecases.placing import FEED_ITEM
 from microblog.usecases.sight import Sight
@@ -62,13 +62,15 @@ class Make:
 class Next:
     """The next events of a program, behind ``after`` or, without that, behind what it acknowledged.
 
-    ``audiences``: of what may go to where it reads them. ``told_gap``: it was told of a gap since it came.
+    ``audiences``: of what may go to where it reads them; ``address``: where that is, if it is elsewhere.
+    ``told_gap``: it was told of a gap since it came.
     """
 
     program: int
     limit: int
     after: Position | None = None
     audiences: frozenset[Audience] = frozenset(Audience)
+    address: JID | None = None
     told_gap: bool = False
 
 
@@ -140,17 +142,20 @@ def programs(tx: Transaction, account: Account) -> list[Program]:
 # how far they are
 
 
-def acknowledge(tx: Transaction, key: int, position: Position) -> Program:
-    """A program has done with everything up to a position; it never goes back. Raises ItemNotFound."""
+def acknowledge(tx: Transaction, key: int, position: Position, *, heard_gap: bool = False) -> Program:
+    """A program has done with everything up to a position; it never goes back. Raises ItemNotFound.
+
+    ``heard_gap``: among that was an event which said that something had been forgotten.
+    """
     program = _get(tx, key)
     moved = program.position.beyond(position)
-    if moved != program.position:
-        # What comes next comes behind what it has: if something was forgotten, it has heard so.
-        tx.programs.move(key, moved, missed=False)
+    missed = program.missed and not heard_gap
+    if moved != program.position or missed != program.missed:
+        tx.programs.move(key, moved, missed=missed)
     tx.programs.acknowledged(key)
     if moved.call > program.position.call:
         tx.programs.called(program.account, program.name, moved.call)
-    return replace(program, position=moved, missed=False, acknowledged=tx.now)
+    return replace(program, position=moved, missed=missed, acknowledged=tx.now)
 
 
 def pass_over(tx: Transaction, key: int, position: Position) -> None:
@@ -185,13 +190,21 @@ def concerned(tx: Transaction, items: Sequence[int], tags: bool) -> Concerned:
 
 
 def next_events(tx: Transaction, request: Next) -> EventPage:
-    """What happened next. Raises ItemNotFound if there is no such program, Forbidden if its owner may not log in."""
+    """What happened next.
+
+    Raises ItemNotFound if there is no such program, Forbidden if its owner may not log in or where it is read is not
+    theirs any more.
+    """
     owned = tx.programs.owned(request.program)
     if owned is None:
         raise ItemNotFound("there is no such program")
     program, localpart, disabled = owned
     if disabled:
         raise Forbidden("this account is disabled")
+    if request.address is not None:
+        acts_for = linking.owner(tx, request.address.bare)
+        if acts_for is None or acts_for.key != program.account:
+            raise Forbidden("this address is not linked to the account any more")
     reader = JID(localpart, tx.domain)
     start = request.after or program.position
     limit = request.limit

@@ -52,7 +52,8 @@ SWEEPS_TO_PASS_OVER: Final = 1440
 class _Stream:
     """``session``: None for somebody elsewhere. ``upto``: what was sent; ``unacknowledged``: the cursors of it.
 
-    ``done``: what is written down as done with. ``heard``: when it said something last.
+    ``done``: what is written down as done with. ``heard``: when it said something last. ``gap``: the cursor of the
+    last event that said there was one.
     """
 
     program: Program
@@ -66,6 +67,7 @@ class _Stream:
     heard: float
     unacknowledged: deque[Position] = field(default_factory=deque)
     told_gap: bool = False
+    gap: Position | None = None
     running: bool = False
     again: bool = False
 
@@ -168,8 +170,11 @@ class EventStreams(Extension):
             return
         if position not in stream.unacknowledged:
             raise BadRequest("that was not told here")
+        heard_gap = stream.gap is not None and position.reaches(stream.gap)
         try:
-            program = await self._database.write(informing.acknowledge, stream.program.key, position)
+            program = await self._database.write(
+                informing.acknowledge, stream.program.key, position, heard_gap=heard_gap
+            )
         except ItemNotFound:
             if self._is_there(stream):
                 self._end(stream, events.DELETED)
@@ -269,6 +274,7 @@ class EventStreams(Extension):
             limit=min(stream.room, PAGE),
             after=stream.upto,
             audiences=stream.audiences,
+            address=stream.address if stream.session is None else None,
             told_gap=stream.told_gap,
         )
         seconds = 1
@@ -303,6 +309,9 @@ class EventStreams(Extension):
     def _send(self, stream: _Stream, page: EventPage) -> None:
         stream.upto = page.position
         stream.again = stream.again or page.more
+        for event in page.events:
+            if event.gap:
+                stream.gap = event.cursor
         stream.told_gap = page.program.missed and (stream.told_gap or bool(page.events))
         if page.events and not stream.unacknowledged:
             stream.heard = self._clock.monotonic()

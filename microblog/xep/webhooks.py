@@ -266,7 +266,7 @@ class Worker:
             await self._failed(str(failure))
             return False
         if answer.is_success:
-            await self._house.database.write(hooking.taken, self._webhook.key, event.cursor)
+            await self._house.database.write(hooking.taken, self._webhook.key, event.cursor, gap=event.gap)
             return True
         await self._failed(f"the answer is {answer.status}", pause=answer.retry_after, final=answer.status == GONE)
         return False

@@ -393,7 +393,7 @@ def test_too_many_calls_lose_the_oldest_and_that_is_said(tx: Transaction, monkey
         ('{"n": 4}', False),
     ]
     assert not any(event.gap for event in events(tx, program, told_gap=True))
-    informing.acknowledge(tx, program.key, found[0].cursor)
+    informing.acknowledge(tx, program.key, found[0].cursor, heard_gap=found[0].gap)
     assert not any(event.gap for event in events(tx, program))
 
 
@@ -420,6 +420,21 @@ def test_if_the_log_does_not_reach_back_the_next_event_says_so(tx: Transaction) 
     writes(tx, ROMEO, "new")
     assert [(event.item_id, event.gap) for event in events(tx, program)] == [("new", True)]
     assert [(event.item_id, event.gap) for event in events(tx, idle)] == [("new", False)]
+
+
+def test_who_acknowledges_what_came_before_a_gap_hears_of_it_still(tx: Transaction) -> None:
+    people(tx)
+    program = a_program(tx)
+    for number in range(3):
+        writes(tx, ROMEO, f"old{number}")
+    (event,) = page(tx, program, 1).events
+    tx.now += timedelta(days=forgetting.DAYS + 1)
+    forgetting.forget(tx)
+    writes(tx, ROMEO, "new")
+    assert informing.acknowledge(tx, program.key, event.cursor, heard_gap=event.gap).missed
+    (later,) = events(tx, program)
+    assert later.item_id == "new" and later.gap
+    assert not informing.acknowledge(tx, program.key, later.cursor, heard_gap=later.gap).missed
 
 
 def test_calls_that_nobody_comes_for_are_forgotten(tx: Transaction) -> None:
@@ -625,7 +640,7 @@ def test_matches_that_are_forgotten_before_they_were_told_leave_a_gap(tx: Transa
     a_hit(tx, BENVOLIO, MERCUTIO, "mab2", number=2)
     tx.tracks.forget(tx.now, 100)
     assert [(event.item_id, event.gap) for event in events(tx, program)] == [("mab2", True)]
-    informing.acknowledge(tx, program.key, events(tx, program)[0].cursor)
+    informing.acknowledge(tx, program.key, events(tx, program)[0].cursor, heard_gap=True)
     # What was acknowledged is missed by nobody.
     tx.tracks.forget(tx.now + timedelta(seconds=1), 100)
     a_hit(tx, BENVOLIO, MERCUTIO, "mab3", number=3)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from twisted.internet.defer import Deferred, fail
 
 from microblog.model.errors import ResourceConstraint
@@ -12,6 +13,7 @@ from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.model.program import Position, Program, Source
 from microblog.runtime import Clock
+from microblog.store import tables
 from microblog.store.database import Database, Transaction
 from microblog.usecases import calling, informing, registering
 from microblog.wire import ns
@@ -157,6 +159,34 @@ def test_what_happens_while_a_program_is_away_waits_for_it(post: Post) -> None:
     again = post.square.login("benvolio", "ci-2")
     assert post.opens(client=again).get("cursor") == one["cursor"]
     assert post.items(again) == ["two", "three"]
+
+
+def test_what_was_forgotten_is_said_although_what_came_before_it_was_under_way(post: Post) -> None:
+    post.opens("calls", window="1")
+    call(post, "{}")
+    [first] = post.told()
+
+    def forgets(tx: Transaction) -> None:
+        tx.connection.execute(update(tables.programs).values(missed=True))
+
+    post.database.run(forgets)
+    call(post, "{}")
+    assert post.acks(first["cursor"]) == "result"
+    [second] = post.told()
+    assert "gap" not in first and second["gap"]
+    call(post, "{}")
+    assert post.acks(second["cursor"]) == "result"
+    [third] = post.told()
+    assert "gap" not in third
+
+
+def call(post: Post, said: str) -> None:
+    def calls(tx: Transaction) -> None:
+        found = tx.accounts.get("benvolio")
+        assert found is not None and calling.call(tx, found.key, "ci", {"said": said})
+
+    post.database.run(calls)
+    post.waking.called()
 
 
 def test_no_more_than_the_window_is_under_way(post: Post) -> None:
@@ -475,6 +505,26 @@ def test_a_linked_address_elsewhere_has_programs_too(post: Post) -> None:
     found = read_events(post.square.world_hears())
     assert [event["item"]["id"] for event in found] == ["sun", "moon"]
     assert from_abroad(post, f"<ack xmlns='{EVENTS}' name='ci' cursor='{found[1]['cursor']}'/>").get("type") == "result"
+
+
+def test_an_address_that_is_no_longer_linked_is_told_nothing_more(post: Post) -> None:
+    link(post)
+    assert from_abroad(post, opening("home")).get("type") == "result"
+    publishes(post.romeo, "sun")
+    post.later()
+    assert len(read_events(post.square.world_hears())) == 1
+
+    def unlink(tx: Transaction) -> None:
+        found = tx.accounts.get("benvolio")
+        assert found is not None
+        tx.linked.remove(JID.parse(ABROAD).bare, found.key)
+
+    post.database.run(unlink)
+    publishes(post.romeo, "moon")
+    post.later()
+    [message] = post.square.world_hears()
+    ended = message.find(EVENTS, "closed")
+    assert ended is not None and ended.get("reason") == "deleted"
 
 
 def test_what_comes_back_from_elsewhere_ends_the_stream(post: Post) -> None:
