@@ -24,7 +24,7 @@ from microblog.model.errors import Refusal
 from microblog.model.event import Event, ItemPublished, ItemRetracted
 from microblog.model.item import Audience
 from microblog.model.jid import JID
-from microblog.model.node import MICROBLOG, is_feed
+from microblog.model.node import MICROBLOG, AccessModel, is_feed
 from microblog.model.uri import ItemAddress, read_uri
 from microblog.model.when import Pace
 from microblog.runtime import Clock, Tasks
@@ -269,16 +269,18 @@ class ChatLines:
         """Those who get a line, and why: followers, and those whom it names or answers as far as they may read it."""
         item, node = event.item, event.node
         here, elsewhere = self.listeners.here, self.listeners.away
-        listening = here.keys() | elsewhere.keys()
+        listening = (here.keys() | elsewhere.keys()) - self.listeners.silent
         author = item.publisher.bare
+        if not listening:
+            return {}
         if item.audience is Audience.DIRECT:
             direct = (listening & {jid.bare for jid in event.recipients or ()}) - {author, node.service}
             return self._unhushed(event, entry, dict.fromkeys(direct, "direct"))
         first = self._is_first(event)
         if event.recipients is None:
             told = {jid.bare for jid in self._readers.subscribed(node.key)}.union(event.besides)
-            followers = told & here.keys()
-            followers |= {account for account, (listener, _) in elsewhere.items() if listener.key in away}
+            followers = listening & (told & here.keys())
+            followers |= {account for account, (listener, _) in elsewhere.items() if listener.key in away} & listening
         else:
             followers = listening & {jid.bare for jid in event.recipients}
         named = {jid.bare for jid in entry.mentions}
@@ -295,9 +297,13 @@ class ChatLines:
         asked = (followers | named) - {author}
         if item.audience in (Audience.PUBLIC, Audience.LOCAL) and first and not silenced:
             asked |= listening.intersection(self.besides(event, entry)) - {author}
-        if node.service.domainpart == self._database.domain and asked:
-            # Also of followers: they may have lost the right since they subscribed.
-            asked = set(await self._database.read(subscribing.may_read, node.key, sorted(asked, key=str)))
+        if node.service.domainpart == self._database.domain:
+            # Followers may have lost the right since they subscribed, but not to what is for everybody.
+            everybodys = node.config.access_model is AccessModel.OPEN and item.audience is Audience.PUBLIC
+            sure = followers & asked if everybodys else set()
+            if asked - sure:
+                unsure = sorted(asked - sure, key=str)
+                asked = sure.union(await self._database.read(subscribing.may_read, node.key, unsure))
         if item.audience is Audience.FOLLOWERS:
             asked &= followers | {node.service}
         wanted = {account: "mention" if account in named else "post" for account in sorted(asked - {author}, key=str)}

@@ -20,7 +20,7 @@ from microblog.im.show import show_of_presence
 from microblog.model.contact import Contact
 from microblog.model.errors import Refusal
 from microblog.model.jid import JID
-from microblog.model.when import DEFAULT, Pace, Show, When, best
+from microblog.model.when import DEFAULT, Pace, Policy, Show, When, best
 from microblog.runtime import Clock, Tasks
 from microblog.store.database import Database
 from microblog.usecases import chatting, deferring
@@ -64,8 +64,9 @@ class Listeners:
         self.ask: Callable[[Stanza], None] = lambda stanza: None
         # Who has a client that is away or does not want to be disturbed: only of these it is asked which.
         self._busy: set[JID] = set()
-        # Who wants no lines of something.
+        # Who wants no lines of something, and who wants none by themselves.
         self.picky: set[JID] = set()
+        self.silent: set[JID] = set()
         self._linked: dict[JID, JID] = {}
         self._abroad: dict[JID, dict[str, Show]] = {}
         self._resuming: dict[JID, IDelayedCall] = {}
@@ -271,10 +272,8 @@ class Listeners:
 
     def _mind(self, account: JID) -> None:
         listener = self.get(account)
-        if listener is not None and listener.paused:
-            self.picky.add(account)
-        else:
-            self.picky.discard(account)
+        _put(self.picky, account, listener is not None and bool(listener.paused))
+        _put(self.silent, account, listener is not None and listener.when.policy is Policy.NEVER)
 
     def _resume_at(self, account: JID, until: datetime | None) -> None:
         """A pause of everything is over some time."""
@@ -302,7 +301,14 @@ class Listeners:
                 listener = self._listener(row.account, row)
                 found[row.account] = (listener, (*found.get(row.account, (listener, ()))[1], row.address))
         self.away = found
-        for account in self.picky | found.keys():
+        for account in self.picky | self.silent | found.keys():
             self._mind(account)
         self._linked = {row.address: row.account for row in rows}
         self._abroad = {address: known for address, known in self._abroad.items() if address in self._linked}
+
+
+def _put(accounts: set[JID], account: JID, there: bool) -> None:
+    if there:
+        accounts.add(account)
+    else:
+        accounts.discard(account)

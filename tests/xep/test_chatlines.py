@@ -10,6 +10,7 @@ from microblog.model.uri import ItemAddress, item_uri, node_uri
 from microblog.runtime import Clock
 from microblog.store.database import Database
 from microblog.usecases import retracting
+from microblog.usecases.owning import SetAffiliations, set_affiliations
 from microblog.wire import ns
 from tests.conftest import Time
 from tests.im.town import Client
@@ -246,11 +247,9 @@ def test_direct_and_local_posts_say_so(parlour: Parlour, romeo: Client) -> None:
 
 
 def test_who_lost_the_right_to_read_gets_no_line(parlour: Parlour, romeo: Client) -> None:
-    def shut_out(tx):  # type: ignore[no-untyped-def]
-        node = tx.nodes.find(BENVOLIO, MICROBLOG)
-        tx.affiliations.set(node, ROMEO, Affiliation.OUTCAST)
-
-    parlour.database.run(shut_out)
+    changes = ((ROMEO, Affiliation.OUTCAST),)
+    shut_out = SetAffiliations(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, changes=changes)
+    parlour.database.run(set_affiliations, shut_out)
     parlour.publishes("benvolio", "Good morrow")
     assert lines(romeo) == []
 
