@@ -139,6 +139,11 @@ class KeptRule:
     skipped: int = 0
     last_fired: datetime | None = None
 
+    @property
+    def tells_of_another(self) -> bool:
+        """Does it say where somebody else is? That is told to nobody beyond this node."""
+        return self.rule.needs_consent and self.rule.who != self.owner
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:

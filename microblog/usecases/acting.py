@@ -428,25 +428,46 @@ class Missed:
     when: str
     times: int
     language: str
+    of_another: bool = False
 
 
-def come_back(tx: Transaction, localpart: str) -> tuple[Missed, ...]:
-    """Somebody is there again: the last of what waits for them is to be told; of what rules there was more."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Back:
+    """``waits``: something waits for them still."""
+
+    missed: tuple[Missed, ...] = ()
+    waits: bool = False
+
+
+def come_back(tx: Transaction, localpart: str, *, here: bool = True) -> Back:
+    """Somebody is there again: the last of what waits for them is to be told; of what rules there was more.
+
+    ``here``: with a client of this node. Where others are is not told anywhere else.
+    """
     account = tx.accounts.get(localpart)
     if account is None:
-        return ()
+        return Back()
     language = tx.preferences.get(account.key, LANGUAGE) or "en"
-    missed = []
+    missed, waits = [], False
     waiting = tx.rules.waiting_for(account.key)
     for kept in tx.rules.some(waiting):
+        if kept.tells_of_another and not here:
+            waits = True
+            continue
         firings = waiting[kept.key]
         if len(firings) > BACK_MAX:
             missed.append(
-                Missed(number=kept.number, when=kept.rule.when, times=len(firings), language=language),
+                Missed(
+                    number=kept.number,
+                    when=kept.rule.when,
+                    times=len(firings),
+                    language=language,
+                    of_another=kept.tells_of_another,
+                )
             )
             tx.rules.drop(firings[:-BACK_MAX])
         tx.rules.go_on(firings[-BACK_MAX:])
-    return tuple(missed)
+    return Back(missed=tuple(missed), waits=waits)
 
 
 def forget(tx: Transaction) -> None:

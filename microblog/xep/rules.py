@@ -25,6 +25,7 @@ from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.model.place import GEOLOC
 from microblog.model.rule import Then, What
+from microblog.model.when import Pace
 from microblog.runtime import Clock, Tasks
 from microblog.store.crashpoint import crashpoint
 from microblog.store.database import Database, Transaction
@@ -199,13 +200,16 @@ class Rules:
 
     async def _come_back(self, account: JID) -> None:
         try:
-            found = await self._database.write(acting.come_back, account.localpart)
+            here = not self._is_elsewhere(account)
+            found = await self._database.write(acting.come_back, account.localpart, here=here)
         except Refusal:
             return  # in a minute, then
-        self._absent.discard(account.localpart)
-        for missed in found:
+        if not found.waits:
+            self._absent.discard(account.localpart)
+        for missed in found.missed:
             values = {"number": missed.number, "when": _shortened(missed.when), "times": missed.times}
-            await self._lines.say(account, say(missed.language, "places.fired.missed", **values))
+            text = say(missed.language, "places.fired.missed", **values)
+            await self._say(account, text, of_another=missed.of_another)
         self.act()
 
     # what is done
@@ -248,15 +252,38 @@ class Rules:
             await self._post(due)
             return
         if not self._lines.listens(due.rule.owner):
-            await self._database.write(acting.wait, due.key)
-            self._absent.add(due.rule.owner.localpart)
+            await self._wait(due)
             if self._sessions.available(due.rule.owner):
                 # They have just come.
                 self._clock.later(BACK_SECONDS, self._return, due.rule.owner)
             return
+        if due.rule.tells_of_another and self._is_elsewhere(due.rule.owner):
+            await self._wait(due)
+            return
         await self._tell(due)
         crashpoint("K21")
         await self._database.write(acting.done, due.key)
+
+    async def _wait(self, due: Due) -> None:
+        await self._database.write(acting.wait, due.key)
+        self._absent.add(due.rule.owner.localpart)
+
+    def _is_elsewhere(self, account: JID) -> bool:
+        """Would somebody be told at an address elsewhere, and cannot be told here just now?"""
+        listeners = self._lines.listeners
+        away = bool(listeners.addresses(account))
+        return away and (account not in listeners.here or self._lines.pace(account) not in (Pace.NOW, None))
+
+    async def _say(self, account: JID, text: str, *, of_another: bool) -> None:
+        """A line; where others are is said to clients of this node and nowhere else."""
+        listeners = self._lines.listeners
+        listener = listeners.here.get(account)
+        if not of_another or not listeners.addresses(account):
+            await self._lines.say(account, text)
+        elif listener is not None and self._lines.pace(account) is Pace.NOW:
+            line = chat.write(text, listener.sender, account, language=listener.language).to_bytes()
+            for session in listeners.sessions(account):
+                session.write(line)
 
     async def _tell(self, due: Due) -> None:
         kept = due.rule
@@ -267,7 +294,7 @@ class Rules:
             place = rule.circle.name if rule.circle is not None else ""
             named = "there" if rule.circle is not None and not place else "place" if place else "nowhere"
             text = say(due.language, f"places.fired.{rule.what}.{named}", name=who, place=place, **values)
-            await self._lines.say(kept.owner, text)
+            await self._say(kept.owner, text, of_another=kept.tells_of_another)
         elif due.post is not None and due.number is not None:
             # It came by itself; that the rule is about it has yet to be said.
             text = say(due.language, "places.fired.shown", post=due.number, **values)

@@ -12,7 +12,7 @@ from microblog.model.errors import ResourceConstraint
 from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
-from microblog.store.database import Database
+from microblog.store.database import Database, Transaction
 from microblog.usecases import acting
 from microblog.wire import atom, ns
 from microblog.xep.chat import Chat
@@ -335,6 +335,52 @@ def test_who_is_asked_is_told_and_decides(verona: Verona, romeo: Client) -> None
     assert says(romeo, "rule when benvolio enters Square then tell me") == (
         "benvolio does not allow your rules to go by where they are."
     )
+
+
+def test_where_another_is_is_not_told_elsewhere(verona: Verona, romeo: Client) -> None:
+    benvolio = verona.talks("benvolio")
+    says(romeo, "rule when benvolio enters Square then tell me")
+    says(romeo, "rule when I enter Square then tell me")
+    benvolio.hears()
+    says(benvolio, "place allow romeo")
+
+    def link(tx: Transaction) -> None:
+        account = tx.accounts.get("romeo")
+        assert account is not None
+        tx.linked.add(JID("romeo", "mantua.example"), account.key, asked_there=True, confirmed=True)
+
+    verona.database.run(link)
+    verona.lines.changed(ROMEO)
+    verona.passes()
+    bodies(romeo)
+    verona.world.hears("mantua.example")
+
+    def elsewhere() -> list[str | None]:
+        return [element.child_text(ns.CLIENT, "body") for element in verona.world.hears("mantua.example")]
+
+    says(benvolio, f"place {SQUARE}")
+    verona.passes()
+    assert bodies(romeo) == ["Rule 1: benvolio has come to Square."] and elsewhere() == []
+    says(romeo, f"place {SQUARE}")
+    verona.passes()
+    assert "Rule 2: romeo has come to Square." in elsewhere()
+    # Who is not here with a client of their own is told when they are.
+    romeo.leaves()
+    verona.passes()
+    for _ in range(acting.BACK_MAX + 1):
+        says(benvolio, "place 1,1")
+        says(benvolio, f"place {SQUARE}")
+    verona.passes(IDLE_SECONDS + 1)
+    verona.passes()
+    assert elsewhere() == []
+    romeo = verona.online("romeo", "phone")
+    verona.passes(BACK_SECONDS + 1)
+    verona.passes(IDLE_SECONDS + 1)
+    assert [body for body in bodies(romeo) if body and "ule 1" in body] == [
+        "Rule 1, benvolio enters Square: 4 times while you were away. The last of it:",
+        *["Rule 1: benvolio has come to Square."] * 3,
+    ]
+    assert elsewhere() == []
 
 
 def test_a_client_shares_where_its_owner_is(verona: Verona, romeo: Client) -> None:
