@@ -44,7 +44,8 @@ KEPT: Final = timedelta(days=30)
 KEPT_MAX: Final = 1000  # of one track
 TRIMMED_EVERY: Final = 100
 LABEL_MAX_CHARACTERS: Final = 30
-ROUNDS_MAX: Final = 5
+ROUNDS_MAX: Final = 20
+READ_ON: Final = 100  # matches at once where many of them are not shown
 COUNT_MAX: Final = 1000
 NOTHING: Final = Query()
 
@@ -317,16 +318,20 @@ def retrieve(tx: Transaction, request: Retrieve) -> TimelinePage:
     sight = Sight(tx, request.owner, request.audiences)
     posts: list[Placed] = []
     more = True
+    wanted = limit + 1
     for _ in range(ROUNDS_MAX):
-        hits = tx.tracks.hits(request.owner, track=track, before=before, after=after, limit=limit + 1, oldest=oldest)
+        hits = tx.tracks.hits(request.owner, track=track, before=before, after=after, limit=wanted, oldest=oldest)
         for hit in hits:
             seen = see(tx, sight, hit)
             if seen is not None and not muting.hides(tx, sight.quiet, *seen):
                 posts.append(Placed(*seen, Place(0, hit.key)))
-        more = len(hits) > limit
+                if len(posts) > limit:
+                    break
+        more = len(hits) == wanted
         if not more or len(posts) > limit:
             break
         before, after = (before, hits[-1].key) if oldest else (hits[-1].key, after)
+        wanted = max(limit + 1, READ_ON)
     more, posts = more or len(posts) > limit, posts[:limit]
     return TimelinePage(posts=tuple(reversed(posts)) if oldest else tuple(posts), more=more)
 

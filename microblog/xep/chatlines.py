@@ -141,10 +141,13 @@ class ChatLines:
 
     # what others have to say
 
-    async def show(self, post: Post, readers: Mapping[JID, str], *, kind: str = "post", urgent: bool = False) -> None:
+    async def show(
+        self, post: Post, readers: Mapping[JID, str], *, kind: str = "post", urgent: bool = False, sure: bool = False
+    ) -> None:
         """A post as a line to those of these accounts who get lines, each with what stands before it.
 
         ``kind``: post, mention, direct or track. Who has seen the post is not told again.
+        Raises ResourceConstraint if whoever asks wants to be ``sure``, and tries again.
         """
         found = [account for account in readers if self.listeners.has(account)]
         if not found:
@@ -157,6 +160,8 @@ class ChatLines:
             try:
                 await self._write_all([one])
             except Refusal:
+                if sure:
+                    raise
                 self._log.warn("Chat was not told of {item}: the database is busy", item=post.address.uri)
 
     async def say(self, account: JID, text: str, *, urgent: bool = False) -> None:

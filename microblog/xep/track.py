@@ -47,8 +47,10 @@ RETRY_MAX_SECONDS: Final = 30
 class Lines(Protocol):
     """Lines of chat."""
 
-    def show(self, post: Post, readers: Mapping[JID, str], *, kind: str, urgent: bool = False) -> Awaitable[None]:
-        """A post to those, with what stands before it."""
+    def show(
+        self, post: Post, readers: Mapping[JID, str], *, kind: str, urgent: bool = False, sure: bool = False
+    ) -> Awaitable[None]:
+        """A post to those, with what stands before it. Raises Refusal if it is to be ``sure`` and cannot be."""
 
 
 class Tracks:
@@ -86,6 +88,8 @@ class Tracks:
         self.ask = self.leases.ask
         self.matched: Callable[[JID], None] = lambda owner: None
         self._telling = self._again = False
+        # Of what is untold: what clients were notified of, whom the database was too busy to tell all.
+        self._notified: set[int] = set()
         self._timers: list[Repetition] = []
 
     def start(self) -> None:
@@ -167,6 +171,7 @@ class Tracks:
             return False
         posts: dict[ItemAddress, Post] = {}
         readers: dict[ItemAddress, dict[JID, list[Track]]] = {}
+        fresh: dict[ItemAddress, dict[JID, list[Track]]] = {}
         for hit, track, seen in untold:
             if seen is None:
                 continue  # it is gone, or not for them any more
@@ -175,6 +180,12 @@ class Tracks:
                 posts[hit.address] = Post(node=seen[0], item=seen[1], entry=entry)
             if hit.address in posts:
                 readers.setdefault(hit.address, {}).setdefault(track.owner, []).append(track)
+                if hit.key not in self._notified:
+                    fresh.setdefault(hit.address, {}).setdefault(track.owner, []).append(track)
+        for address, post in posts.items():
+            for owner, tracks in fresh.get(address, {}).items():
+                self._notify(owner, tracks, post)
+        self._notified = {hit.key for hit, _, _ in untold}
         for address, post in posts.items():
             try:
                 await self._show(post, readers[address])
@@ -184,13 +195,12 @@ class Tracks:
                 # What cannot be told is not to keep back everything after it.
                 self._log.failure("{uri} met tracks and cannot be told", uri=address.uri)
         await self._database.write(matching.told, [hit.key for hit, _, _ in untold])
+        self._notified = set()
         for owner in {track.owner for _, track, _ in untold}:
             self.matched(owner)
         return True
 
     async def _show(self, post: Post, readers: Mapping[JID, Sequence[Track]]) -> None:
-        for owner, tracks in readers.items():
-            self._notify(owner, tracks, post)
         for urgent in (True, False):
             marks = {
                 owner: _mark(tracks)
@@ -198,7 +208,7 @@ class Tracks:
                 if any(track.urgent for track in tracks) is urgent
             }
             if marks:
-                await self._lines.show(post, marks, kind="track", urgent=urgent)
+                await self._lines.show(post, marks, kind="track", urgent=urgent, sure=True)
 
     def _notify(self, owner: JID, tracks: Sequence[Track], post: Post) -> None:
         """Notifications for the sessions that want them: all, or of what is to be delivered."""

@@ -464,6 +464,20 @@ def test_pages_go_both_ways(tx: Transaction, watch: Watch) -> None:
     assert counted.count == 5 and not counted.posts
 
 
+def test_what_is_not_shown_any_more_does_not_hide_what_is_older(tx: Transaction, watch: Watch) -> None:
+    mercutio = JID("mercutio", tx.domain)
+    watch.tracks(BENVOLIO, "lift")
+    writes(tx, ROMEO, "p1", title="lift")
+    for number in range(40):
+        writes(tx, mercutio, f"m{number}", title="lift")
+    watch.looks()
+    account = tx.accounts.get("benvolio")
+    assert account is not None
+    muting.mute(tx, muting.MuteThis(account=account.key, actor=BENVOLIO, what=mercutio))
+    page = tracking.retrieve(tx, tracking.Retrieve(owner=BENVOLIO, page=PageRequest(max=1)))
+    assert [post.item.id for post in page.posts] == ["p1"] and not page.more
+
+
 # nodes elsewhere
 
 

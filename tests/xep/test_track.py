@@ -2,14 +2,17 @@
 
 import random
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred, fail
 
+from microblog.model.errors import ResourceConstraint
 from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.uri import ItemAddress
 from microblog.store.database import Database, Transaction
-from microblog.usecases import leasing, policing, tracking
+from microblog.usecases import chatting, leasing, matching, policing, tracking
 from microblog.wire import ns
 from microblog.wire import track as wire
 from microblog.wire.track import Options
@@ -344,6 +347,44 @@ def test_what_was_not_told_before_a_crash_is_told_after_it(house: House, databas
     again.start()
     house.passes()
     assert notified(benvolio.hears()) == []
+
+
+def test_while_the_database_is_busy_nothing_is_lost_nor_told_twice(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    benvolio = house.online("benvolio", "street")
+    benvolio.sends(f"<message type='chat' to='{NODE}'><body>help</body></message>")
+    benvolio.hears()
+    tracks(benvolio, microblog_query="lift")
+    write = house.database.write
+    refusals = [ResourceConstraint("busy")] * 3
+
+    def busy(fn: Any, *args: Any, **more: Any) -> Deferred[Any]:
+        if fn in (chatting.tell, matching.told) and refusals:
+            return fail(refusals.pop())
+        return write(fn, *args, **more)
+
+    monkeypatch.setattr(house.database, "write", busy)
+    house.posts("romeo", "The lift is back", item_id="p1")
+    for _ in range(10):
+        house.time.advance(1)
+    heard = benvolio.hears()
+    assert [item for _, item, _, _ in notified(heard)] == ["p1"]
+    (line,) = [one.child_text(ns.CLIENT, "body") for one in heard if one.get("type") == "chat"]
+    assert line is not None and line.startswith("[~lift] romeo: The lift is back") and not refusals
+    house.posts("romeo", "The lift again", item_id="p2")
+    assert [item for _, item, _, _ in notified(benvolio.hears())] == ["p2"]
+
+
+def test_clients_are_told_of_what_is_to_be_delivered(house: House) -> None:
+    benvolio = house.online("benvolio", "street")
+    lift, back = tracks(benvolio, microblog_query="lift"), tracks(benvolio, microblog_query="back", pubsub_deliver="0")
+    house.posts("romeo", "The lift is back", item_id="p1")
+    house.posts("romeo", "Nobody is back", item_id="p2")
+    assert notified(benvolio.hears()) == [(NODE, "p1", "romeo@montague.example", [lift])]
+    benvolio.session.notify = frozenset({ns.TRACK})
+    house.posts("romeo", "back at the lift", item_id="p3")
+    assert [subids for _, _, _, subids in notified(benvolio.hears())] == [[lift, back]]
 
 
 def test_the_node_is_found(house: House) -> None:
