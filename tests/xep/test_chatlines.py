@@ -250,6 +250,8 @@ def test_who_lost_the_right_to_read_gets_no_line(parlour: Parlour, romeo: Client
     changes = ((ROMEO, Affiliation.OUTCAST),)
     shut_out = SetAffiliations(service=BENVOLIO, node=MICROBLOG, actor=BENVOLIO, changes=changes)
     parlour.database.run(set_affiliations, shut_out)
+    parlour.settle()
+    assert lines(romeo) == [(None, "You do not follow benvolio: they do not allow it.")]
     parlour.publishes("benvolio", "Good morrow")
     assert lines(romeo) == []
 
