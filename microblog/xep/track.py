@@ -16,11 +16,10 @@ from twisted.logger import Logger
 
 from microblog.commands.command import Post
 from microblog.commands.lines import plain
-from microblog.model.errors import (
-    Forbidden,
-    Refusal,
-)
+from microblog.model.entry import Entry
+from microblog.model.errors import Forbidden, Refusal
 from microblog.model.event import Event
+from microblog.model.item import Item
 from microblog.model.jid import JID
 from microblog.model.track import Index
 from microblog.model.uri import ItemAddress
@@ -175,7 +174,7 @@ class Tracks:
         for hit, track, seen in untold:
             if seen is None:
                 continue  # it is gone, or not for them any more
-            entry = None if hit.address in posts else atom.read_text(seen[1].payload)
+            entry = None if hit.address in posts else self._entry(seen[1])
             if entry is not None:
                 posts[hit.address] = Post(node=seen[0], item=seen[1], entry=entry)
             if hit.address in posts:
@@ -199,6 +198,14 @@ class Tracks:
         for owner in {track.owner for _, track, _ in untold}:
             self.matched(owner)
         return True
+
+    def _entry(self, item: Item) -> Entry | None:
+        try:
+            return atom.read_text(item.payload)
+        except Exception:
+            # As below: what met tracks after it is told all the same.
+            self._log.failure("{item} met tracks and cannot be read", item=item.id)
+            return None
 
     async def _show(self, post: Post, readers: Mapping[JID, Sequence[Track]]) -> None:
         for urgent in (True, False):

@@ -16,6 +16,7 @@ from microblog.store.database import Database, Transaction
 
 TOGETHER_SECONDS = 0.05
 RETRY_MAX_SECONDS = 30
+BROKEN_SECONDS = 60
 
 
 class Trail:
@@ -81,8 +82,11 @@ class Trail:
                 except CancelledError:
                     raise
                 except Exception:
+                    # Perhaps it was only that something was removed meanwhile by another process.
                     self._log.failure("{name} cannot go on", name=self.name)
-                    return
+                    self._again = True
+                    await self._clock.sleep(BROKEN_SECONDS)
+                    continue
                 seconds = 1
                 if self.done is not None:
                     self.done()

@@ -376,6 +376,21 @@ def test_while_the_database_is_busy_nothing_is_lost_nor_told_twice(
     assert [item for _, item, _, _ in notified(benvolio.hears())] == ["p2"]
 
 
+def test_what_cannot_be_read_keeps_nothing_back(house: House) -> None:
+    benvolio = house.online("benvolio", "street")
+    tracks(benvolio, microblog_query="lift")
+    juliet = ItemAddress(JID.parse("juliet@capulet.example"), ns.MICROBLOG, "n1")
+
+    def broken(tx: Transaction) -> None:
+        payload = f"<entry xmlns='{ns.ATOM}'><title"
+        tx.tracks.hit([track.key for track in tx.tracks.after(0, 9)], juliet, told=False, payload=payload)
+
+    house.database.run(broken)
+    house.posts("romeo", "The lift is back", item_id="p1")
+    assert [item for _, item, _, _ in notified(benvolio.hears())] == ["p1"]
+    assert house.database.run(lambda tx: tx.tracks.untold(0, 9)) == []
+
+
 def test_clients_are_told_of_what_is_to_be_delivered(house: House) -> None:
     benvolio = house.online("benvolio", "street")
     lift, back = tracks(benvolio, microblog_query="lift"), tracks(benvolio, microblog_query="back", pubsub_deliver="0")

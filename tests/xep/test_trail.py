@@ -17,7 +17,7 @@ from microblog.store.database import Database, open_database
 from microblog.store.transaction import Transaction
 from microblog.usecases import indexing, searching
 from microblog.wire import atom
-from microblog.xep.trail import Trail
+from microblog.xep.trail import BROKEN_SECONDS, Trail
 from tests.conftest import DOMAIN, Time
 from tests.usecases.pubsub import ROMEO, an_account, retract
 from tests.usecases.test_searching import found, says
@@ -95,6 +95,26 @@ def test_other_events_do_not_wake_it(behind: Behind, time: Time) -> None:
     behind.trail.hear(NodePurged(seq=1, node=node))
     time.advance(60)
     assert behind.steps == 1
+
+
+def test_a_step_that_fails_is_done_again_though_nothing_happens(
+    behind: Behind, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [RuntimeError("once"), RuntimeError("twice")]
+
+    def step(tx: Transaction) -> bool:
+        if failures:
+            raise failures.pop()
+        return indexing.step(tx)
+
+    monkeypatch.setattr(behind.trail, "_step", step)
+    behind.database.run(says, "lark", "a")
+    time.advance(0.25)
+    assert behind.finds() == 0
+    for _ in range(3):
+        time.advance(BROKEN_SECONDS)
+        time.advance(0.25)
+    assert behind.finds() == 1 and not failures
 
 
 class Threads(TestCase):
