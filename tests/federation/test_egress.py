@@ -4,13 +4,16 @@ A whole node, with the words of chat and everything else that it serves, stands 
 capulet.example has a valid certificate, verona.example proves itself by dialback. People of all three do random things.
 Each text that is posted has a marker of its own, and each marker a set of domains that may see it: none if it was
 posted to this node only, or answers what was. Then every byte that has come to the others is searched, as it came out
-of TLS.
+of TLS. So are the words of what people look for, mute, and report, the places where they are, and the names of those
+who report.
 
 A test that finds nothing has to be able to find something: each of ``LEAKS`` breaks a rule, and the search has to see.
 """
 
+import itertools
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -20,19 +23,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.logger import globalLogPublisher
 
-from microblog.commands import posting
+from microblog.commands import delivery, places, posting, searching
 from microblog.model import access
 from microblog.model.border import Border
 from microblog.model.item import Audience, Proof
 from microblog.model.jid import JID
 from microblog.model.node import COMMENTS_PREFIX, MICROBLOG
+from microblog.model.report import Report
 from microblog.model.subscription import Affiliation
 from microblog.model.uri import ItemAddress, item_uri, node_uri, read_uri
 from microblog.store import outbox, tables
 from microblog.store.transaction import Transaction
 from microblog.usecases import addressing, chatting, delivering, publishing, registering, subscribing
-from microblog.wire import ns
-from microblog.xep import pep, pubsub
+from microblog.wire import ns, reporting
+from microblog.wire.xml import Element, to_text
+from microblog.xep import events, pep, pubsub
 from tests.federation.abroad import CAPULET, DOMAINS, HOME, VERONA, Abroad, House, Person
 from tests.federation.nodes import Authority
 
@@ -41,9 +46,20 @@ TRUSTED: Final = frozenset((CAPULET,))
 NOBODY: Final[frozenset[str]] = frozenset()
 BORDER: Final = "balconyproject"
 MOOD: Final = "http://jabber.org/protocol/mood"
-HOST_NODES: Final = ("urn:x-microblog:local:0", "urn:x-microblog:tag:0:verona", "urn:x-microblog:track:0")
-OWN_NODES: Final = (MICROBLOG, "urn:x-microblog:home:0", "urn:x-microblog:mentions:0", MOOD, "urn:xmpp:avatar:metadata")
+TRACK: Final = "urn:x-microblog:track:0"
+HOST_NODES: Final = ("urn:x-microblog:local:0", "urn:x-microblog:tag:0:verona", TRACK)
+OWN_NODES: Final = (
+    MICROBLOG,
+    "urn:x-microblog:home:0",
+    "urn:x-microblog:mentions:0",
+    MOOD,
+    "urn:xmpp:avatar:metadata",
+    "urn:x-microblog:list:0:friends",
+    ns.GEOLOC,
+)
 _MARKER: Final = re.compile(rb"zq[0-9]+qz")
+# Latitudes, each of its own.
+_PLACE: Final = re.compile(rb"-61\.[0-9]{3}")
 _ALLOWED: Final = {
     None: EVERYBODY,
     "public": EVERYBODY,
@@ -67,7 +83,7 @@ class Leak(AssertionError):
 class Posted:
     """A text, and the domains that may see it; ``address`` is known of what was published under an id.
 
-    ``direct``: it is for those whom its author names, and so is what is said to it.
+    ``direct``: it is for those whom its author names, and so is what is said to it. ``placed``: its author says where.
     """
 
     marker: str
@@ -75,6 +91,7 @@ class Posted:
     author: JID
     address: ItemAddress | None = None
     direct: bool = False
+    placed: bool = False
 
 
 @dataclass
@@ -88,6 +105,31 @@ class World:
     searched: dict[int, int] = field(default_factory=dict)
     answers: set[tuple[int, str, str]] = field(default_factory=set)
     moods: list[str] = field(default_factory=list)
+    places: dict[str, Posted] = field(default_factory=dict)
+    told: Counter[str] = field(default_factory=Counter)
+    named: list[str] = field(default_factory=list)
+
+    def place(self, allowed: frozenset[str], author: JID) -> str:
+        """A latitude where nobody was before."""
+        latitude = f"-61.{len(self.places) % 1000:03}"
+        self.places[latitude] = Posted(latitude, allowed, author)
+        return latitude
+
+    def look(self, element: Element) -> None:
+        """What came to the others: how much of it, and does a report say whose it is?"""
+        text = to_text(element)
+        if element.find(ns.REPORTING, "report") is not None:
+            self.told["report"] += 1
+            words = re.sub(r"uri=(\"[^\"]*\"|'[^']*')", "", text)
+            if element.get("from") != HOME or any(f"{name}@" in words for name in HERE):
+                self.named.append(text)
+        elif element.find(ns.EVENTS, "events") is not None:
+            self.told["program"] += 1
+            self.told.update(re.findall(r"source=.([a-z]+)", text))
+        elif element.name == "message" and f"node='{TRACK}'" in text.replace('"', "'"):
+            self.told["matched"] += 1
+        elif element.name == "iq" and f"subscribe node='{TRACK}'" in text.replace('"', "'"):
+            self.told["asked"] += 1
 
     def marker(self, allowed: frozenset[str], author: JID) -> str:
         """A marker for a new text."""
@@ -113,6 +155,8 @@ class World:
 
     def search(self) -> None:
         """Raises Leak."""
+        if self.named:
+            raise Leak(f"a report names who reported: {self.named}")
         self.house.database.run(self._narrow)
         hidden = self.house.database.run(_hidden_ids)
         for name, server in self.abroad.items():
@@ -120,6 +164,9 @@ class World:
                 known = self.searched.get(hash((name, number)), 0)
                 new = data[max(0, known - 100) :]
                 self.searched[hash((name, number))] = len(data)
+                for found in set(_PLACE.findall(new)):
+                    if name not in self.places[found.decode()].allowed:
+                        raise Leak(f"{name} was told where {self.places[found.decode()]}: {new.decode()}")
                 for found in set(_MARKER.findall(new)):
                     if name not in self.posted[found.decode()].allowed:
                         raise Leak(f"{name} was sent {self.posted[found.decode()]}: {new.decode()}")
@@ -140,6 +187,9 @@ class World:
             by_uri[item_uri(node.service, node.name, row.item_id)] = row.audience
             for found in _MARKER.findall(row.payload.encode()):
                 audiences.setdefault(found.decode(), row.audience)
+                # Where somebody says they are in a post is for the post's readers.
+                for place in _PLACE.findall(row.payload.encode()) if self.posted[found.decode()].placed else ():
+                    self.places[place.decode()].allowed |= self.posted[found.decode()].allowed
         for marker, audience in audiences.items():
             post = self.posted[marker]
             post.allowed &= _BY_AUDIENCE[audience]
@@ -186,6 +236,8 @@ def world() -> World:
     abroad = {domain: Abroad(house, domain, certificates[domain], trusted=domain == CAPULET) for domain in DOMAINS}
     house.database.run(_settle)
     w = World(house, abroad, {name: house.online(name) for name in HERE})
+    for server in abroad.values():
+        server.listeners.append(w.look)
     for person in THERE:
         for name in HERE[:2]:
             _becomes_contact(w, name, person)
@@ -641,6 +693,166 @@ def _publish_linked(w: World, a: int, b: int, c: int) -> None:
     w.published(marker, item_id)
 
 
+def _sought(w: World, a: int, b: int, c: int, author: JID) -> str:
+    """A line of chat: what somebody looks for, or does not want; whom they report; where they are."""
+    # What Rosaline says anywhere may be repeated to her anywhere.
+    own = TRUSTED if author.localpart == "rosaline" else NOBODY
+    there, here, number = _one(THERE, c), _one(HERE, a + b), c % 8 + 1
+    texts: tuple[tuple[str, frozenset[str]], ...] = (
+        ("search #verona", own),
+        (f"search from {here}", own),
+        ("search {}", own),
+        ("track #verona", own),
+        (f"track urgent from {here}", own),
+        ("track {}", own),
+        (f"track {{}} @{there.domainpart}", own | {there.domainpart}),
+        ("track near [] 100km", own),
+        ("untrack all", own),
+        ("tracks ~1", own),
+        ("tracks all", own),
+        ("mute {}", own),
+        (f"mute {there} for 1h", own),
+        (f"mute #{number}", own),
+        ("unmute all", own),
+        ("mutes", own),
+        (f"block {there}", own),
+        (f"block {here}", own),
+        ("unblock all", own),
+        ("unblock all", own),
+        (f"list {here} friends", own),
+        (f"list {there} friends", own),
+        ("timeline friends", own),
+        ("follow #verona", own),
+        (f"watch #{number}", own),
+        ("watch", own),
+        (f"report {there} {{}}", own),
+        (f"report {there} there {{}}", own | {there.domainpart}),
+        (f"report {there} there {{}}", own | {there.domainpart}),
+        (f"report #{number} there", own),
+        (f"report {here} there {{}}", own),
+        ("place Globe is [] 300m", own),
+        ("place []", own),
+        ("place Globe", own),
+        ("place share on", own),
+        (f"place allow {here}", own),
+        ("places", own),
+        ("near here 100km", own),
+        ("near [] 100km", own),
+        ("rule when #verona appears then tell me", own),
+        (f"rule when {here} posts then tell me", own),
+        ("rule when anyone posts near [] 100km then tell me", own),
+        (f"rule when {here} enters Globe then tell me", own),
+        ("rule when #verona appears then call p0", own),
+        (f"rule when {here} posts then call p1", own),
+        ("rule when #verona appears then post It says so", own),
+        ("rules", own),
+        ("rules about me", own),
+        ("unrule all", own),
+        ("when away 15m", own),
+        ("when online", own),
+        ("when always", own),
+        (f"off {here} for 1h", own),
+        (f"on {here}", own),
+        ("catchup", own),
+        ("more", own),
+    )
+    text, allowed = _one(texts, b)
+    if "{}" in text:
+        text = text.format(w.marker(allowed, author))
+    return str(text.replace("[]", f"{w.place(allowed, author)},-137.005") if "[]" in text else text)
+
+
+def _seek(w: World, a: int, b: int, c: int) -> None:
+    """Somebody here says such a thing."""
+    name = _one(HERE, a)
+    text = _sought(w, a, b, c, JID(name, HOME))
+    w.people[name].says(f"<message to='{HOME}' type='chat' id='s{len(w.posted)}.{b}.{c}'><body>{text}</body></message>")
+
+
+def _seek_linked(w: World, a: int, b: int, c: int) -> None:
+    """So does Rosaline, from the nurse's address."""
+    text = _sought(w, a, b, c, JID("rosaline", HOME))
+    message = f"<message from='{LINKED}/b' to='{HOME}' type='chat' id='k{len(w.posted)}.{b}.{c}'>"
+    w.abroad[CAPULET].says(f"{message}<body>{text}</body></message>")
+
+
+def _at(w: World, a: int, b: int, c: int) -> None:
+    """A post that says where its author is, there by coordinates or by what the node knows."""
+    name = _one(HERE, a)
+    author = JID(name, HOME)
+    marker = w.marker(NOBODY if name == "mercutio" else EVERYBODY, author)
+    w.posted[marker].placed = True
+    where = _one(("here", "Globe", f"{w.place(NOBODY, author)},-137.005"), b)
+    text = f"at {where}: {marker} #verona"
+    w.people[name].says(f"<message to='{HOME}' type='chat' id='a{marker}'><body>{text}</body></message>")
+
+
+def _locate(w: World, a: int, b: int, c: int) -> None:
+    """XEP-0080, for oneself alone, and for the node if one lets it."""
+    name = _one(HERE, a)
+    latitude = w.place(TRUSTED if name == "rosaline" else NOBODY, JID(name, HOME))
+    place = f"<geoloc xmlns='{ns.GEOLOC}'><lat>{latitude}04</lat><lon>-137.00512</lon></geoloc>"
+    form_type = f"<field var='FORM_TYPE' type='hidden'><value>{ns.PUBSUB_PUBLISH_OPTIONS}</value></field>"
+    fields = "<field var='pubsub#access_model'><value>whitelist</value></field>"
+    options = f"<publish-options><x xmlns='{ns.DATA}' type='submit'>{form_type}{fields}</x></publish-options>"
+    w.people[name].says(_asks(f"<publish node='{ns.GEOLOC}'><item id='current'>{place}</item></publish>{options}"))
+
+
+def _track_elsewhere(w: World, a: int, b: int, c: int) -> None:
+    """Somebody elsewhere looks for something here."""
+    person = _one(THERE, a)
+    query = _one(("#verona", *(f"from {name}@{HOME}" for name in HERE), "near -61.5,-137 100km"), b)
+    form_type = f"<field var='FORM_TYPE' type='hidden'><value>{ns.PUBSUB}#subscribe_options</value></field>"
+    fields = f"{form_type}<field var='microblog#query'><value>{query}</value></field>"
+    form = f"<x xmlns='{ns.DATA}' type='submit'>{fields}</x>"
+    verb = f"{_subscribe_verb(TRACK, person)}<options node='{TRACK}' jid='{person}'>{form}</options>"
+    w.abroad[person.domainpart].says(_asks(verb, to=HOME, from_=f"{person}/balcony"))
+
+
+def _program(w: World, a: int, b: int, c: int) -> None:
+    """A program of Rosaline's reads what has happened at the nurse's address; others try the same."""
+    person = LINKED if a % 4 else _one(THERE, b)
+    sources = "".join(f"<source>{one}</source>" for one in ("home", "mentions", "own", "track", "local", "calls"))
+    name = f"p{b % 4}"
+    asked = f"<open xmlns='{ns.EVENTS}' name='{name}' from='start' window='200'>{sources}</open>"
+    stanzas = w.abroad[person.domainpart].stanzas if not c % 3 else ()
+    seen = re.findall(r"cursor=.([0-9.]+)", "".join(map(to_text, stanzas)))
+    if seen:
+        asked = f"<ack xmlns='{ns.EVENTS}' name='{name}' cursor='{seen[-1]}'/>"
+    elif c % 7 == 1:
+        asked = f"<delete xmlns='{ns.EVENTS}' name='{name}'/>"
+    w.abroad[person.domainpart].says(f"<iq type='set' id='e' from='{person}/b' to='{HOME}'>{asked}</iq>")
+
+
+def _busy(w: World, a: int, b: int, c: int) -> None:
+    """Rosaline is busy at the nurse's address, or is not any more; and what waited comes."""
+    w.abroad[CAPULET].says(f"<presence type='subscribe' from='{LINKED}' to='{HOME}'/>")
+    w.abroad[CAPULET].says(f"<presence type='subscribed' from='{LINKED}' to='{HOME}'/>")
+    show = _one(("<show>dnd</show>", "", "<show>away</show>", "<show>dnd</show>", ""), c)
+    w.abroad[CAPULET].says(f"<presence from='{LINKED}/b' to='{HOME}'>{show}</presence>")
+    w.people["rosaline"].says(f"<presence>{show}</presence>")
+
+
+def _report(w: World, a: int, b: int, c: int) -> None:
+    """XEP-0377: with a block; or by the others' servers."""
+    name, person = _one(HERE, a), _one(THERE, b)
+    post = _one(w.posts(), c)
+    if c % 3 == 2:
+        about = f"<jid xmlns='{ns.JID}'>{name}@{HOME}</jid><text>Says this and that</text>"
+        reference = f"<reference xmlns='{ns.REFERENCE}' type='data' uri='{post.address.uri}'/>".replace("''", "'")
+        report = f"<report xmlns='{ns.REPORTING}' reason='urn:xmpp:reporting:spam'>{about}{reference}</report>"
+        domain = person.domainpart
+        w.abroad[domain].says(f"<message from='{domain}' to='{HOME}' id='r{c}'>{report}</message>")
+        return
+    allowed = (TRUSTED if name == "rosaline" else NOBODY) | ({person.domainpart} if c % 3 else set())
+    marker = w.marker(allowed, JID(name, HOME))
+    origin = "<report-origin/>" if c % 3 else ""
+    report = f"<report xmlns='{ns.REPORTING}' reason='urn:xmpp:reporting:spam'>{origin}<text>{marker}</text></report>"
+    block = f"<block xmlns='{ns.BLOCKING}'><item jid='{person}'>{report}</item></block>"
+    w.people[name].says(f"<iq type='set' id='b'>{block}</iq>")
+    w.people[name].says(f"<iq type='set' id='b'><unblock xmlns='{ns.BLOCKING}'/></iq>")
+
+
 def _wait(w: World, a: int, b: int, c: int) -> None:
     """Time goes by; streams end."""
     if c % 3 == 0:
@@ -675,7 +887,7 @@ def _timelines(w: World, a: int, b: int, c: int) -> None:
 
 
 Action = Callable[[World, int, int, int], None]
-ACTIONS: Final[tuple[Action, ...]] = (
+SAID: Final[tuple[Action, ...]] = (
     _publish,
     _publish,
     _publish,
@@ -703,6 +915,21 @@ ACTIONS: Final[tuple[Action, ...]] = (
     _directly,
     _timelines,
 )
+# What there is besides posting and answering.
+SOUGHT: Final[tuple[Action, ...]] = (
+    _seek,
+    _seek,
+    _seek,
+    _seek_linked,
+    _seek_linked,
+    _at,
+    _locate,
+    _track_elsewhere,
+    _program,
+    _busy,
+    _report,
+)
+ACTIONS: Final = SAID + SOUGHT
 _NUMBERS = st.integers(0, 99)
 STEPS = st.lists(st.tuples(st.integers(0, len(ACTIONS) - 1), _NUMBERS, _NUMBERS, _NUMBERS), min_size=1, max_size=40)
 Steps = list[tuple[int, int, int, int]]
@@ -720,14 +947,14 @@ def play(steps: Steps) -> World:
     return w
 
 
-def some_steps(seed: int, *often: Action, count: int = 50) -> Steps:
+def some_steps(seed: int, *often: Action, among: tuple[Action, ...] = ACTIONS, count: int = 50) -> Steps:
     """The same steps for the same number; every other one is one of those that are to be taken ``often``."""
     chance = random.Random(seed)
     if often:
         emphasised = [ACTIONS.index(action) for action in often]
-        usual = some_steps(seed, count=count)
+        usual = some_steps(seed, among=among, count=count)
         return [(chance.choice(emphasised), *step[1:]) if place % 2 else step for place, step in enumerate(usual)]
-    return [(chance.randrange(len(ACTIONS)), *(chance.randrange(100) for _ in range(3))) for _ in range(count)]  # type: ignore[misc]
+    return [(chance.randrange(len(among)), *(chance.randrange(100) for _ in range(3))) for _ in range(count)]  # type: ignore[misc]
 
 
 @pytest.fixture(autouse=True)
@@ -756,13 +983,19 @@ def _our_items(tx: Transaction) -> list[tuple[str, str]]:
     return [(row.audience, row.answers) for row in rows]
 
 
+def _kept(tx: Transaction) -> Counter[str]:
+    names = ("mutes", "blocks", "tracks", "track_hits", "rules", "locations", "item_places", "reports", "held_lines")
+    rows = {name: tx.connection.execute(tables.metadata.tables[name].select()).all() for name in names}
+    return Counter({name: len(found) for name, found in rows.items()})
+
+
 def test_much_is_said_in_these_stories() -> None:
     """Or nothing could be learnt from them."""
     heard = dict.fromkeys(DOMAINS, 0)
     audiences = dict.fromkeys(Audience, 0)
     answers = 0
     for seed in range(6):
-        w = play(some_steps(seed))
+        w = play(some_steps(seed, among=SAID))
         for domain, server in w.abroad.items():
             heard[domain] += len(set(_MARKER.findall(b"".join(server.bytes_heard()))))
         for audience, answered in w.house.database.run(_our_items):
@@ -772,6 +1005,17 @@ def test_much_is_said_in_these_stories() -> None:
     assert audiences[Audience.LOCAL] > 20 and audiences[Audience.PUBLIC] > 10
     assert audiences[Audience.FOLLOWERS] > 8 and audiences[Audience.DIRECT] > 2
     assert answers > 10
+
+
+def test_much_is_sought_in_these_stories() -> None:
+    told: Counter[str] = Counter()
+    kept: Counter[str] = Counter()
+    for seed in range(6):
+        w = play(some_steps(seed, *SOUGHT))
+        told += w.told
+        kept += w.house.database.run(_kept)
+    assert min(told[kind] for kind in ("report", "matched", "program", "home", "own")) > 1
+    assert min(kept[kind] for kind in ("tracks", "track_hits", "rules", "locations", "item_places", "reports")) > 1
 
 
 def test_each_hears_what_is_for_it() -> None:
@@ -798,6 +1042,10 @@ def _yes(*arguments: object, **named: object) -> bool:
 
 def _nothing(*arguments: object) -> None:
     return None
+
+
+def _named(report: Report) -> Element:
+    return Element(ns.REPORTING, "report", None, str(report.reporter), Element(ns.JID, "jid", None, str(report.jid)))
 
 
 LEAKS: Final[dict[str, tuple[tuple[Any, str, Any], ...]]] = {
@@ -842,4 +1090,149 @@ def test_a_leak_is_found(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(holder, name, instead)
     with pytest.raises(Leak):
         for seed in range(30):
-            play(some_steps(seed, *OFTEN.get(rule, ())))
+            play(some_steps(seed, *OFTEN.get(rule, ()), among=SAID))
+
+
+# The same of what people look for, report, and so on: what has to happen first happens seldom, so it is said here.
+
+
+_IDS: Final = itertools.count()
+
+
+def _says(w: World, name: str, text: str) -> None:
+    w.people[name].says(f"<message to='{HOME}' type='chat' id='{next(_IDS)}'><body>{text}</body></message>")
+
+
+def _says_linked(w: World, text: str) -> None:
+    message = f"<message from='{LINKED}/b' to='{HOME}' type='chat' id='{next(_IDS)}'>"
+    w.abroad[CAPULET].says(f"{message}<body>{text}</body></message>")
+
+
+def _posts_locally(w: World, word: str = "post") -> None:
+    """Mercutio never does anything else."""
+    marker = w.marker(NOBODY, JID("mercutio", HOME))
+    _says(w, "mercutio", f"{word} {marker} #verona")
+    w.house.wait(5)
+
+
+def _searches(w: World) -> None:
+    _posts_locally(w)
+    _says_linked(w, "search #verona")
+
+
+def _looks_around(w: World) -> None:
+    _posts_locally(w, "at 45.442,10.998:")
+    _says_linked(w, "near 45.442,10.998 5km")
+
+
+def _waits(w: World) -> None:
+    _busy(w, 0, 0, 0)
+    _posts_locally(w)
+
+
+def _catches_up(w: World) -> None:
+    _waits(w)
+    for _ in range(2):
+        _says_linked(w, "more")
+
+
+def _comes_back(w: World) -> None:
+    _waits(w)
+    _busy(w, 0, 0, 1)
+    w.house.wait(2000)
+
+
+def _reads_events(w: World) -> None:
+    _posts_locally(w)
+    _program(w, 1, 0, 1)
+    _program(w, 1, 0, 2)
+
+
+def _calls(w: World) -> None:
+    _says_linked(w, "program p0 calls")
+    _says_linked(w, "rule when #verona appears then call p0")
+    _posts_locally(w)
+    _program(w, 1, 0, 2)
+
+
+def _is_told(w: World) -> None:
+    _says_linked(w, "rule when #verona appears then tell me")
+    _posts_locally(w)
+
+
+def _is_sought(w: World) -> None:
+    _track_elsewhere(w, 0, 0, 0)
+    _track_elsewhere(w, 2, 0, 0)
+    _posts_locally(w)
+
+
+def _tracks(w: World) -> None:
+    _says_linked(w, "track #verona")
+    _posts_locally(w)
+    _says_linked(w, "tracks ~1")
+
+
+def _reports(w: World) -> None:
+    _says(w, "romeo", f"report {THERE[0]} there He is not what he seems")
+
+
+def _reports_here(w: World) -> None:
+    marker = w.marker(NOBODY, JID("romeo", HOME))
+    _says(w, "romeo", f"report {THERE[0]} {marker}")
+
+
+def _looks_here(w: World) -> None:
+    marker = w.marker(NOBODY, JID("romeo", HOME))
+    _says(w, "romeo", f"track {marker} -@x")
+    _says(w, "romeo", f"track {marker}")
+
+
+def _looks_there(w: World) -> None:
+    """Only the node that is asked learns what for."""
+    marker = w.marker(TRUSTED, JID("romeo", HOME))
+    _says(w, "romeo", f"track {marker} @{CAPULET}")
+    w.house.wait(5)
+    assert w.told["asked"]
+
+
+def _is_somewhere(w: World) -> None:
+    _locate(w, 0, 0, 0)
+    _says(w, "romeo", f"place {w.place(NOBODY, JID('romeo', HOME))},-137.005")
+    for person in THERE:
+        asked = _asks(f"<items node='{ns.GEOLOC}'/>", to=f"romeo@{HOME}", from_=f"{person}/balcony", kind="get")
+        w.abroad[person.domainpart].says(asked)
+
+
+_OUTBOX: Final = ((outbox, "may_leave", _yes), (delivering, "audiences_allowed", _all))
+SEEKING: Final[dict[str, tuple[Callable[[World], None], tuple[tuple[Any, str, Any], ...]]]] = {
+    "searches elsewhere find everything": (_searches, ((searching, "audiences_allowed", _all),)),
+    "who looks around elsewhere finds everything": (_looks_around, ((places, "audiences_allowed", _all),)),
+    "what waits is read everywhere": (_catches_up, ((delivery, "audiences_allowed", _all),)),
+    "what waited goes everywhere": (_comes_back, ((chatting, "may_leave", _yes), *_OUTBOX)),
+    "programs elsewhere are told everything": (_reads_events, ((events, "audiences_allowed", _all),)),
+    "rules call out everything": (_calls, ((events, "audiences_allowed", _all),)),
+    "rules tell everything": (_is_told, ((chatting, "may_leave", _yes), *_OUTBOX)),
+    "reports say whose they are": (_reports, ((reporting, "write", _named),)),
+}
+
+
+@pytest.mark.parametrize("rule", SEEKING)
+def test_what_is_sought_would_be_found_to_leak(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    story, broken = SEEKING[rule]
+    for holder, name, instead in broken:
+        monkeypatch.setattr(holder, name, instead)
+    w = world()
+    with pytest.raises(Leak):
+        story(w)
+        w.search()
+
+
+OTHERS: Final = (_is_sought, _tracks, _reports_here, _looks_here, _looks_there, _is_somewhere)
+STORIES: Final = (*(story for story, _ in SEEKING.values()), *OTHERS)
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_stories_without_a_leak(story: Callable[[World], None]) -> None:
+    w = world()
+    story(w)
+    w.search()
