@@ -97,6 +97,13 @@ _CALLS_AFTER = Prepared(
     .order_by(_C.id)
     .limit(bindparam("limit"))
 )
+_CALLS_BEHIND = (
+    select(_C.id, _A.localpart)
+    .join_from(_CALLS, tables.accounts, _A.id == _C.account_id)
+    .where(_C.id > bindparam("after", type_=BigInteger))
+    .order_by(_C.id)
+    .limit(bindparam("limit"))
+)
 _DONE = delete(_CALLS).where(_CALLED, _C.id <= bindparam("upto"))
 _DONE_ALL = delete(_CALLS).where(_CALLED)
 _OLD_CALLS = (
@@ -209,6 +216,11 @@ class Programs:
         """What was called out behind a number, in order."""
         where = {"account": account, "called": name, "after": after, "limit": limit}
         return [CallRow(*row) for row in _CALLS_AFTER.rows(self._connection, where)]
+
+    def calls_behind(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """The numbers of everybody's calls behind one, in order, with the localpart of whose program it is."""
+        rows = self._connection.execute(_CALLS_BEHIND, {"after": after, "limit": limit})
+        return [(row[0], row[1]) for row in rows]
 
     def last_call(self, account: int, name: str) -> int:
         """The number of the last call; 0 if there is none."""

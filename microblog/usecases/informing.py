@@ -186,6 +186,18 @@ def concerned(tx: Transaction, items: Sequence[int], tags: bool) -> Concerned:
     return Concerned(here, frozenset(logs.tags(items)) if tags else frozenset())
 
 
+class Calling(NamedTuple):
+    """A call by its number, and whose program was called."""
+
+    id: int
+    account: JID
+
+
+def calls_behind(tx: Transaction, after: int, limit: int) -> tuple[Calling, ...]:
+    """The calls behind one that wait, in order."""
+    return tuple(Calling(key, JID(localpart, tx.domain)) for key, localpart in tx.programs.calls_behind(after, limit))
+
+
 # what they are told
 
 

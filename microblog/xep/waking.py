@@ -29,6 +29,8 @@ from microblog.usecases.informing import Concerned
 Key = TypeVar("Key", int, str)
 TOGETHER_SECONDS: Final = 0.05
 LOOK_SECONDS: Final = 60
+# So many calls at once are looked at; if there are more, all are woken whom rules may call.
+CALLS_MAX: Final = 500
 # So many items at once are looked up; if more come in a moment, everybody is woken.
 GATHERED_MAX: Final = 1000
 
@@ -67,6 +69,10 @@ class Waking:
         self._tagged: dict[str, set[JID]] = {}
         self._local: set[int] = set()
         self._naming = 0
+        self._calling = 0
+        # The last call of which those were woken whom it is for.
+        self._called = 0
+        self._asking = self._ask_again = False
         self._due: set[int] = set()
         self._items: list[int] = []
         self._call: IDelayedCall | None = None
@@ -92,6 +98,7 @@ class Waking:
         if Source.LOCAL in program.sources:
             self._local.add(program.key)
         self._naming += Source.MENTIONS in program.sources
+        self._calling += Source.CALLS in program.sources
         owner = self._owners.get(account)
         if owner is None:
             owner = self._owners[account] = _Owner(program.account)
@@ -107,6 +114,7 @@ class Waking:
         self._local.discard(key)
         self._due.discard(key)
         self._naming -= Source.MENTIONS in program.sources
+        self._calling -= Source.CALLS in program.sources
         owner = self._owners[program.account]
         owner.programs.discard(key)
         if not owner.programs:
@@ -176,8 +184,28 @@ class Waking:
             self._later(owner.programs)
 
     def called(self) -> None:
-        """Rules called programs, whosever."""
-        self._later(key for key, program in self._programs.items() if Source.CALLS in program.sources)
+        """Rules may have called programs, whosever."""
+        self._ask_again = True
+        if self._calling and not self._asking:
+            self._asking = True
+            self._tasks.spawn(self._ask_called(), "whom rules called")
+
+    async def _ask_called(self) -> None:
+        try:
+            while self._ask_again:
+                self._ask_again = False
+                calls = await self._database.read(informing.calls_behind, self._called, CALLS_MAX)
+                if calls:
+                    self._called = calls[-1].id
+                if len(calls) < CALLS_MAX:
+                    self._wake_of({call.account for call in calls}, Source.CALLS)
+                else:
+                    self._ask_again = True
+                    self._later(key for key, program in self._programs.items() if Source.CALLS in program.sources)
+        except Refusal:
+            return  # they are woken every minute
+        finally:
+            self._asking = False
 
     def wake_all(self) -> None:
         """Something may be there for anybody."""

@@ -20,6 +20,7 @@ from microblog.wire import ns
 from microblog.wire.events import read_json, to_json
 from microblog.wire.xml import Element
 from microblog.xep import events as streams
+from microblog.xep import waking
 from microblog.xep.events import EventStreams
 from microblog.xep.people import People
 from microblog.xep.waking import LOOK_SECONDS, TOGETHER_SECONDS, Waking
@@ -239,6 +240,37 @@ def test_calls_of_rules_are_told_when_they_are_woken_for(post: Post) -> None:
     post.waking.wake(JID("benvolio", NODE))
     (event,) = post.told()
     assert (event["kind"], event["source"], event["call"]) == ("called", "calls", {"rule": 1, "text": "<lift & 2>"})
+
+
+def test_rules_wake_the_programs_that_they_called_and_no_others(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waking, "CALLS_MAX", 2)
+    woken: list[str] = []
+
+    def there(key: int, name: str, *sources: Source) -> None:
+        now = post.database.run(lambda tx: tx.now)
+        program = Program(
+            key=key,
+            account=key,
+            name="ci",
+            sources=frozenset(sources),
+            position=Position(),
+            acknowledged=None,
+            created=now,
+        )
+        post.waking.add(program, JID(name, NODE), lambda: woken.append(name))
+
+    there(1001, "mercutio", Source.CALLS)
+    there(1002, "romeo", Source.HOME, Source.TRACK)
+    post.opens("calls")
+    post.waking.called()
+    post.later()
+    assert woken == []
+    call(post, "once")
+    assert len(post.told()) == 1 and woken == []
+    for _ in range(3):
+        call(post, "again")
+    post.later()
+    assert len(post.told()) == 3 and "romeo" not in woken
 
 
 def test_a_wake_that_was_missed_costs_a_minute(post: Post) -> None:
