@@ -175,6 +175,7 @@ _BACKLOG_MARKS = (
     )
     .group_by(_MARKS.c.domain)
 )
+_MORE = select(_OUTBOX.c.id).where(_OUTBOX.c.domain == bindparam("domain")).offset(bindparam("most")).limit(1)
 _DONE = delete(_OUTBOX).where(_OUTBOX.c.id.in_(bindparam("ids", expanding=True)))
 _OLDEST = select(_OUTBOX.c.id, _OUTBOX.c.created).order_by(_OUTBOX.c.id).limit(bindparam("limit")).subquery()
 _FORGET = delete(_OUTBOX).where(_OUTBOX.c.id.in_(select(_OLDEST.c.id).where(_OLDEST.c.created < bindparam("before"))))
@@ -276,6 +277,10 @@ class Outbox:
             rows.append({"domain": domain, "stanza": stanza, **common})
         if rows:
             self._connection.execute(_ADD, rows)
+
+    def owes(self, domain: str, most: int) -> bool:
+        """Is a domain owed more rows than so many?"""
+        return self._connection.execute(_MORE, {"domain": domain, "most": most}).first() is not None
 
     def owed(
         self, domain: str, audiences: frozenset[Audience], *, after: int = 0, limit: int, posts: bool | None = None

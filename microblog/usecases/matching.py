@@ -39,6 +39,8 @@ LEARNED_EVENTS: Final = 1000
 HITS_PER_HOUR: Final = 1000  # of one account
 GUEST_HITS_PER_HOUR: Final = 300  # of one person elsewhere
 DOMAIN_HITS_PER_HOUR: Final = 5000  # of all people of one domain elsewhere
+# A domain that is owed so much already is told of nothing more: its people can read it when it is back.
+OWED_MAX: Final = 10_000
 # Of what is older it is no news that it was written, however it comes here.
 NEWS: Final = timedelta(days=7)
 SLACK: Final = timedelta(hours=1)
@@ -51,7 +53,7 @@ Write = Callable[[JID, Sequence[str], Node, Item], str]
 class Done:
     """What a step has done: the last event that it is done with, and of the next the last track; who is to be woken.
 
-    ``forgotten``: tracks that are in memory and are there no more.
+    ``forgotten``: tracks that are in memory and are there no more. ``full``: is a domain owed too much already?
     """
 
     seq: int
@@ -60,6 +62,7 @@ class Done:
     told: bool = False
     domains: set[str] = field(default_factory=set)
     forgotten: list[int] = field(default_factory=list)
+    full: dict[str, bool] = field(default_factory=dict)
 
 
 class Rates:
@@ -105,7 +108,8 @@ class Matcher:
             self._learn(tx)
         found = tx.tracks.after(after, PAGE)
         for track in found:
-            if tracking.is_configured(track):
+            # What was asked for meanwhile is newer than what was read.
+            if tracking.is_configured(track) and track.key not in self.index:
                 self.index.add(track.key, track.query)
         if len(found) == PAGE:
             return found[-1].key
@@ -262,7 +266,9 @@ class Matcher:
             if new:
                 tracking.trim(tx, theirs)
             subids = [track.subid for track in theirs if track.key in new and track.deliver]
-            if subids:
+            if subids and domain not in done.full:
+                done.full[domain] = tx.outbox.owes(domain, OWED_MAX)
+            if subids and not done.full[domain]:
                 tx.outbox.add_stanza(domain, self._write(owner, subids, node, item))
                 done.domains.add(domain)
 

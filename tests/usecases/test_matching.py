@@ -337,6 +337,31 @@ def test_somebody_elsewhere_is_told_only_of_what_is_to_be_delivered(tx: Transact
     assert owed(tx)[1:] == [f"<gone>{nurse} {back.subid} p1</gone>"]
 
 
+def test_a_domain_that_takes_nothing_is_not_owed_without_end(
+    tx: Transaction, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matching, "OWED_MAX", 2)
+    watch.tracks(PARIS, "lift")
+    for number in range(6):
+        writes(tx, ROMEO, f"p{number}", title="lift")
+        watch.looks()
+    assert len(owed(tx)) == 3 and watch.found(PARIS) == [f"p{number}" for number in (5, 4, 3, 2, 1, 0)]
+    tx.outbox.done([row.id for row in tx.outbox.owed("capulet.example", frozenset(Audience), limit=9)])
+    writes(tx, ROMEO, "p6", title="lift")
+    watch.looks()
+    assert len(owed(tx)) == 1
+
+
+def test_what_is_asked_for_while_tracks_are_read_is_not_put_back(tx: Transaction, watch: Watch) -> None:
+    track = watch.tracks(BENVOLIO, "lift")
+    matcher = Matcher(Index(), atom.read_text, write, withdraw)
+    changed = tracking.read_query(tx, None, "stairs")
+    matcher.index.add(track.key, changed)
+    assert matcher.load(tx, 0) is None
+    post = matching.content(Entry(title="stairs"), ROMEO)
+    assert matcher.index.matching(post) == [track.key]
+
+
 def test_what_is_met_costs_the_same_however_many_have_met_it(tx: Transaction, watch: Watch) -> None:
     """Of what is known of a post only the part is read that is about those who are looked at."""
     address = ItemAddress(ROMEO, MICROBLOG, "p1")
