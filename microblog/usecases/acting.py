@@ -314,6 +314,14 @@ def look(tx: Transaction, node: Node, locate: Locate) -> None:
     move(tx, account, located)
 
 
+def unsaid(tx: Transaction, localpart: str) -> None:
+    """Nothing is there any more of what somebody's client said of where they are."""
+    account = tx.accounts.get(localpart)
+    located = None if account is None else tx.locations.of(account.key)
+    if account is not None and located is not None and located.shared:
+        leave(tx, account)
+
+
 def come(tx: Transaction, localpart: str) -> bool:
     """Somebody comes on line; True if a rule of theirs fired."""
     account = tx.accounts.get(localpart)
@@ -370,7 +378,7 @@ def _window(began: datetime | None, count: int, now: datetime, length: timedelta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """What a rule has decided and is to be done, and since when.
+    """What a rule has decided and is to be done, and since when. ``allowed``: may its owner know of it still?
 
     ``post``: that made it so, if it may still be read; ``number``: by which the owner has been shown it.
     """
@@ -382,6 +390,7 @@ class Due:
     decided: datetime
     post: tuple[Node, Item] | None = None
     number: int | None = None
+    allowed: bool = True
 
 
 def due(tx: Transaction, besides: Collection[int] = ()) -> tuple[Due, ...]:
@@ -396,6 +405,8 @@ def due(tx: Transaction, besides: Collection[int] = ()) -> tuple[Due, ...]:
                 post = None if node is None else (node, at.item)
                 number = tx.shown.number(firing.account.key, firing.post)
         language = tx.preferences.get(firing.account.key, LANGUAGE) or "en"
+        kept, subject = firing.rule, firing.rule.rule.who
+        blocked = kept.tells_of_another and subject is not None and tx.blocks.between(subject, kept.owner)
         found.append(
             Due(
                 key=firing.key,
@@ -405,6 +416,7 @@ def due(tx: Transaction, besides: Collection[int] = ()) -> tuple[Due, ...]:
                 decided=firing.decided,
                 post=post,
                 number=number,
+                allowed=not blocked,
             )
         )
     return tuple(found)

@@ -20,7 +20,7 @@ from microblog.model.contact import Contact
 from microblog.model.draft import Draft
 from microblog.model.entry import Entry
 from microblog.model.errors import Refusal, ResourceConstraint
-from microblog.model.event import Event, ItemPublished, ItemRetracted
+from microblog.model.event import Event, ItemPublished, ItemRetracted, NodeDeleted, NodePurged
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.model.place import GEOLOC
@@ -87,6 +87,7 @@ class Rules:
         self._again = False
         # Who has rules for when they come on line, by name.
         self._coming: frozenset[str] = frozenset()
+        self._learning = self._learn_again = False
         # Rules that are not to post just now, by their keys.
         self._put_off: set[int] = set()
         # For whom something waits that could not be told.
@@ -106,8 +107,15 @@ class Rules:
 
     def changed(self) -> None:
         """Somebody made a rule, or is elsewhere now."""
-        self._tasks.spawn(self._read_coming(), "who has rules for coming on line")
+        self._learn()
         self._trail.wake()
+
+    def _learn(self) -> None:
+        """One look at a time: what was found first must not be taken for what is so now."""
+        self._learn_again = True
+        if not self._learning:
+            self._learning = True
+            self._tasks.spawn(self._read_coming(), "who has rules for coming on line")
 
     def ended(self, keys: Iterable[int]) -> None:
         """Somebody ended rules, by their keys."""
@@ -123,10 +131,15 @@ class Rules:
 
     async def _read_coming(self) -> None:
         try:
-            self._coming = await self._database.read(lambda tx: tx.rules.coming())
-            self._absent |= await self._database.read(lambda tx: tx.rules.absent())
+            while self._learn_again:
+                self._learn_again = False
+                self._coming = await self._database.read(lambda tx: tx.rules.coming())
+                self._absent |= await self._database.read(lambda tx: tx.rules.absent())
         except Refusal:
+            self._learn_again = True  # in a minute, then
             self._log.warn("It is not known who has rules for coming on line: the database is busy")
+        finally:
+            self._learning = False
 
     async def tell(self, account: JID, text: str) -> None:
         """Somebody is told of a rule that is about them, or that theirs was ended; kept for who is not there."""
@@ -148,16 +161,30 @@ class Rules:
     # what happens
 
     def hear(self, event: Event) -> None:
-        """Database listener: something was published or retracted."""
-        if not isinstance(event, ItemPublished | ItemRetracted) or event.node.name not in (MICROBLOG, GEOLOC):
+        """Database listener: something was published or retracted, or a client says no more where its owner is."""
+        if isinstance(event, NodeDeleted):
+            if event.node.name == GEOLOC and event.node.service.domainpart == self._database.domain:
+                self._tasks.spawn(self._unsaid(event.node.service), f"where {event.node.service} is")
+            return
+        if not isinstance(event, ItemPublished | ItemRetracted | NodePurged):
+            return
+        if event.node.name not in (MICROBLOG, GEOLOC):
             return
         if self._watched or self._watched.sharing:
             self._trail.wake()
         else:
             self._behind = True
 
+    async def _unsaid(self, account: JID) -> None:
+        try:
+            await self._database.write(acting.unsaid, account.localpart)
+        except Refusal:
+            self._log.warn("Where {account} is is known still: the database is busy", account=account)
+
     def _look(self) -> None:
         """With nothing to look for the log is read on only now and then."""
+        if self._learn_again:
+            self._learn()
         if self._behind:
             self._behind = False
             self._trail.wake()
@@ -289,6 +316,8 @@ class Rules:
         kept = due.rule
         rule = kept.rule
         values = {"number": kept.number, "when": _shortened(rule.when)}
+        if not due.allowed:
+            return
         if rule.what is not What.POST:
             who = name_of(rule.who or kept.owner, self._database.domain)
             place = rule.circle.name if rule.circle is not None else ""

@@ -3,6 +3,7 @@
 from functools import partial
 
 import pytest
+from twisted.internet.defer import Deferred, fail
 
 from microblog.commands.command import Table
 from microblog.commands.help import Help
@@ -13,7 +14,7 @@ from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.store.database import Database, Transaction
-from microblog.usecases import acting
+from microblog.usecases import acting, ruling
 from microblog.wire import atom, ns
 from microblog.xep.chat import Chat
 from microblog.xep.microblog import prepare
@@ -399,6 +400,64 @@ def test_a_client_shares_where_its_owner_is(verona: Verona, romeo: Client) -> No
     verona.passes(61)
     assert says(romeo, "place").startswith("This node does not know")
     assert says(romeo, "place share off").startswith("What your client says")
+
+
+@pytest.mark.parametrize("verb", ["purge", "delete"])
+def test_a_client_that_takes_back_all_it_said_is_believed(verona: Verona, romeo: Client, verb: str) -> None:
+    says(romeo, "place share on")
+    asks(romeo, "set", f"<publish node='{ns.GEOLOC}'><item id='current'>{NEARBY}</item></publish>")
+    verona.passes()
+    assert says(romeo, "place") == "You are near 45.439,10.993, as far as this node knows."
+    romeo.sends(f"<iq type='set' id='o'><pubsub xmlns='{ns.PUBSUB_OWNER}'><{verb} node='{ns.GEOLOC}'/></pubsub></iq>")
+    verona.passes(61)
+    assert [element.get("type") for element in romeo.hears() if element.name == "iq"] == ["result"]
+    assert says(romeo, "place").startswith("This node does not know")
+
+
+def test_who_was_blocked_meanwhile_is_not_told_where_somebody_went(verona: Verona, romeo: Client) -> None:
+    benvolio = verona.talks("benvolio")
+    says(romeo, "rule when benvolio enters Square then tell me")
+    benvolio.hears()
+    says(benvolio, "place allow romeo")
+    romeo.leaves()
+    verona.passes()
+    says(benvolio, f"place {SQUARE}")
+    verona.passes()
+
+    def block(tx: Transaction) -> None:
+        account = tx.accounts.get("benvolio")
+        assert account is not None
+        tx.blocks.add(account.key, ROMEO)
+
+    verona.database.run(block)
+    romeo = verona.online("romeo", "phone")
+    verona.passes(BACK_SECONDS + 1)
+    assert bodies(romeo) == []
+    assert verona.database.run(acting.due) == ()
+
+
+def test_a_database_that_was_busy_is_asked_again_who_has_rules(verona: Verona, romeo: Client) -> None:
+    read = verona.database.read
+
+    def busy(*args: object, **more: object) -> Deferred[object]:
+        return fail(ResourceConstraint("busy"))
+
+    verona.database.read = busy  # type: ignore[method-assign, assignment]  # for a moment
+    verona.rules.changed()
+    verona.passes()
+    verona.database.read = read  # type: ignore[method-assign]  # as it was
+
+    def rule(tx: Transaction) -> None:
+        account = tx.accounts.get("romeo")
+        assert account is not None
+        ruling.make(tx, ruling.Make(account=account, text="when I come online then post Good morrow"))
+
+    verona.database.run(rule)
+    romeo.leaves()
+    verona.passes(IDLE_SECONDS + 1)
+    verona.online("romeo", "phone")
+    verona.passes()
+    assert verona.feed(ROMEO) == ["Good morrow"]
 
 
 def test_coming_on_line_is_something_that_happens(verona: Verona, romeo: Client) -> None:
