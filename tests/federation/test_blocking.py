@@ -1,6 +1,5 @@
 """A block between two nodes: nothing passes, in either direction, and nobody is told that there is one."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,6 @@ from tests.federation.nodes import Authority
 from tests.federation.twins import CAPULET, MONTAGUE, Talker, Twin, Twins
 
 ROMEO, JULIET = JID("romeo", MONTAGUE), JID("juliet", CAPULET)
-
-
-@pytest.fixture(scope="module")
-def authority() -> Iterator[Authority]:
-    made = Authority()
-    yield made
-    made.remove()
 
 
 class Verona(Twins):

@@ -1,7 +1,6 @@
 """A conversation between two nodes: answers in one thread, reactions, repetitions, private words; what is deleted."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,6 @@ from tests.federation.nodes import Authority
 from tests.federation.twins import CAPULET, MONTAGUE, Talker, Twins
 
 ROMEO, JULIET = JID("romeo", MONTAGUE), JID("juliet", CAPULET)
-
-
-@pytest.fixture(scope="module")
-def authority() -> Iterator[Authority]:
-    made = Authority()
-    yield made
-    made.remove()
 
 
 class Verona(Twins):

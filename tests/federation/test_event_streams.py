@@ -1,6 +1,5 @@
 """A program at an address elsewhere that is linked to an account: its stream of events goes from server to server."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,6 @@ from microblog.xep.events import SILENT_SECONDS, SWEEP_SECONDS
 from tests.federation.nodes import Authority
 from tests.federation.twins import MONTAGUE, Twins
 from tests.xmltext import read_all
-
-
-@pytest.fixture(scope="module")
-def authority() -> Iterator[Authority]:
-    made = Authority()
-    yield made
-    made.remove()
 
 
 class Verona:

@@ -1,6 +1,5 @@
 """The delivery log between two nodes of ours: one delivery for all who follow there, nothing lost or told twice."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,13 +27,6 @@ from tests.federation.twins import CAPULET, MONTAGUE, Twin, Twins
 ROMEO = JID("romeo", MONTAGUE)
 CROWD = 12
 _DELIVER = (At.HOST, "set", ns.FANOUT, "deliver")
-
-
-@pytest.fixture(scope="module")
-def authority() -> Iterator[Authority]:
-    made = Authority()
-    yield made
-    made.remove()
 
 
 class Wire:

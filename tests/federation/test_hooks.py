@@ -5,11 +5,8 @@ from pathlib import Path
 
 from microblog.xep.webhooks import Calls
 from tests.federation.nodes import Authority
-from tests.federation.test_fanout import authority
 from tests.federation.twins import Twin, Twins
 from tests.xep.test_webhooks import Program
-
-__all__ = ["authority"]  # the fixture
 
 
 def reach(twin: Twin) -> Program:

@@ -1,6 +1,5 @@
 """People elsewhere whose address is linked to an account here: what they say to the node is not lost without a word."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,6 @@ from tests.federation.nodes import Authority
 from tests.federation.twins import CAPULET, MONTAGUE, Twin, Twins
 
 ROMEO = JID("romeo", MONTAGUE)
-
-
-@pytest.fixture(scope="module")
-def authority() -> Iterator[Authority]:
-    made = Authority()
-    yield made
-    made.remove()
 
 
 class Held:

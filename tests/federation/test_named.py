@@ -8,13 +8,11 @@ from microblog.model.node import MICROBLOG
 from microblog.wire import ns
 from microblog.wire.xml import Element
 from tests.federation.nodes import Authority
-from tests.federation.test_fanout import Verona, authority
+from tests.federation.test_fanout import Verona
 from tests.federation.twins import CAPULET, Talker
 from tests.im.town import Line
 from tests.xmltext import read, read_all
 from tests.xmpp.lines import start
-
-__all__ = ["authority"]  # the fixture
 
 
 def messages(talker: Talker) -> list[tuple[str | None, str]]:

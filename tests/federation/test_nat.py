@@ -1,19 +1,11 @@
 """A node that nobody can call, as behind NAT: whoever is followed from there is heard all the same, and at once."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.federation.nodes import Authority
 from tests.federation.twins import CAPULET, MONTAGUE, Twins
-
-
-@pytest.fixture(scope="module")
-def authority() -> Iterator[Authority]:
-    made = Authority()
-    yield made
-    made.remove()
 
 
 class Verona:

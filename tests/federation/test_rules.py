@@ -1,6 +1,5 @@
 """Rules on two nodes: they hear of what comes from the other, and cannot set each other off without end."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,6 @@ from tests.federation.nodes import Authority
 from tests.federation.twins import CAPULET, MONTAGUE, Twin, Twins
 
 ROMEO, JULIET = JID("romeo", MONTAGUE), JID("juliet", CAPULET)
-
-
-@pytest.fixture(scope="module")
-def authority() -> Iterator[Authority]:
-    made = Authority()
-    yield made
-    made.remove()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Track between two nodes: a person on one looks for a word on the other, and is told within a second."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,6 @@ from tests.federation.twins import CAPULET, MONTAGUE, Talker, Twin, Twins
 from tests.xmltext import read_all
 
 ROMEO = JID("romeo", MONTAGUE)
-
-
-@pytest.fixture(scope="module")
-def authority() -> Iterator[Authority]:
-    made = Authority()
-    yield made
-    made.remove()
 
 
 class Verona(Twins):
