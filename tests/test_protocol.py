@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from lxml import etree
@@ -18,45 +17,24 @@ from microblog.wire import disco, fanout, notification, ns, pubsub, track
 from microblog.wire.fanout import Entry, FanoutLimits, FollowerSet, Stored
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element, Raw, serialize
+from tests.protocols import FOLDER, Protocol, examples, name
 from tests.xmltext import read_all, read_stanza
 
-FOLDER = Path(__file__).parent.parent / "docs" / "protocol"
-PAGE = (FOLDER / "fanout.md").read_text()
-EXAMPLES = re.findall(r"^```xml\n(.+?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-SCHEMA = etree.XMLSchema(etree.parse(FOLDER / "fanout.xsd"))
+PROTOCOL = Protocol("fanout", ns.FANOUT)
+PAGE, EXAMPLES, ours, check = PROTOCOL.page, PROTOCOL.examples, PROTOCOL.ours, PROTOCOL.check
 ROMEO, JULIET = JID.parse("romeo@montague.example"), JID.parse("juliet@capulet.example")
 ORIGIN, RECEIVER = "montague.example", "capulet.example"
 EVENT = Raw(f"<event xmlns='{ns.PUBSUB_EVENT}'><purge node='{ns.MICROBLOG}'/></event>")
 DIGEST = set_digest([JULIET])
 
 
-def ours(element: Element) -> list[Element]:
-    """The outermost elements of the namespace."""
-    if element.uri == ns.FANOUT:
-        return [element]
-    return [found for child in element.elements() for found in ours(child)]
-
-
-def check(text: str) -> None:
-    SCHEMA.assertValid(etree.fromstring(text))
-
-
-def name(example: str) -> str:
-    stanza = read_stanza(example)
-    return f"{stanza.id}-{stanza.type}"
-
-
 @pytest.mark.parametrize("example", EXAMPLES, ids=name)
 def test_every_example_is_valid(example: str) -> None:
-    for element in ours(read_stanza(example).element):
-        check(serialize(element))
+    PROTOCOL.check_example(example)
 
 
 def test_the_examples_show_every_element_and_every_audience() -> None:
-    names = {match for example in EXAMPLES for match in re.findall(r"<([a-z]+)[ />]", example)}
-    schema = etree.parse(FOLDER / "fanout.xsd")
-    declared = {node.get("name") for node in schema.iter("{http://www.w3.org/2001/XMLSchema}element")} - {None}
-    assert declared <= names
+    assert not PROTOCOL.undocumented()
     assert all(f"audience='{told}'" in PAGE for told in Told)
 
 
@@ -181,7 +159,7 @@ def test_each_threat_has_its_test_and_each_test_its_threat() -> None:
     assert sorted(named) == sorted(re.findall(r"^def (test_\w+)", file, re.MULTILINE))
 
 
-TRACK = re.findall(r"^```xml\n(.+?)^```$", (FOLDER / "track.md").read_text(), re.MULTILINE | re.DOTALL)
+TRACK = examples((FOLDER / "track.md").read_text())
 
 
 def test_tracks_are_asked_for_and_told_as_is_written() -> None:

@@ -18,14 +18,13 @@ from microblog.usecases import calling, forgetting, informing, tracking
 from microblog.wire import events, ns
 from microblog.wire.xml import Element, parse, serialize
 from microblog.xep.events import SILENT_SECONDS
+from tests.protocols import FOLDER, Protocol, examples, name
 from tests.xmltext import read_all, read_stanza
 
 ROOT = Path(__file__).parent.parent
-FOLDER = ROOT / "docs" / "protocol"
-PAGE = (FOLDER / "events.md").read_text()
-EXAMPLES = re.findall(r"^```xml\n(.+?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-IN_JSON = [json.loads(text) for text in re.findall(r"^```json\n(.+?)^```$", PAGE, re.MULTILINE | re.DOTALL)]
-SCHEMA = etree.XMLSchema(etree.parse(FOLDER / "events.xsd"))
+PROTOCOL = Protocol("events", ns.EVENTS)
+PAGE, EXAMPLES, ours, check = PROTOCOL.page, PROTOCOL.examples, PROTOCOL.ours, PROTOCOL.check
+IN_JSON = [json.loads(text) for text in examples(PAGE, "json")]
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ROMEO = JID.parse("romeo@montague.example")
 FEED = Node(key=1, service=ROMEO, name=MICROBLOG, config=NodeConfig())
@@ -73,33 +72,13 @@ PROGRAM = Program(
 )
 
 
-def ours(element: Element) -> list[Element]:
-    """The outermost elements of the namespace."""
-    if element.uri == ns.EVENTS:
-        return [element]
-    return [found for child in element.elements() for found in ours(child)]
-
-
-def check(text: str) -> None:
-    SCHEMA.assertValid(etree.fromstring(text))
-
-
-def name(example: str) -> str:
-    stanza = read_stanza(example)
-    return f"{stanza.id}-{stanza.type}"
-
-
 @pytest.mark.parametrize("example", EXAMPLES, ids=name)
 def test_every_example_is_valid(example: str) -> None:
-    for element in ours(read_stanza(example).element):
-        check(serialize(element))
+    PROTOCOL.check_example(example)
 
 
 def test_the_examples_show_every_element_kind_and_reason() -> None:
-    names = {match for example in EXAMPLES for match in re.findall(r"<([a-z]+)[ />]", example)}
-    schema = etree.parse(FOLDER / "events.xsd")
-    declared = {node.get("name") for node in schema.iter("{http://www.w3.org/2001/XMLSchema}element")} - {None}
-    assert declared <= names
+    assert not PROTOCOL.undocumented()
     for word in (*EventKind, *Source, events.TAKEN, events.DELETED, events.LOST):
         assert f"`{word}`" in PAGE
 
