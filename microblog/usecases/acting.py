@@ -307,10 +307,8 @@ def look(tx: Transaction, node: Node, locate: Locate) -> None:
     updated = newest[0].updated
     if known is not None and not known.shared and known.updated >= updated:
         return  # they have said something else since
-    text = " ".join(said.text.split())[:100]
-    located = Located(
-        latitude=micro(said.latitude), longitude=micro(said.longitude), text=text, shared=True, updated=updated
-    )
+    # What it says in words may be a street and a house: that is more exact than anybody is known here.
+    located = Located(latitude=micro(said.latitude), longitude=micro(said.longitude), shared=True, updated=updated)
     move(tx, account, located)
 
 

@@ -402,6 +402,17 @@ def test_a_client_shares_where_its_owner_is(verona: Verona, romeo: Client) -> No
     assert says(romeo, "place share off").startswith("What your client says")
 
 
+def test_the_street_that_a_client_tells_is_not_kept_nor_posted(verona: Verona, romeo: Client) -> None:
+    says(romeo, "place share on")
+    precise = NEARBY.replace("</geoloc>", "<street>Via Cappello 23</street><text>The second balcony</text></geoloc>")
+    asks(romeo, "set", f"<publish node='{ns.GEOLOC}'><item id='current'>{precise}</item></publish>")
+    verona.passes()
+    assert says(romeo, "place") == "You are near 45.439,10.993, as far as this node knows."
+    says(romeo, "at here: But soft")
+    [item] = verona.database.run(lambda tx: tx.items.newest(tx.nodes.find(ROMEO, MICROBLOG).key, 9))
+    assert "45.439" in item.payload and "Cappello" not in item.payload and "balcony" not in item.payload
+
+
 @pytest.mark.parametrize("verb", ["purge", "delete"])
 def test_a_client_that_takes_back_all_it_said_is_believed(verona: Verona, romeo: Client, verb: str) -> None:
     says(romeo, "place share on")
