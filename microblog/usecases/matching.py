@@ -254,23 +254,27 @@ class Matcher:
         for track in tracks:
             if track.expires is not None:
                 by_owner.setdefault(track.owner, []).append(track)
-        for owner, theirs in by_owner.items():
-            if Sight(tx, owner, frozenset({Audience.PUBLIC})).readable(node.key, item) is None:
+        taken: list[Track] = []
+        counted: list[int] = []
+        stanzas: list[tuple[str, str]] = []
+        for owner in _reading(tx, node, item, by_owner):
+            theirs, domain = by_owner[owner], owner.domainpart
+            if not self.rates.allow(tx, (str(owner), GUEST_HITS_PER_HOUR), (domain, DOMAIN_HITS_PER_HOUR)):
+                counted += (track.key for track in theirs)
                 continue
-            domain = owner.domainpart
-            rates = (str(owner), GUEST_HITS_PER_HOUR), (domain, DOMAIN_HITS_PER_HOUR)
-            if not self.rates.allow(tx, *rates):
-                tx.tracks.count(track.key for track in theirs)
-                continue
-            new = set(tx.tracks.hit([track.key for track in theirs], address, told=True))
-            if new:
-                tracking.trim(tx, theirs)
-            subids = [track.subid for track in theirs if track.key in new and track.deliver]
+            taken += theirs
+            subids = [track.subid for track in theirs if track.deliver]
             if subids and domain not in done.full:
                 done.full[domain] = tx.outbox.owes(domain, OWED_MAX)
             if subids and not done.full[domain]:
-                tx.outbox.add_stanza(domain, self._write(owner, subids, node, item))
-                done.domains.add(domain)
+                stanzas.append((domain, self._write(owner, subids, node, item)))
+        if counted:
+            tx.tracks.count(counted)
+        if taken:
+            tx.tracks.hit([track.key for track in taken], address, told=True)
+            tracking.trim(tx, taken)
+        tx.outbox.add_stanzas(stanzas)
+        done.domains.update(domain for domain, _ in stanzas)
 
     def _gone(self, tx: Transaction, happened: Happened, done: Done) -> None:
         """What was retracted has met nothing any more; those elsewhere who were told of it are told that it is gone."""
@@ -323,6 +327,16 @@ class Matcher:
         for track, number in times.items():
             tracking.trim(tx, (track,), number)
         return new
+
+
+def _reading(tx: Transaction, node: Node, item: Item, owners: Iterable[JID]) -> list[JID]:
+    """Those of people elsewhere who may read it."""
+    telling = reading.Telling(node=node, item=item, readers={HOME: frozenset(owners)})
+    seen = reading.told(tx, telling).get(HOME, frozenset())
+    if tx.blocks.of_name(node.service.localpart):
+        everybodys = frozenset({Audience.PUBLIC})
+        seen = frozenset(owner for owner in seen if Sight(tx, owner, everybodys).readable(node.key, item) is not None)
+    return [owner for owner in owners if owner in seen]
 
 
 def _wanting(tx: Transaction, node: Node, item: Item, tracks: Sequence[Track]) -> list[Track]:

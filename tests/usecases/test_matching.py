@@ -11,7 +11,8 @@ from microblog.model.entry import Entry
 from microblog.model.errors import InvalidSubID, NotAcceptable, NotSubscribed, SubIDRequired, TooManySubscriptions
 from microblog.model.item import Audience, Item, PageRequest
 from microblog.model.jid import JID
-from microblog.model.node import MICROBLOG, Node
+from microblog.model.node import MICROBLOG, AccessModel, Node
+from microblog.model.query import content
 from microblog.model.track import Index
 from microblog.model.uri import ItemAddress
 from microblog.store.tracks import Track
@@ -323,6 +324,30 @@ def test_an_edit_that_is_known_already_does_not_count(
     assert len(owed(tx)) == 2
 
 
+def test_who_is_blocked_elsewhere_is_not_told(tx: Transaction, watch: Watch) -> None:
+    nurse = JID("nurse", "capulet.example")
+    subid = watch.tracks(nurse, "lift").subid
+    watch.tracks(PARIS, "lift")
+    romeo = tx.accounts.get("romeo")
+    assert romeo is not None
+    tx.blocks.add(romeo.key, PARIS)
+    writes(tx, ROMEO, "p1", title="lift")
+    watch.looks()
+    assert owed(tx) == [f"<to>{nurse} {subid} p1</to>"] and watch.hits(PARIS) == {1: 0}
+
+
+def test_what_is_to_be_read_by_few_only_is_not_told_elsewhere(tx: Transaction, watch: Watch) -> None:
+    watch.tracks(PARIS, "lift")
+    watch.tracks(BENVOLIO, "lift")
+    writes(tx, ROMEO, "first", title="stairs")
+    node = tx.nodes.find(ROMEO, MICROBLOG)
+    assert node is not None
+    tx.nodes.configure(node, replace(node.config, access_model=AccessModel.WHITELIST))
+    writes(tx, ROMEO, "p1", title="lift")
+    watch.looks()
+    assert owed(tx) == [] and watch.hits(PARIS) == watch.hits() == {1: 0}
+
+
 def test_somebody_elsewhere_is_told_only_of_what_is_to_be_delivered(tx: Transaction, watch: Watch) -> None:
     watch.tracks(PARIS, "lift", deliver=False)
     nurse = JID("nurse", "capulet.example")
@@ -358,7 +383,7 @@ def test_what_is_asked_for_while_tracks_are_read_is_not_put_back(tx: Transaction
     changed = tracking.read_query(tx, None, "stairs")
     matcher.index.add(track.key, changed)
     assert matcher.load(tx, 0) is None
-    post = matching.content(Entry(title="stairs"), ROMEO)
+    post = content(Entry(title="stairs"), ROMEO)
     assert matcher.index.matching(post) == [track.key]
 
 
