@@ -366,6 +366,7 @@ class Node(Service):
         following.moved, presence.moved, self.health.gone = self.moved.noticed, self.moved.asked, self.moved.gone
         registration = Registration(database, login.derive, self.sessions, presence, clock)
         administration = Administration(database, login.derive, self.sessions, registration.cancel, clock)
+        administration.enabled = self.webhooks.changed
         help_ = Help()
         delivery_words = DeliveryWords(database, clock.now, self.lines.refresh)
         posting = self._posting(rates)

@@ -204,6 +204,8 @@ def disable(tx: Transaction, name: str, *, disabled: bool = True, outside: bool 
     tx.accounts.set_disabled(account, disabled)
     if outside:
         noticing.keys_changed(tx, account.localpart)
+        if not disabled:
+            noticing.webhooks_changed(tx)
     return replace(account, disabled=disabled)
 
 

@@ -38,6 +38,8 @@ class Administration(Extension):
         self._cancel = cancel
         self._clock = clock
         self._host = JID("", database.domain)
+        # What rested while its owner was disabled goes on.
+        self.enabled: Callable[[], None] = lambda: None
 
     async def add(self, name: str, password: str) -> Account:
         """A new account. Raises as ``registering.create_account``."""
@@ -53,6 +55,8 @@ class Administration(Extension):
         await self._database.write(registering.disable, account.localpart, disabled=disabled)
         if disabled:
             self._end(account, "the account was disabled")
+        else:
+            self.enabled()
 
     async def change_password(self, account: JID, password: str) -> None:
         """Another password; whoever knew the old one has to know the new one."""

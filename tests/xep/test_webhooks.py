@@ -11,15 +11,18 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from microblog.http import Answer, CallFailed
+from microblog.model.account import ScramKeys
 from microblog.model.errors import Conflict, ItemNotFound, ResourceConstraint
 from microblog.model.item import Audience
+from microblog.model.jid import JID
 from microblog.model.program import Source
 from microblog.store.database import Database
 from microblog.store.webhooks import Webhook
-from microblog.usecases import calling, hooking, informing, registering
+from microblog.usecases import calling, hooking, informing, noticing, registering
 from microblog.usecases.informing import Make
 from microblog.wire import notification
 from microblog.wire import webhook as signing
+from microblog.xep.administration import Administration
 from microblog.xep.waking import Waking
 from microblog.xep.webhooks import Calls, Webhooks
 from microblog.xmpp.resolve import IPAddress, Unreachable
@@ -487,3 +490,28 @@ def test_so_many_and_no_more(stage: Stage) -> None:
 
 def test_another_secret_cannot_be_guessed_from_calls(database: Database) -> None:
     assert signing.new_secret() != signing.new_secret()
+
+
+def test_the_webhook_of_somebody_who_was_disabled_goes_on_when_they_are_not(stage: Stage, time: Time) -> None:
+    stage.add()
+    square = stage.square
+
+    async def derive(password: str) -> tuple[ScramKeys, ...]:
+        return ()
+
+    async def cancel(account: JID) -> None:
+        return None
+
+    house = Administration(stage.database, derive, square.sessions, cancel, square.clock)
+    house.enabled = stage.webhooks.changed
+    square.tasks.spawn(house.set_disabled(ROMEO, True), "disabled")
+    stage.posts("sun")
+    time.advance(1)
+    assert stage.program.hears() == []
+    square.tasks.spawn(house.set_disabled(ROMEO, False), "enabled")
+    passes(time, 1)
+    assert stage.program.hears() == ["sun"]
+    # And by the command line.
+    stage.database.run(lambda tx: registering.disable(tx, "romeo", disabled=False, outside=True))
+    taken = stage.database.run(noticing.take)
+    assert taken is not None and taken.webhooks
