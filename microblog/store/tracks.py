@@ -75,7 +75,7 @@ _UNTOLD = (
 )
 _ITEM = and_(_H.service == bindparam("service"), _H.node == bindparam("node"), _H.item_id == bindparam("item_id"))
 _HIT_BY = select(_H.track_id).where(_ITEM, _H.track_id.in_(bindparam("keys", expanding=True)))
-_FOUND_BY = select(_H.id, _H.service).where(
+_FOUND_BY = select(_H.id, _H.service, _H.node, _H.item_id).where(
     _H.track_id.in_(bindparam("keys", expanding=True)),
     _H.item_id.in_(bindparam("ids", expanding=True)),
     _H.payload != "",
@@ -309,13 +309,12 @@ class Tracks:
         rows = self._connection.execute(_HAVING, _item(address))
         return [(read_hit(row), read_track(row[len(_HIT_COLUMNS) :])) for row in rows]
 
-    def found_at(self, tracks: Sequence[int], domain: str, item_ids: Sequence[str]) -> list[int]:
-        """What of these ids a domain has found for these tracks, and of which there is no copy here."""
-        found: list[int] = []
+    def found_elsewhere(self, tracks: Sequence[int], item_ids: Sequence[str]) -> list[tuple[int, ItemAddress]]:
+        """What of these ids nodes elsewhere have found for these tracks."""
+        found: list[tuple[int, ItemAddress]] = []
         for at in range(0, len(item_ids), CHUNK):
-            values = {"keys": tracks, "ids": item_ids[at : at + CHUNK]}
-            rows = self._connection.execute(_FOUND_BY, values)
-            found += [key for key, service in rows if JID.parse(service).domainpart == domain]
+            rows = self._connection.execute(_FOUND_BY, {"keys": tracks, "ids": item_ids[at : at + CHUNK]})
+            found += [(row[0], ItemAddress(JID.parse(row[1]), row[2], row[3])) for row in rows]
         return found
 
     def gone(self, hits: Iterable[int]) -> None:

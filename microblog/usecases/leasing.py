@@ -5,8 +5,8 @@ from the node that was asked only, by the name that it gave the lease, of people
 what was looked for.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
@@ -41,13 +41,17 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrived:
-    """What a node elsewhere tells ``owner``. ``leases``: by which it names the tracks."""
+    """What a node elsewhere tells ``owner``. ``leases``: by which it names the tracks.
+
+    ``publishers``: of what was retracted, by ids; of one that is not there anybody's of that domain is meant.
+    """
 
     owner: JID
     domain: str
     leases: frozenset[str]
     found: tuple[Found, ...] = ()
     retracted: tuple[str, ...] = ()
+    publishers: Mapping[str, frozenset[JID]] = field(default_factory=dict)
 
 
 def due(tx: Transaction, limit: int) -> tuple[Track, ...]:
@@ -93,7 +97,12 @@ def accept(tx: Transaction, request: Arrived) -> list[tuple[Track, Found]]:
     if not tracks:
         return []
     if request.retracted:
-        tx.tracks.gone(tx.tracks.found_at([track.key for track in tracks], request.domain, request.retracted))
+        tx.tracks.gone(
+            key
+            for key, address in tx.tracks.found_elsewhere([track.key for track in tracks], request.retracted)
+            if address.service.domainpart == request.domain
+            and address.service in request.publishers.get(address.item_id or "", (address.service,))
+        )
     return [(track, found) for found in request.found if _is_taken(tx, request, found) for track in _met(tracks, found)]
 
 

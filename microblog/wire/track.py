@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from microblog.model.errors import InvalidOptions
+from microblog.model.errors import InvalidOptions, JIDMalformed
 from microblog.model.item import Item
 from microblog.model.jid import JID
 from microblog.model.node import Node
@@ -139,14 +139,15 @@ def subscribe_request(owner: JID, query: str) -> Element:
 
 
 def notification(from_: JID, to: JID, subids: Sequence[str], node: Node, item: Item) -> str:
-    """The ready stanza that tells somebody of a post that meets their subscriptions."""
-    attributes = {"id": item.id, "publisher": str(item.publisher.bare)}
+    """The ready stanza that tells somebody of a post that meets their subscriptions, and whose feed it is in."""
+    attributes = {"id": item.id, "publisher": str(node.service)}
     return _notification(from_, to, subids, Element(ns.PUBSUB_EVENT, "item", attributes, Raw(item.payload)))
 
 
 def retraction(from_: JID, to: JID, subids: Sequence[str], node: Node, item: Item) -> str:
     """The ready stanza that tells somebody that a post is gone that they were told of."""
-    return _notification(from_, to, subids, Element(ns.PUBSUB_EVENT, "retract", {"id": item.id}))
+    attributes = {"id": item.id, "publisher": str(node.service)}
+    return _notification(from_, to, subids, Element(ns.PUBSUB_EVENT, "retract", attributes))
 
 
 def _notification(from_: JID, to: JID, subids: Iterable[str], told: Element) -> str:
@@ -155,6 +156,22 @@ def _notification(from_: JID, to: JID, subids: Iterable[str], told: Element) -> 
         ns.SHIM, "headers", None, *(Element(ns.SHIM, "header", {"name": "SubID"}, subid) for subid in subids)
     )
     return message("headline", from_, to, event, headers).to_bytes().decode()
+
+
+def read_publishers(message: Element) -> Mapping[str, frozenset[JID]]:
+    """Whose the items are that a notification says are gone, by their ids; of some it may not be said."""
+    found: dict[str, frozenset[JID]] = {}
+    event = message.find(ns.PUBSUB_EVENT, "event")
+    items = None if event is None else event.find(ns.PUBSUB_EVENT, "items")
+    for gone in () if items is None else items.find_all(ns.PUBSUB_EVENT, "retract"):
+        item_id, publisher = gone.get("id"), gone.get("publisher")
+        if not item_id or not publisher:
+            continue
+        try:
+            found[item_id] = found.get(item_id, frozenset()) | {JID.parse(publisher).bare}
+        except JIDMalformed:
+            found.setdefault(item_id, frozenset())
+    return found
 
 
 def read_subids(message: Element) -> frozenset[str]:

@@ -142,6 +142,7 @@ class Leases:
             leases=wire.read_subids(message.element),
             found=found,
             retracted=notice.retracted,
+            publishers=wire.read_publishers(message.element) if notice.retracted else {},
         )
         if not await self._database.read(leasing.is_lease, arrived):
             return False

@@ -682,6 +682,20 @@ def test_what_is_retracted_there_is_only_what_was_found_there(tx: Transaction, w
     assert watch.found() == ["n1", "n3", "n0"]
 
 
+def test_what_somebody_takes_back_is_nobody_elses(tx: Transaction, watch: Watch) -> None:
+    """An id is chosen by who publishes, and may be that of another's."""
+    there(tx, watch)
+    tybalt = JID.parse("tybalt@capulet.example")
+    assert watch.matcher.take(tx, arrived(found("Good night"), found("Good night", publisher=tybalt)))
+    assert len(watch.found()) == 2
+    assert not watch.matcher.take(tx, arrived(retracted=("n1",), publishers={"n1": frozenset({tybalt})}))
+    assert [hit.address.service for hit in tx.tracks.hits(BENVOLIO, limit=9)] == [JULIET]
+    assert not watch.matcher.take(tx, arrived(retracted=("n1",), publishers={"n1": frozenset()}))
+    assert watch.found() == ["n1"]
+    assert not watch.matcher.take(tx, arrived(retracted=("n1",)))
+    assert watch.found() == []
+
+
 def test_what_is_old_is_forgotten(tx: Transaction, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "KEPT_MAX", 3)
     monkeypatch.setattr(tracking, "TRIMMED_EVERY", 1)

@@ -2,14 +2,17 @@
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail
 
 from microblog.model.errors import ResourceConstraint
-from microblog.model.item import Audience
+from microblog.model.item import Audience, Item
 from microblog.model.jid import JID
+from microblog.model.node import Node, profile
 from microblog.model.uri import ItemAddress
 from microblog.store.database import Database, Transaction
 from microblog.usecases import chatting, leasing, matching, policing, tracking
@@ -492,6 +495,25 @@ def test_subids_are_read_as_far_as_there_are_any() -> None:
     assert wire.read_subids(element) == {"one"}
     (element,) = read_all("<message/>")
     assert wire.read_subids(element) == frozenset()
+
+
+def test_whose_it_was_is_said_of_what_is_gone() -> None:
+    juliet = JID.parse("juliet@capulet.example")
+    node = Node(key=1, service=juliet, name=ns.MICROBLOG, config=profile(ns.MICROBLOG))
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    item = Item(id="n1", publisher=juliet, payload="", published=now, updated=now)
+    (gone,) = read_all(wire.retraction(JID("", "capulet.example"), JID.parse(BENVOLIO), ["s1"], node, item))
+    assert wire.read_publishers(gone) == {"n1": {juliet}} and wire.read_subids(gone) == {"s1"}
+    # Also of what somebody else put into the feed: by that it is addressed.
+    other = replace(item, publisher=JID.parse("nurse@capulet.example"), payload=f"<entry xmlns='{ns.ATOM}'/>")
+    told_of = wire.notification(JID("", "capulet.example"), JID.parse(BENVOLIO), ["s1"], node, other)
+    assert notified(list(read_all(told_of))) == [("capulet.example", "n1", str(juliet), ["s1"])]
+    (odd,) = read_all(
+        f"<message><event xmlns='{ns.PUBSUB_EVENT}'><items node='{ns.TRACK}'><retract id='a'/>"
+        "<retract id='b' publisher='no@@body'/><retract publisher='juliet@capulet.example'/></items></event></message>"
+    )
+    assert wire.read_publishers(odd) == {"b": frozenset()}
+    assert wire.read_publishers(read_all("<message/>")[0]) == {}
 
 
 def test_names_are_those_of_the_wire() -> None:
