@@ -65,7 +65,14 @@ _HERE = (
 _ELSEWHERE = (
     select(_A.localpart, _L.jid)
     .join(_BLOCKS, _B.account_id == _A.id)
-    .join(_OTHER, _OTHER.c.localpart == func.replace(_B.jid, _text("at_domain"), ""))
+    .join(
+        _OTHER,
+        and_(
+            _OTHER.c.localpart == func.replace(_B.jid, _text("at_domain"), ""),
+            # What is replaced may be anywhere, in the name of a longer domain as well.
+            _B.jid == _OTHER.c.localpart.concat(_text("at_domain")),
+        ),
+    )
     .join(tables.linked_addresses, and_(_L.account_id == _OTHER.c.id, _L.confirmed))
 )
 _ELSEWHERE_OF_NAME = Prepared(_ELSEWHERE.where(_A.localpart == _text("localpart")))

@@ -167,8 +167,8 @@ def named_elsewhere(
     ``again``: the event of what was told once; if it was the item's first, they are to be told as they were then.
     """
     if item.audience is Audience.DIRECT:
-        readers = (jid for jid, reader in tx.items.mentioned(item.key).items() if reader)
-        return tuple(sorted((jid for jid in readers if jid.domainpart == domain), key=str))
+        readers = (jid for jid, reader in tx.items.mentioned(item.key).items() if reader and jid.domainpart == domain)
+        return tuple(sorted((jid for jid in readers if not tx.blocks.has(item.publisher, jid)), key=str))
     if item.audience is not Audience.PUBLIC or node.name != MICROBLOG or f"@{domain}" not in item.payload:
         return ()
     if tx.holders.witness(node.key, item.id, domain) is not None and (

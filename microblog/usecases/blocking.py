@@ -2,13 +2,13 @@
 
 For those who are blocked whoever blocked them is not there: what they send does not arrive (``im``), and they are
 outcasts at that one's nodes (``store.affiliations``). Neither sees anything of the other in any timeline
-(``muting.quiet``). When a block is made, subscriptions end both ways; those of a whole domain a slice at a time. Nobody
-is told of a block; that a subscription has ended they are told.
+(``muting.quiet``). When a block is made, subscriptions end both ways; if there are many a slice at a time. Nobody is
+told of a block; that a subscription has ended they are told.
 
 Whoever has several addresses is blocked with all of them, as far as this node knows that they are one (``linking``).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,12 +65,10 @@ def block(tx: Transaction, request: Block) -> Blocked:
     new = tuple(jid for jid in dict.fromkeys(request.jids) if jid not in known)
     if len(known) + len(new) > BLOCKS_MAX:
         raise ResourceConstraint(f"you have blocked as many as one may: {BLOCKS_MAX}")
-    more = []
     for jid in new:
         tx.blocks.add(request.account, jid)
-        if sever(tx, request.actor.bare, jid, request.notices):
-            more.append(jid)
-    return Blocked(new=new, more=tuple(more))
+    more = sever(tx, request.actor.bare, new, request.notices)
+    return Blocked(new=new, more=new if more else ())
 
 
 def _check(tx: Transaction, request: Block, jid: JID) -> None:
@@ -94,13 +92,15 @@ def unblock_all(tx: Transaction, account: int) -> tuple[JID, ...]:
 # what there was between them
 
 
-def sever(tx: Transaction, account: JID, jid: JID, notices: Notices) -> bool:
-    """End the subscriptions between one of ours and whom they blocked; True if there may be more of them."""
-    if jid.resourcepart:
+def sever(tx: Transaction, account: JID, jids: Iterable[JID], notices: Notices) -> bool:
+    """End the subscriptions between one of ours and whom they blocked, a slice; True if there may be more of them."""
+    blocks = Blocks.of(name for jid in jids if not jid.resourcepart for name in _names(tx, jid))
+    if not blocks:
         return False
-    blocks = Blocks.of(_names(tx, jid))
     ended = 0
     for subscription in _subscribers(tx, account, blocks):
+        if ended == SLICE:
+            return True
         node = tx.nodes.find(account, subscription.node)
         if node is not None:
             subscribing.change_state(tx, node, subscription, False, notices.ended)
@@ -118,7 +118,7 @@ def sever(tx: Transaction, account: JID, jid: JID, notices: Notices) -> bool:
             return True
         left += 1
         _leave(tx, account, follow, notices)
-    return ended >= SLICE
+    return False
 
 
 def _names(tx: Transaction, jid: JID) -> set[JID]:
@@ -131,11 +131,11 @@ def _names(tx: Transaction, jid: JID) -> set[JID]:
     return {jid, here.jid(tx.domain), *(link.jid for link in tx.linked.of(here.key) if link.confirmed)}
 
 
-def _subscribers(tx: Transaction, account: JID, blocks: Blocks) -> list[Subscription]:
-    found = [one for name in blocks.people for one in tx.subscriptions.at_service(account, name)]
+def _subscribers(tx: Transaction, account: JID, blocks: Blocks) -> Iterator[Subscription]:
+    for name in blocks.people:
+        yield from tx.subscriptions.at_service(account, name)
     for domain in blocks.domains:
-        found += tx.blocks.subscribers_at(account, domain, SLICE)
-    return found
+        yield from tx.blocks.subscribers_at(account, domain, SLICE + 1)
 
 
 def _leave(tx: Transaction, account: JID, follow: Follow, notices: Notices) -> None:
@@ -149,6 +149,13 @@ def _leave(tx: Transaction, account: JID, follow: Follow, notices: Notices) -> N
     following.record_unsubscribe(tx, ended)
 
 
-def unfinished(tx: Transaction) -> list[tuple[JID, JID]]:
-    """Who blocked which domain: with those there may be something left to sever."""
-    return [(account, jid) for account, jid in tx.blocks.all() if not jid.localpart and not jid.resourcepart]
+def unfinished(tx: Transaction) -> dict[JID, tuple[JID, ...]]:
+    """Whom each has blocked with whom there may be something left to sever: domains, and very many people."""
+    found: dict[JID, list[JID]] = {}
+    for account, jid in tx.blocks.all():
+        if not jid.resourcepart:
+            found.setdefault(account, []).append(jid)
+    left = {
+        account: tuple(jid for jid in jids if not jid.localpart or len(jids) > SLICE) for account, jids in found.items()
+    }
+    return {account: jids for account, jids in left.items() if jids}

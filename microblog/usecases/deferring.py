@@ -18,7 +18,7 @@ from microblog.model.uri import ItemAddress
 from microblog.model.when import When, read_when
 from microblog.store.deferred import LINE, Absence, Held
 from microblog.store.transaction import Transaction
-from microblog.usecases import chatting, reading
+from microblog.usecases import chatting, muting, reading
 from microblog.usecases.chatting import Lines, Spoken, Told
 from microblog.usecases.reading import HOME, MENTIONS
 from microblog.usecases.settling import DIGEST
@@ -192,7 +192,10 @@ def _with_item(tx: Transaction, sight: Sight, key: int, held: Held) -> Waiting:
     if found is None:
         return Waiting(held=held, payload=tx.tracks.payload(key, held.address))
     node = sight.readable(found[0].key, found[1])
-    return Waiting(held=held) if node is None else Waiting(held=held, node=found[0], item=found[1])
+    # It may have been muted since it waits.
+    if node is None or muting.hides(tx, sight.quiet, *found):
+        return Waiting(held=held)
+    return Waiting(held=held, node=found[0], item=found[1])
 
 
 def _look_up(tx: Transaction, address: ItemAddress) -> tuple[Node, Item] | None:

@@ -107,6 +107,9 @@ class Sight:
         found = self.at(node_key)
         if found is None or found[1] is None:
             return None
+        author = item.publisher.bare
+        if author not in (found[0].service, self._reader) and self._shuns(author):
+            return None
         if item.audience in found[1]:
             return found[0]
         if item.audience is not Audience.DIRECT or not self._direct:

@@ -79,7 +79,7 @@ class Blocking(Extension):
 
     def start(self) -> None:
         """Go on with what was not done when this server ended."""
-        self._tasks.spawn(self._finish(), "blocks of domains")
+        self._tasks.spawn(self._finish(), "blocks that were not done")
 
     def routes(self) -> Iterable[Route]:
         """At one's own account."""
@@ -126,8 +126,8 @@ class Blocking(Extension):
         if done.blocked.new:
             self._push(account, _write("block", done.blocked.new))
             await self._presence.blocked(account, done.blocked.new)
-        for jid in done.blocked.more:
-            self._tasks.spawn(self._sever(account, jid), f"what {account} has to do with {jid}")
+        if done.blocked.more:
+            self._tasks.spawn(self._sever(account, done.blocked.more), f"what {account} has to do with whom they block")
         return done.blocked.new
 
     async def unblock(self, account: JID, jids: tuple[JID, ...] | None) -> tuple[JID, ...]:
@@ -151,15 +151,15 @@ class Blocking(Extension):
             unfinished = await self._database.read(blocking.unfinished)
         except Refusal:
             return  # at the next start
-        for account, jid in unfinished:
-            await self._sever(account, jid)
+        for account, jids in unfinished.items():
+            await self._sever(account, jids)
 
-    async def _sever(self, account: JID, jid: JID) -> None:
-        """End the subscriptions between somebody and a domain, a slice at a time."""
+    async def _sever(self, account: JID, jids: tuple[JID, ...]) -> None:
+        """End the subscriptions between somebody and whom they blocked, a slice at a time."""
         more = True
         while more:
             try:
-                more = await self._database.write(_sever, account, jid)
+                more = await self._database.write(_sever, account, jids)
             except Refusal:
                 await self._clock.sleep(RETRY_SECONDS)
 
@@ -196,12 +196,11 @@ def _unblock(tx: Transaction, account: JID, jids: tuple[JID, ...] | None) -> _Do
     return _Done(Blocked(new=gone), tx.blocks.of_name(account.localpart))
 
 
-def _sever(tx: Transaction, account: JID, jid: JID) -> bool:
+def _sever(tx: Transaction, account: JID, jids: tuple[JID, ...]) -> bool:
     known = tx.accounts.get(account.localpart)
     # They may have changed their mind.
-    if known is None or jid not in tx.blocks.of(known.key):
-        return False
-    return blocking.sever(tx, account, jid, NOTICES)
+    still = frozenset(tx.blocks.of(known.key)) if known is not None else frozenset()
+    return blocking.sever(tx, account, [jid for jid in jids if jid in still], NOTICES)
 
 
 def _owner(request: Stanza) -> JID:

@@ -24,6 +24,7 @@ from microblog.model.uri import ItemAddress
 from microblog.store.transaction import Transaction
 from microblog.usecases import (
     accepting,
+    addressing,
     blocking,
     conversing,
     copying,
@@ -36,6 +37,7 @@ from microblog.usecases import (
     subscribing,
 )
 from microblog.usecases.blocking import Block, Blocked, Notices
+from microblog.usecases.sight import Sight
 from tests.usecases.pubsub import (
     BENVOLIO,
     JULIET,
@@ -135,11 +137,11 @@ def test_a_domain(people: Transaction, monkeypatch: pytest.MonkeyPatch) -> None:
         arrives(tx, JID(name, "capulet.example"), name, to=ROMEO)
     arrives(tx, PARIS, "p", to=ROMEO)
     assert blocks(tx, CAPULET) == Blocked(new=(CAPULET,), more=(CAPULET,))
-    assert blocking.unfinished(tx) == [(ROMEO, CAPULET)]
+    assert blocking.unfinished(tx) == {ROMEO: (CAPULET,)}
     rounds = 0
-    while blocking.sever(tx, ROMEO, CAPULET, NOTICES):
+    while blocking.sever(tx, ROMEO, (CAPULET,), NOTICES):
         rounds += 1
-    assert followers(tx) == {PARIS} and rounds == 1
+    assert followers(tx) == {PARIS} and rounds == 2
     assert {one.node.service for one in following.follows(tx, ROMEO)} == {PARIS}
     with pytest.raises(Forbidden):
         subscribe(tx, NURSE)
@@ -396,3 +398,71 @@ def test_answers_do_not_go_to_a_thread_of_theirs(people: Transaction) -> None:
     assert answers("1") == [f"<copy to='{JULIET}' id='1'/>"]
     blocks(tx, JULIET)
     assert answers("2") == [f"<copy to='{JULIET}' id='1'/>"]
+
+
+def test_many_are_severed_together(people: Transaction, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many one blocks at once: what one follows is looked through once, and no slice is longer for it."""
+    tx = people
+    domains = [JID("", f"d{n}.example") for n in range(4)]
+    for n, domain in enumerate(domains):
+        for name in ("a", "b"):
+            subscribe(tx, JID(f"{name}{n}", domain.domainpart))
+    monkeypatch.setattr(blocking, "SLICE", 3)
+    looked = []
+    follows_of = type(tx.subscriptions).follows
+
+    def spy(store: Any, jid: JID) -> Any:
+        looked.append(jid)
+        return follows_of(store, jid)
+
+    monkeypatch.setattr(type(tx.subscriptions), "follows", spy)
+    done = blocks(tx, *domains)
+    assert len(followers(tx)) == 5 and set(done.more) == set(domains)
+    assert blocking.sever(tx, ROMEO, done.more, NOTICES)
+    assert not blocking.sever(tx, ROMEO, done.more, NOTICES)
+    assert followers(tx) == set()
+    looked.clear()
+    assert not blocks(tx, *(JID(f"f{n}", "verona.example") for n in range(50))).more
+    assert looked == [ROMEO]
+
+
+def test_a_longer_domain_is_another(people: Transaction) -> None:
+    tx = people
+    evil = JID("romeo.evil", "montague.example")
+    an_account(tx, evil)
+    elsewhere = JID.parse("x@verona.example")
+    tx.linked.add(elsewhere, key(tx, evil), asked_there=False, confirmed=True)
+    blocks(tx, JID("romeo", "montague.example.evil"), by=BENVOLIO)
+    assert not tx.blocks.of_name("benvolio").match(elsewhere)
+    assert not [jid for _, jid in tx.blocks.all() if jid == elsewhere]
+    blocks(tx, evil, by=BENVOLIO)
+    assert tx.blocks.of_name("benvolio").match(elsewhere)
+
+
+def test_what_they_say_at_others_is_not_there(people: Transaction) -> None:
+    """Whichever way one comes to it: by its number, from a line that waited, to watch it or to answer it."""
+    tx = people
+    writes(tx, MERCUTIO, "root", 9)
+    comments = "urn:xmpp:microblog:0:comments/root"
+    for author in (BENVOLIO, MERCUTIO):
+        comment = publishing.Publish(
+            service=MERCUTIO, node=comments, actor=author, item_id=f"by {author.localpart}", **an_entry("so")
+        )
+        publishing.publish(tx, comment)
+
+    def seen(reader: JID) -> set[str]:
+        found = [tx.nodes.look_up(MERCUTIO, comments, f"by {name}") for name in ("benvolio", "mercutio")]
+        return {one.item.id for one in found if one and one.item and Sight(tx, reader).readable(one.node.key, one.item)}
+
+    assert seen(ROMEO) == {"by benvolio", "by mercutio"}
+    blocks(tx, BENVOLIO)
+    assert seen(ROMEO) == {"by mercutio"} and seen(BENVOLIO) == {"by benvolio", "by mercutio"}
+
+
+def test_what_is_direct_is_not_for_whom_its_author_blocked(people: Transaction) -> None:
+    tx = people
+    blocks(tx, JULIET)
+    item = writes(tx, ROMEO, "d", 1, audience=Audience.DIRECT, readers=(JULIET, NURSE), mentions=(JULIET, NURSE))
+    node = tx.nodes.find(ROMEO, MICROBLOG)
+    assert node is not None
+    assert addressing.named_elsewhere(tx, node, item, "capulet.example", lambda payload: ()) == (NURSE,)

@@ -12,7 +12,7 @@ from microblog.model.query import parse
 from microblog.model.uri import ItemAddress
 from microblog.model.when import DEFAULT, MINUTES_MAX, Pace, Policy, Show, When, best, read_when, show_of
 from microblog.store.database import Database, Transaction
-from microblog.usecases import chatting, deferring, reading
+from microblog.usecases import chatting, deferring, muting, reading
 from microblog.usecases.chatting import HELD_DAYS, HELD_MAX, Line, Reader, Spoken, Told
 from microblog.usecases.deferring import Missed
 from tests.conftest import Time
@@ -347,3 +347,17 @@ def test_the_best_presence_counts() -> None:
     assert best([Show.AWAY, Show.ONLINE, Show.DND]) is Show.ONLINE
     assert show_of(" dnd ") is Show.DND
     assert show_of("sleeping") is show_of("online") is show_of("") is Show.ONLINE
+
+
+def test_what_is_muted_while_it_waits_does_not_come(database: Database, key: int) -> None:
+    for name in ("a", "b"):
+        database.run(publish, name)
+        tells(database, key, name, "post")
+    thread = muting.MuteThis(account=key, actor=BENVOLIO, what=address("a"))
+    database.run(muting.mute, thread)
+    assert due(database, key) == [("post", ""), ("post", "b")]
+    assert gives(database, key) == [1]
+    tells(database, key, "a", "post")
+    database.run(muting.unmute, thread)
+    database.run(muting.mute, muting.MuteThis(account=key, actor=BENVOLIO, what=ROMEO))
+    assert gives(database, key) == []
