@@ -27,6 +27,7 @@ ASKED_PER_DAY: Final = 20
 ASKED_DAYS: Final = 30
 LOCATION_DAYS: Final = 30
 NEAR_LOOKS_MAX: Final = 10
+NEAR_SECONDS: Final = 2.0
 _NEAR_LOOKED_AT: Final = 100
 # A preference: whether one's client tells the node where one is (XEP-0080).
 SHARING: Final = "location"
@@ -174,7 +175,15 @@ def forget(tx: Transaction) -> None:
 
 
 def near(tx: Transaction, request: Near) -> NearPage:
-    """The newest posts that say to be in a circle, as far as somebody may see them."""
+    """The newest posts that say to be in a circle, as far as somebody may see them.
+
+    Raises: ResourceConstraint if that takes too long.
+    """
+    with tx.search.within(NEAR_SECONDS):
+        return _near(tx, request)
+
+
+def _near(tx: Transaction, request: Near) -> NearPage:
     sight = Sight(tx, request.actor, request.audiences)
     unwanted = muting.quiet(tx, request.actor)
     posts: list[tuple[Node, Item]] = []

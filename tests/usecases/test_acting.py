@@ -639,6 +639,20 @@ def test_what_is_near_is_found_newest_first_as_far_as_one_may_see_it(
     assert own.posts[0][1].id == "post-9"
 
 
+def test_who_looks_too_long_for_what_is_near_looks_no_more(verona: Verona, monkeypatch: pytest.MonkeyPatch) -> None:
+    if verona.run(lambda tx: tx.connection.dialect.name) == "postgresql":
+        pytest.skip("that a statement takes long can only be arranged in SQLite")
+    verona.posts(BENVOLIO, "here", INSIDE)
+    verona.run(_placed)
+    wanted = locating.Near(actor=ROMEO, circle=SQUARE.circle, most=3)
+    monkeypatch.setattr(locating, "NEAR_SECONDS", -1.0)
+    monkeypatch.setattr("microblog.store.search._PROGRESS_STEPS", 1)
+    with pytest.raises(ResourceConstraint, match="too long"):
+        verona.run(locating.near, wanted)
+    monkeypatch.undo()
+    assert len(verona.run(locating.near, wanted).posts) == 1
+
+
 def _placed(tx: Transaction) -> None:
     """As the indexer of search does it."""
     from sqlalchemy import insert
