@@ -21,6 +21,7 @@ from microblog.model.draft import Draft
 from microblog.model.entry import Entry
 from microblog.model.errors import Refusal, ResourceConstraint
 from microblog.model.event import Event, ItemPublished, ItemRetracted, NodeDeleted, NodePurged
+from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.node import MICROBLOG
 from microblog.model.place import GEOLOC
@@ -236,7 +237,7 @@ class Rules:
         for missed in found.missed:
             values = {"number": missed.number, "when": _shortened(missed.when), "times": missed.times}
             text = say(missed.language, "places.fired.missed", **values)
-            await self._say(account, text, of_another=missed.of_another)
+            await self._say(account, text, here=missed.of_another)
         self.act()
 
     # what is done
@@ -301,11 +302,11 @@ class Rules:
         away = bool(listeners.addresses(account))
         return away and (account not in listeners.here or self._lines.pace(account) not in (Pace.NOW, None))
 
-    async def _say(self, account: JID, text: str, *, of_another: bool) -> None:
-        """A line; where others are is said to clients of this node and nowhere else."""
+    async def _say(self, account: JID, text: str, *, here: bool) -> None:
+        """A line. ``here``: where others are, and what is local, is said to clients of this node and nowhere else."""
         listeners = self._lines.listeners
         listener = listeners.here.get(account)
-        if not of_another or not listeners.addresses(account):
+        if not here or not listeners.addresses(account):
             await self._lines.say(account, text)
         elif listener is not None and self._lines.pace(account) is Pace.NOW:
             line = chat.write(text, listener.sender, account, language=listener.language).to_bytes()
@@ -323,11 +324,11 @@ class Rules:
             place = rule.circle.name if rule.circle is not None else ""
             named = "there" if rule.circle is not None and not place else "place" if place else "nowhere"
             text = say(due.language, f"places.fired.{rule.what}.{named}", name=who, place=place, **values)
-            await self._say(kept.owner, text, of_another=kept.tells_of_another)
+            await self._say(kept.owner, text, here=kept.tells_of_another)
         elif due.post is not None and due.number is not None:
             # It came by itself; that the rule is about it has yet to be said.
             text = say(due.language, "places.fired.shown", post=due.number, **values)
-            await self._lines.say(kept.owner, text)
+            await self._say(kept.owner, text, here=due.post[1].audience is Audience.LOCAL)
         elif due.post is not None:
             node, item = due.post
             shown = Post(node=node, item=item, entry=atom.read_text(item.payload) or Entry())

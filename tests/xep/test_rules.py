@@ -338,12 +338,8 @@ def test_who_is_asked_is_told_and_decides(verona: Verona, romeo: Client) -> None
     )
 
 
-def test_where_another_is_is_not_told_elsewhere(verona: Verona, romeo: Client) -> None:
-    benvolio = verona.talks("benvolio")
-    says(romeo, "rule when benvolio enters Square then tell me")
-    says(romeo, "rule when I enter Square then tell me")
-    benvolio.hears()
-    says(benvolio, "place allow romeo")
+def moves_to_mantua(verona: Verona) -> None:
+    """Romeo has an address there, too."""
 
     def link(tx: Transaction) -> None:
         account = tx.accounts.get("romeo")
@@ -353,11 +349,39 @@ def test_where_another_is_is_not_told_elsewhere(verona: Verona, romeo: Client) -
     verona.database.run(link)
     verona.lines.changed(ROMEO)
     verona.passes()
+    in_mantua(verona)
+
+
+def in_mantua(verona: Verona) -> list[str | None]:
+    return [element.child_text(ns.CLIENT, "body") for element in verona.world.hears("mantua.example")]
+
+
+def test_that_there_is_a_local_post_is_not_told_elsewhere(verona: Verona, romeo: Client) -> None:
+    moves_to_mantua(verona)
+    follow(verona, romeo, "benvolio")
+    says(romeo, "rule when anyone posts near Square then tell me")
+    in_mantua(verona)
+    verona.publishes("benvolio", "lunch", inside=NEARBY, audience=Audience.LOCAL)
+    verona.passes()
+    assert bodies(romeo) == ["(local) benvolio: lunch  #1", "Rule 1, anyone posts near Square: #1"]
+    assert in_mantua(verona) == []
+    verona.publishes("benvolio", "dinner", inside=NEARBY)
+    verona.passes()
+    assert in_mantua(verona) == ["benvolio: dinner  #2", "Rule 1, anyone posts near Square: #2"]
+
+
+def test_where_another_is_is_not_told_elsewhere(verona: Verona, romeo: Client) -> None:
+    benvolio = verona.talks("benvolio")
+    says(romeo, "rule when benvolio enters Square then tell me")
+    says(romeo, "rule when I enter Square then tell me")
+    benvolio.hears()
+    says(benvolio, "place allow romeo")
+
+    moves_to_mantua(verona)
     bodies(romeo)
-    verona.world.hears("mantua.example")
 
     def elsewhere() -> list[str | None]:
-        return [element.child_text(ns.CLIENT, "body") for element in verona.world.hears("mantua.example")]
+        return in_mantua(verona)
 
     says(benvolio, f"place {SQUARE}")
     verona.passes()
