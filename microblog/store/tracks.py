@@ -52,8 +52,14 @@ _SOME = _ALL.where(_T.id.in_(bindparam("keys", expanding=True)))
 _ANY = select(_T.id).where(_T.query != bindparam("nothing")).limit(1)
 _REMOVE = delete(_TRACKS).where(_T.id == bindparam("key"))
 _COUNTED = update(_TRACKS).where(_T.id == bindparam("key")).values(hits=_T.hits + 1)
-_DUE = (
-    _ALL.where(
+_RANKED = (
+    select(
+        _T.id,
+        func.row_number()
+        .over(partition_by=_T.service, order_by=(_T.checked.is_not(None), _T.checked, _T.id))
+        .label("rank"),
+    )
+    .where(
         _T.service > "",  # not equal would look at all that have none
         or_(
             _T.checked.is_(None),
@@ -61,7 +67,13 @@ _DUE = (
             and_(_T.problem == bindparam("away"), _T.checked < bindparam("soon", type_=tables.Instant)),
         ),
     )
-    .order_by(_T.service, _T.checked, _T.id)
+    .subquery("ranked")
+)
+# Some of each node, so that none is kept from its turn by how much there is of another.
+_DUE = (
+    _ALL.join(_RANKED, _RANKED.c.id == _T.id)
+    .where(_RANKED.c.rank <= bindparam("each"))
+    .order_by(_RANKED.c.rank, _T.service)
     .limit(bindparam("limit"))
 )
 _EXPIRED = _ALL.where(_T.expires < bindparam("now", type_=tables.Instant)).limit(bindparam("limit"))
@@ -243,9 +255,12 @@ class Tracks:
         values = {"now": self._transaction.now, "limit": limit}
         return [read_track(row) for row in self._connection.execute(_EXPIRED, values)]
 
-    def due(self, before: datetime, soon: datetime, away: str, limit: int) -> list[Track]:
-        """Those that a node elsewhere looks for too and was not asked about since; sooner those with that problem."""
-        values = {"before": before, "soon": soon, "away": away, "limit": limit}
+    def due(self, before: datetime, soon: datetime, away: str, limit: int, each: int) -> list[Track]:
+        """Those that a node elsewhere looks for too and was not asked about since; sooner those with that problem.
+
+        So many altogether, and of each node so many.
+        """
+        values = {"before": before, "soon": soon, "away": away, "limit": limit, "each": each}
         return [read_track(row) for row in self._connection.execute(_DUE, values)]
 
     def any(self) -> bool:

@@ -25,6 +25,7 @@ from microblog.usecases.tracking import is_there
 
 RENEW: Final = timedelta(days=1)
 RETRY: Final = timedelta(hours=1)
+DUE_OF_EACH: Final = 50  # tracks at one node, at a time
 # What is wrong with a track that a node elsewhere is to look for.
 UNREACHABLE: Final = "unreachable"
 
@@ -56,7 +57,7 @@ class Arrived:
 
 def due(tx: Transaction, limit: int) -> tuple[Track, ...]:
     """The tracks that nodes elsewhere are to be asked for: again every day, every hour while they cannot be reached."""
-    return tuple(tx.tracks.due(tx.now - RENEW, tx.now - RETRY, UNREACHABLE, limit))
+    return tuple(tx.tracks.due(tx.now - RENEW, tx.now - RETRY, UNREACHABLE, limit, DUE_OF_EACH))
 
 
 def granted(tx: Transaction, track: Track, lease: str) -> bool:

@@ -30,6 +30,8 @@ ASKED_MAX: Final = 200
 AT_ONCE: Final = 5
 RETRY_MAX_SECONDS: Final = 30
 STORE_SECONDS: Final = 60
+# A node that answers slowly is asked for the rest of it when the others have had their turns.
+TURN_SECONDS: Final = 60
 _AWAY: Final = (RemoteServerNotFound, RemoteServerTimeout, ResourceConstraint)
 
 
@@ -108,9 +110,12 @@ class Leases:
     async def _turn(self, tracks: Sequence[Track]) -> None:
         """Ask one node about all that is due; what cannot be reached is asked once."""
         await self._asking.acquire()
+        until = self._clock.monotonic() + TURN_SECONDS
         try:
             away = False
             for track in tracks:
+                if self._clock.monotonic() >= until and not away:
+                    return
                 if away:
                     await self._database.write(leasing.troubled, track, leasing.UNREACHABLE)
                 else:

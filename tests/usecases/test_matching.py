@@ -696,6 +696,20 @@ def test_what_somebody_takes_back_is_nobody_elses(tx: Transaction, watch: Watch)
     assert watch.found() == []
 
 
+def test_one_node_of_which_much_is_due_keeps_no_other_from_its_turn(
+    tx: Transaction, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leasing, "DUE_OF_EACH", 3)
+    for number in range(8):
+        watch.tracks(BENVOLIO, f"night{number} @capulet.example")
+    known, new = watch.tracks(BENVOLIO, "night @verona.example"), watch.tracks(BENVOLIO, "day @verona.example")
+    tx.tracks.change(known.key, lease="lease", checked=tx.now - timedelta(hours=25))
+    asked = leasing.due(tx, 5)
+    assert [one.service for one in asked] == ["capulet.example", "verona.example"] * 2 + ["capulet.example"]
+    assert [one.key for one in asked if one.service == "verona.example"] == [new.key, known.key]
+    assert len(leasing.due(tx, 99)) == 3 + 2
+
+
 def test_what_is_old_is_forgotten(tx: Transaction, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "KEPT_MAX", 3)
     monkeypatch.setattr(tracking, "TRIMMED_EVERY", 1)
