@@ -19,6 +19,7 @@ from microblog.model.errors import Refusal
 from microblog.model.event import Event, ItemPublished
 from microblog.model.item import Audience
 from microblog.model.jid import JID
+from microblog.model.node import MICROBLOG
 from microblog.model.uri import ItemAddress
 from microblog.model.when import Pace
 from microblog.runtime import Clock, Tasks
@@ -64,7 +65,7 @@ class ReactionLines:
         if about is None or event.node.service.domainpart != self._database.domain:
             return
         by = event.item.publisher.bare
-        if self.hushes(about.service, by):
+        if about.node == MICROBLOG and self.hushes(about.service, by):
             return
         said = tuple(one for one in event.said if self._again.allow((about, by, one)))
         if said and self._told.allow(about.service):
@@ -76,7 +77,8 @@ class ReactionLines:
             author = await self._database.read(reaching.author, about)
         except Refusal:
             author = None
-        if author is None:
+        # The author of a comment is another than who has the thread.
+        if author is None or self.hushes(author, by):
             return
         pace = self.pace(author)
         if pace is None:

@@ -6,10 +6,13 @@ from microblog.model.entry import HEART
 from microblog.model.item import Audience
 from microblog.model.jid import JID
 from microblog.model.node import ATTACHMENTS_PREFIX, COMMENTS_PREFIX, MICROBLOG
+from microblog.model.quiet import Mute, MuteKind
 from microblog.model.uri import item_uri
 from microblog.runtime import Clock
 from microblog.store.database import Database
 from microblog.wire import ns
+from microblog.xep.quiet import Quiet
+from microblog.xep.reactionlines import ReactionLines
 from tests.im.town import Client
 from tests.xep.parlour import NODE, Parlour, lines, says
 from tests.xep.square import asks, result
@@ -81,6 +84,29 @@ def test_who_wrote_a_comment_hears_what_is_said_to_it(parlour: Parlour, romeo: C
     romeo.hears()
     reacts(romeo, HEART, node=attachments(node=COMMENTS, item_id="r"))
     assert texts(benvolio) == ["romeo likes #1."]
+    assert texts(romeo) == []
+
+
+def test_it_is_for_the_author_of_a_comment_not_to_hear_of_somebody(parlour: Parlour, romeo: Client) -> None:
+    """And not for the one in whose thread the comment is."""
+    found = [getattr(one, "__self__", None) for one in parlour.database.listeners]
+    (reaction_lines,) = [one for one in found if isinstance(one, ReactionLines)]
+    quiet = Quiet(parlour.database, parlour.clock, parlour.tasks)
+    reaction_lines.hushes = quiet.hushes_author
+    benvolio, mercutio = comes(parlour, "benvolio"), parlour.online("mercutio", "street")
+    for item_id in ("r", "s"):
+        inside = answer_to(ROMEO, "1")
+        parlour.publishes("benvolio", "What sadness?", item_id=item_id, inside=inside, node=COMMENTS, service=ROMEO)
+    romeo.hears()
+    mute = Mute(kind=MuteKind.PERSON, value=f"mercutio@{NODE}")
+    quiet.set_mutes(JID("benvolio", NODE), [mute])
+    reacts(mercutio, HEART, node=attachments(node=COMMENTS, item_id="r"))
+    assert texts(benvolio) == []
+    quiet.set_mutes(JID("benvolio", NODE), [])
+    quiet.set_mutes(ROMEO, [mute])
+    reacts(mercutio, HEART, node=attachments(node=COMMENTS, item_id="s"))
+    assert texts(benvolio) == ["mercutio likes #1."]
+    reacts(mercutio, HEART)
     assert texts(romeo) == []
 
 
