@@ -608,6 +608,35 @@ def test_whatever_a_node_elsewhere_sends_does_no_harm(house: House, event: str) 
     assert [(item, by) for _, item, by, _ in notified(benvolio.hears())] == [("n1", "juliet@capulet.example")]
 
 
+def test_a_node_that_answers_slowly_is_asked_for_the_rest_later(house: House) -> None:
+    jid = JID.parse(BENVOLIO)
+    for word in ("night", "day", "lark"):
+        done(house.tracks.begin(jid, f"{word} @capulet.example"))
+
+    def asked() -> list[str]:
+        return [one.attributes["id"] for one in house.world_hears() if one.get("type") == "set"]
+
+    def answers(id_: str, subid: str) -> None:
+        house.inject(
+            f"<iq type='result' id='{id_}' from='capulet.example' to='{BENVOLIO}'><pubsub xmlns='{ns.PUBSUB}'>"
+            f"<subscription node='{ns.TRACK}' jid='{BENVOLIO}' subscription='subscribed' subid='{subid}'/>"
+            "</pubsub></iq>"
+        )
+
+    house.time.advance(60)
+    for subid in ("one", "two"):
+        (id_,) = asked()
+        house.time.advance(31)
+        assert not asked()
+        answers(id_, subid)
+    leases = [track.lease for track in house.database.run(tracking.tracks_of, jid)]
+    assert leases == ["one", "two", ""] and not asked()
+    house.time.advance(60)
+    (id_,) = asked()
+    answers(id_, "three")
+    assert [track.lease for track in house.database.run(tracking.tracks_of, jid)] == ["one", "two", "three"]
+
+
 def test_only_the_domain_itself_tells_of_what_it_found(house: House) -> None:
     benvolio = house.online("benvolio", "street")
     begun = done_with(house.tracks.begin(JID.parse(BENVOLIO), "night @capulet.example", deliver=True))
