@@ -6,9 +6,9 @@ of it is read at the start, and again for whoever changes something.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
@@ -43,8 +43,8 @@ class Quiet:
         self._mutes: dict[JID, tuple[Mute, ...]] = {}
         # By what is muted, who mutes it, and until when.
         self._by: dict[tuple[MuteKind, str], dict[JID, datetime | None]] = {}
-        # By the first of them, words in a row, each between spaces.
-        self._words: dict[str, dict[str, int]] = {}
+        # Words in a row, one behind the other; under "" how many mute what ends there.
+        self._words: dict[str, Any] = {}
         self._tags = 0
         self._known: OrderedDict[tuple[JID, str, str, JID, str, bool], Traits] = OrderedDict()
         self._blocks: dict[JID, Blocks] = {}
@@ -80,8 +80,10 @@ class Quiet:
             self._by.setdefault((mute.kind, mute.value), {})[account] = mute.until
             self._tags += mute.kind is MuteKind.TAG
             if mute.kind is MuteKind.WORD:
-                rows = self._words.setdefault(mute.value.partition(" ")[0], {})
-                rows[mute.value] = rows.get(mute.value, 0) + 1
+                rows = self._words
+                for word in mute.value.split(" "):
+                    rows = rows.setdefault(word, {})
+                rows[""] = rows.get("", 0) + 1
 
     def _unfile(self, account: JID, mute: Mute) -> None:
         key = (mute.kind, mute.value)
@@ -90,13 +92,17 @@ class Quiet:
             del self._by[key]
         self._tags -= mute.kind is MuteKind.TAG
         if mute.kind is MuteKind.WORD:
-            first = mute.value.partition(" ")[0]
-            rows = self._words[first]
-            rows[mute.value] -= 1
-            if not rows[mute.value]:
-                del rows[mute.value]
-            if not rows:
-                del self._words[first]
+            rows, way = self._words, []
+            for word in mute.value.split(" "):
+                way.append((rows, word))
+                rows = rows[word]
+            rows[""] -= 1
+            if not rows[""]:
+                del rows[""]
+            for rows, word in reversed(way):
+                if rows[word]:
+                    break
+                del rows[word]
 
     def set_blocks(self, account: JID, found: Blocks) -> None:
         """Somebody blocks these, and nobody else."""
@@ -226,12 +232,23 @@ class Quiet:
         keys += [(MuteKind.DOMAIN, domain) for domain in post.domains]
         keys += [(MuteKind.THREAD, thread) for thread in post.threads]
         keys += [(MuteKind.TAG, tag) for tag in post.tags]
-        for word in set(post.words) if self._words else ():
-            keys += [(MuteKind.WORD, row) for row in self._words.get(word, ()) if f" {row} " in post.line]
+        keys += [(MuteKind.WORD, row) for row in self._rows(post.words)] if self._words else ()
         for key in keys:
             for account, until in self._by.get(key, {}).items():
                 if self._lasts(until):
                     yield account
+
+    def _rows(self, words: Sequence[str]) -> Iterable[str]:
+        """The muted words in a row that are among words, however many others are muted."""
+        found: dict[int, str] = {}
+        for place, word in enumerate(words):
+            rows, end = self._words.get(word), place + 1
+            while rows is not None:
+                if "" in rows and id(rows) not in found:
+                    found[id(rows)] = " ".join(words[place:end])
+                rows = rows.get(words[end]) if end < len(words) else None
+                end += 1
+        return found.values()
 
     def _lasts(self, until: datetime | None) -> bool:
         return until is None or until > self._clock.now()
