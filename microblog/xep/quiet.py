@@ -41,6 +41,8 @@ class Quiet:
         self._tasks = tasks
         self._look: Repetition | None = None
         self._mutes: dict[JID, tuple[Mute, ...]] = {}
+        # When the first of somebody's mutes is over, of those who have such.
+        self._ends: dict[JID, datetime] = {}
         # By what is muted, who mutes it, and until when.
         self._by: dict[tuple[MuteKind, str], dict[JID, datetime | None]] = {}
         # Words in a row, one behind the other; under "" how many mute what ends there.
@@ -74,6 +76,10 @@ class Quiet:
         for mute in self._mutes.pop(account, ()):
             self._unfile(account, mute)
         found = tuple(mutes)
+        self._ends.pop(account, None)
+        ends = [one.until for one in found if one.until is not None]
+        if ends:
+            self._ends[account] = min(ends)
         if found:
             self._mutes[account] = found
         for mute in found:
@@ -161,11 +167,7 @@ class Quiet:
 
     async def _sweep(self) -> None:
         now = self._clock.now()
-        over = [
-            account
-            for account, mutes in self._mutes.items()
-            if any(one.until is not None and one.until <= now for one in mutes)
-        ]
+        over = [account for account, first in self._ends.items() if first <= now]
         if not over:
             return
         for account in over:

@@ -417,3 +417,17 @@ def test_what_others_have_muted_costs_a_post_nothing(chamber: Chamber) -> None:
     for n in range(20):
         chamber.quiet.set_mutes(JID(f"a{n}", "montague.example"), ())
     assert not chamber.quiet._words
+
+
+def test_only_whose_mutes_end_is_looked_at(chamber: Chamber, romeo: Client) -> None:
+    for n in range(50):
+        mutes = [Mute(kind=MuteKind.TAG, value="feast")]
+        chamber.quiet.set_mutes(JID(f"a{n}", "montague.example"), mutes)
+    says(romeo, "mute #plague for 2h")
+    says(romeo, "mute #feast for 1h")
+    assert list(chamber.quiet._ends) == [ROMEO]
+    before = chamber.quiet._ends[ROMEO]
+    says(romeo, "unmute #feast")
+    assert chamber.quiet._ends[ROMEO] > before
+    says(romeo, "unmute all")
+    assert not chamber.quiet._ends
