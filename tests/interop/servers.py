@@ -22,6 +22,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from microblog.admin import database
+from microblog.config import load
+from microblog.usecases import registering
 from tests.interop.ca import Certificate, CertificateAuthority
 from tests.interop.client import Client, register
 from tests.interop.network import Network
@@ -406,7 +409,7 @@ class MicroblogNode(Server):
         )
 
     def account(self, name: str, password: str = "secret") -> str:
-        """Make an account by the command line; its bare JID."""
-        done = self.administer("account", "add", name, "--password-file", "-", input=password)
-        assert done.returncode == 0, done.stdout + done.stderr
+        """Make an account as the command line does, without the process; its bare JID."""
+        with database(load(self.config)) as opened:
+            opened.run(registering.create_account, name, password, admin=False)
         return f"{name}@{self.domain}"

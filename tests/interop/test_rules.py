@@ -25,8 +25,13 @@ def test_a_rule_that_posts_posts_once(microblog_node: Callable[..., MicroblogNod
         node.account(name)
     romeo, benvolio = node.login("romeo"), node.login("benvolio")
     assert says(romeo, "rule when #feast appears then post I am there").startswith("Rule 1")
-    says(benvolio, "The #feast begins")
-    armed.touch()
+    if point == "K20":
+        # Soon after the post: it may die before it has answered.
+        armed.touch()
+        benvolio.send(f"<message to='{node.domain}' type='chat' id='f'><body>The #feast begins</body></message>")
+    else:
+        says(benvolio, "The #feast begins")
+        armed.touch()
     assert node.process is not None
     assert node.process.wait(MOST_SECONDS) == -signal.SIGKILL
     node.process = None
