@@ -14,7 +14,7 @@ from tests.test_plugin import folder, say  # noqa: F401  # a fixture
 
 
 @pytest.fixture
-def here(folder):  # noqa: F811
+def here(folder):  # noqa: F811  # the fixture
     """The folder of a node where Romeo has reported so many."""
     assert say(folder, "report", "list").stdout == "No report waits to be looked at.\n"
     database = open_database(

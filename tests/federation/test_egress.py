@@ -954,7 +954,7 @@ def some_steps(seed: int, *often: Action, among: tuple[Action, ...] = ACTIONS, c
         emphasised = [ACTIONS.index(action) for action in often]
         usual = some_steps(seed, among=among, count=count)
         return [(chance.choice(emphasised), *step[1:]) if place % 2 else step for place, step in enumerate(usual)]
-    return [(chance.randrange(len(among)), *(chance.randrange(100) for _ in range(3))) for _ in range(count)]  # type: ignore[misc]
+    return [(chance.randrange(len(among)), *(chance.randrange(100) for _ in range(3))) for _ in range(count)]  # type: ignore[misc]  # tuples of the right length
 
 
 @pytest.fixture(autouse=True)

@@ -81,7 +81,7 @@ def test_where_one_is_never_leaves_the_node(authority: Authority, tmp_path: Path
 
     def says(person: Person, text: str) -> None:
         house.said = getattr(house, "said", 0) + 1  # type: ignore[attr-defined]  # counts messages
-        person.says(f"<message to='{HOME}' type='chat' id='m{house.said}'><body>{text}</body></message>")  # type: ignore[attr-defined]
+        person.says(f"<message to='{HOME}' type='chat' id='m{house.said}'><body>{text}</body></message>")  # type: ignore[attr-defined]  # whoever speaks
         for _ in range(5):
             house.wait(0.1)
 

@@ -348,7 +348,7 @@ def test_no_query_does_harm(tx: Transaction, text: str) -> None:
     except NotAcceptable as refusal:
         assert str(refusal).endswith(".")
         return
-    expected = read_text(tx.items.get(tx.nodes.find(ROMEO, MICROBLOG).key, "a").payload)  # type: ignore[union-attr]
+    expected = read_text(tx.items.get(tx.nodes.find(ROMEO, MICROBLOG).key, "a").payload)  # type: ignore[union-attr]  # it is there
     assert expected is not None
     matches = query.matches(content(expected, ROMEO))
     assert found(tx, query) == (["a"] if matches else [])

@@ -499,12 +499,12 @@ def test_what_waits_survives_a_restart(parlour: Parlour, romeo: Client, clock: C
     shows(romeo, "dnd")
     parlour.publishes("benvolio", "Good morrow")
     again = Parlour.__new__(Parlour)
-    settle, Parlour.settle = Parlour.settle, lambda self, *names: None  # type: ignore[method-assign]
+    settle, Parlour.settle = Parlour.settle, lambda self, *names: None  # type: ignore[method-assign]  # put back below
     try:
         parlour.database.listeners.clear()
-        again.__init__(parlour.database, clock)  # type: ignore[misc]
+        again.__init__(parlour.database, clock)  # type: ignore[misc]  # again on the same object
     finally:
-        Parlour.settle = settle  # type: ignore[method-assign]
+        Parlour.settle = settle  # type: ignore[method-assign]  # put back below
     client = again.login("romeo", "phone")
     assert shows(client) == ["benvolio: Good morrow  #1"]
     client.leaves()
@@ -721,7 +721,7 @@ class Reluctant:
 
 
 def test_what_cannot_be_given_is_given_later(parlour: Parlour, romeo: Client, time: Time) -> None:
-    parlour.lines._held._database = Reluctant(parlour.database, deferring.give, refusals=2)  # type: ignore[assignment]
+    parlour.lines._held._database = Reluctant(parlour.database, deferring.give, refusals=2)  # type: ignore[assignment]  # busy for a while
     shows(romeo, "dnd")
     parlour.publishes("benvolio", "One")
     assert shows(romeo) == []
@@ -737,7 +737,7 @@ def test_what_cannot_be_given_is_given_later(parlour: Parlour, romeo: Client, ti
 
 def test_who_goes_while_something_is_given_has_it_or_has_it_later(parlour: Parlour, romeo: Client, time: Time) -> None:
     slow = Reluctant(parlour.database, deferring.give, slow=True)
-    parlour.lines._held._database = slow  # type: ignore[assignment]
+    parlour.lines._held._database = slow  # type: ignore[assignment]  # busy for a while
     shows(romeo, "dnd")
     parlour.publishes("benvolio", "One")
     assert shows(romeo) == []
@@ -752,7 +752,7 @@ def test_who_goes_while_something_is_given_has_it_or_has_it_later(parlour: Parlo
 
 def test_what_is_published_while_somebody_comes_is_behind_what_waited(parlour: Parlour, romeo: Client) -> None:
     slow = Reluctant(parlour.database, deferring.give, slow=True)
-    parlour.lines._held._database = slow  # type: ignore[assignment]
+    parlour.lines._held._database = slow  # type: ignore[assignment]  # busy for a while
     shows(romeo, "dnd")
     parlour.publishes("benvolio", "One")
     shows(romeo)
