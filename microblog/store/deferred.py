@@ -66,7 +66,6 @@ _PAUSES = select(_P.source, _P.until).where(
     or_(_P.until.is_(None), _P.until > bindparam("now", type_=_P.until.type)),
 )
 _RESUME = delete(_PAUSED).where(_P.account_id == bindparam("account"), _P.source == bindparam("of_source"))
-_RESUME_ALL = delete(_PAUSED).where(_P.account_id == bindparam("account"))
 _ENDED = delete(_PAUSED).where(_P.until <= bindparam("now", type_=_P.until.type))
 
 _OF_TRACK = and_(_HITS.c.track_id == _TRACKS.c.id, _TRACKS.c.account_id == bindparam("account"))
@@ -258,10 +257,6 @@ class DeferredLines:
     def resume(self, account: int, source: str) -> bool:
         """Lines of a source again; False if it was not paused."""
         return bool(self._connection.execute(_RESUME, {"account": account, "of_source": source}).rowcount)
-
-    def resume_all(self, account: int) -> None:
-        """Lines of everything again."""
-        self._connection.execute(_RESUME_ALL, {"account": account})
 
     def forget_pauses(self) -> None:
         """Forget pauses that are over."""

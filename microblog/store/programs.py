@@ -88,7 +88,6 @@ _MISSED_OLDEST = (
 _MISSED_ONE = update(_PROGRAMS).where(_KEY).values(missed=true())
 
 _CALLED = and_(_C.account_id == bindparam("account"), _C.program == bindparam("called"))
-_LAST_CALL = select(func.max(_C.id)).where(_CALLED)
 _COUNT_CALLS = select(func.count()).select_from(_CALLS).where(_CALLED)
 _FIRST_CALL = select(func.min(_C.id)).where(_CALLED)
 _CALLS_AFTER = Prepared(
@@ -221,10 +220,6 @@ class Programs:
         """The numbers of everybody's calls behind one, in order, with the localpart of whose program it is."""
         rows = self._connection.execute(_CALLS_BEHIND, {"after": after, "limit": limit})
         return [(row[0], row[1]) for row in rows]
-
-    def last_call(self, account: int, name: str) -> int:
-        """The number of the last call; 0 if there is none."""
-        return int(self._connection.execute(_LAST_CALL, {"account": account, "called": name}).scalar_one() or 0)
 
     def count_calls(self, account: int, name: str) -> int:
         """How many wait."""

@@ -362,21 +362,6 @@ class Tracks:
         values = {"owner": str(owner)} if track is None else {}
         return [read_hit(row) for row in self._connection.execute(statement, values)]
 
-    def hits_after(self, account: int, hit: int, limit: int) -> list[Hit]:
-        """What has met the tracks of an account since, oldest first; each match by itself."""
-        statement = (
-            select(*_HIT_COLUMNS)
-            .join(_TRACKS, _T.id == _H.track_id)
-            .where(_T.account_id == account, _H.id > hit)
-            .order_by(_H.id)
-            .limit(limit)
-        )
-        return [read_hit(row) for row in self._connection.execute(statement)]
-
-    def last_hit(self) -> int:
-        """The newest of all; 0 if there is none."""
-        return int(self._connection.execute(select(func.max(_H.id))).scalar_one() or 0)
-
     def payload(self, account: int, address: ItemAddress) -> str:
         """What is kept of a post that met a track of an account and of which there is no copy here; or nothing."""
         statement = select(_H.payload).join(_TRACKS, _T.id == _H.track_id)
