@@ -316,18 +316,7 @@ class Filtered:
 
     def scan(self, span: Span, limit: int) -> list[Standing]:
         """What may be read of a span."""
-        found: list[Standing] = []
-        scanned = 0
-        while len(found) < limit and scanned < SCAN_MAX:
-            wanted = limit - len(found)
-            rows = self._rows(span, wanted)
-            found += self._seen(rows)
-            scanned += len(rows)
-            if len(rows) < wanted:
-                break
-            last = rows[-1].place
-            span = span._replace(high=last) if span.descending else span._replace(low=last)
-        return found
+        return _fill(self._rows, self._seen, span, limit)
 
     def count(self, span: Span, limit: int, mark: Place = LAST) -> Count | None:
         """How much that is."""
@@ -354,18 +343,7 @@ class Wanted:
 
     def scan(self, span: Span, limit: int) -> list[Standing]:
         """What is wanted of a span."""
-        found: list[Standing] = []
-        scanned = 0
-        while len(found) < limit and scanned < SCAN_MAX:
-            wanted = limit - len(found)
-            rows = self._source.scan(span, wanted)
-            found += self._wanted(rows)
-            scanned += len(rows)
-            if len(rows) < wanted:
-                break
-            last = rows[-1].place
-            span = span._replace(high=last) if span.descending else span._replace(low=last)
-        return found
+        return _fill(self._source.scan, self._wanted, span, limit)
 
     def count(self, span: Span, limit: int, mark: Place = LAST) -> Count | None:
         """How much that is: all of it is looked at, and so not of very much."""
@@ -380,3 +358,24 @@ class Wanted:
     def _hidden(self, node_key: int, item: Item) -> bool:
         node = self._sight.node(node_key)
         return node is None or muting.hides(self._tx, self._sight.quiet, node, item)
+
+
+def _fill(
+    rows_of: Callable[[Span, int], list[Standing]],
+    keep: Callable[[list[Standing]], list[Standing]],
+    span: Span,
+    limit: int,
+) -> list[Standing]:
+    """So many of those that are kept, of a span that is read on until there are; but of no more than ``SCAN_MAX``."""
+    found: list[Standing] = []
+    scanned = 0
+    while len(found) < limit and scanned < SCAN_MAX:
+        wanted = limit - len(found)
+        rows = rows_of(span, wanted)
+        found += keep(rows)
+        scanned += len(rows)
+        if len(rows) < wanted:
+            break
+        last = rows[-1].place
+        span = span._replace(high=last) if span.descending else span._replace(low=last)
+    return found
