@@ -104,6 +104,7 @@ from microblog.xep.readers import Readers
 from microblog.xep.registration import Enrolment, Registration
 from microblog.xep.reports import Reports
 from microblog.xep.rules import Rules
+from microblog.xep.spreading import Spreading
 from microblog.xep.tagreaders import TagReaders
 from microblog.xep.time import Time
 from microblog.xep.timelines import Timelines
@@ -316,6 +317,7 @@ class Node(Service):
         policy.listeners += (self.servers.end_refused, self.server_streams.end_refused)
         policy.severed.append(self.outbox.dropped)
         wake = self.outbox.wake
+        self.spreading = Spreading(database, wake, clock, tasks)
         self.servers.on_contact.append(self.outbox.contact)
         disco = Disco(database)
         capabilities = Capabilities(router.request, lambda: disco.caps)
@@ -431,6 +433,7 @@ class Node(Service):
         )
         self._listeners = (
             notifications.hear,
+            self.spreading.hear,
             approval.hear,
             timelines.hear,
             self.lines.hear,
@@ -501,6 +504,7 @@ class Node(Service):
         database.run(noticing.forget)
         self.outside = Outside(database, self.clients, self.sessions, rosters, self._heard_outside, wake, clock, tasks)
         self.outside.retry, self.outside.dropped = self.outbox.retry, self.outbox.dropped
+        self.outside.spread = self.spreading.wake
         self.outside.policy_changed = policy.changed
         self.outside.webhooks_changed = self.webhooks.changed
         self.policy_lists = PolicyLists(router, database, policy.changed, clock, tasks)
@@ -581,6 +585,7 @@ class Node(Service):
         super().startService()
         self.database.start(self._reactor)
         self.tasks.spawn(self.outbox.start(), "outbox")
+        self.spreading.wake()
         self.policy.start()
         self.policy_lists.start()
         self.upkeep.start()

@@ -329,6 +329,7 @@ class Limits(Section):
     outbox_retry_month_seconds: Positive = 86_400  # after that
     outbox_retry_days: Positive = 30
     outbox_retry_jitter_percent: Annotated[int, Field(ge=0, le=100)] = 25
+    fan_out_domains: Positive = 100  # owed a post in one transaction; others behind it
     backlog_max_rows: Positive = 10_000  # of a domain; then marks stand for them
     backlog_max_seconds: Positive = 86_400  # likewise
     backlog_items_per_feed: Positive = 5000  # the newest; what a domain that was away is told of a feed

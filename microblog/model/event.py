@@ -26,12 +26,14 @@ class ItemPublished(NodeEvent):
 
     ``besides``: readers here who are told of what is for all who subscribed, though they did not.
     ``said``: the reactions to another item that it says and did not say before (XEP-0470).
+    ``spreads``: further domains are still to be owed it.
     """
 
     item: Item
     recipients: tuple[JID, ...] | None = None
     besides: tuple[JID, ...] = ()
     said: tuple[str, ...] = field(default=(), compare=False)
+    spreads: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ K1 before BEGIN; K2 the post is written, the outbox not yet; K3 before COMMIT; K
 told, nobody else; K6 bytes to another server written, no acknowledgement; K7 acknowledged, outbox row still there;
 K8 received, before the receiver's commit; K9 the receiver committed, not yet acknowledged; K10 acknowledged, its own
 readers not yet told; K11 some of its readers told. Of a long backlog: K18 its marks are there, and its rows still are.
+Of a post for very many domains: K22 some more of them are owed it, and how far it came is not written down.
 Of a rule: K20 it has decided, nothing is done; K21 it was told, and is not yet struck off.
 """
 

@@ -9,7 +9,7 @@ its log (``logs``); a long backlog becomes marks (``marks``).
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Boolean, ColumnElement, bindparam, case, column, delete, exists, func, insert, or_, select, text
+from sqlalchemy import ColumnElement, bindparam, case, delete, exists, func, insert, or_, select, text
 
 from microblog.model.access import may_leave
 from microblog.model.item import Audience, Item
@@ -18,7 +18,6 @@ from microblog.store import tables
 from microblog.store.events import PUBLISHED
 from microblog.store.items import ITEM_COLUMNS, read_item
 from microblog.store.nodes import NODE_COLUMNS, read_node
-from microblog.store.prepared import Prepared
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -38,63 +37,6 @@ _MARKS = tables.backlog_marks
 # Where the mark of a domain ends that is told nothing for now: later than every event.
 OPEN = 1 << 62
 
-# Most feeds are read by nobody elsewhere: to know that costs SQLite a quarter of what the owing costs.
-_ELSEWHERE = Prepared(
-    text(
-        """
-SELECT EXISTS (SELECT 1 FROM subscriptions WHERE node_id = :node_id AND domain < :local)
-  OR EXISTS (SELECT 1 FROM subscriptions WHERE node_id = :node_id AND domain > :local)
-  OR EXISTS (SELECT 1 FROM interests WHERE service = :service AND node = :node)
-"""
-    )
-    .bindparams(
-        bindparam("node_id", type_=_NODES.c.id.type),
-        bindparam("service", type_=_NODES.c.service.type),
-        bindparam("node", type_=_NODES.c.name.type),
-        bindparam("local", type_=_OUTBOX.c.domain.type),
-    )
-    .columns(column("elsewhere", Boolean))
-)
-# From each domain with a subscriber one hops to the next in the index: the cost is in domains, not in followers.
-_FAN_OUT = Prepared(
-    text(
-        """
-INSERT INTO outbox (domain, event_seq, created)
-WITH RECURSIVE follower (domain) AS (
-  SELECT min(domain) FROM subscriptions WHERE node_id = :node_id
-  UNION ALL
-  SELECT (SELECT min(s.domain) FROM subscriptions s WHERE s.node_id = :node_id AND s.domain > follower.domain)
-  FROM follower WHERE follower.domain IS NOT NULL
-), interested (domain) AS (
-  SELECT min(domain) FROM interests WHERE service = :service AND node = :node
-  UNION ALL
-  SELECT (SELECT min(i.domain) FROM interests i
-          WHERE i.service = :service AND i.node = :node AND i.domain > interested.domain)
-  FROM interested WHERE interested.domain IS NOT NULL
-)
-SELECT owed.domain, :seq, :now FROM (
-  SELECT domain FROM follower WHERE domain IS NOT NULL AND EXISTS (
-    SELECT 1 FROM subscriptions s
-    WHERE s.node_id = :node_id AND s.domain = follower.domain AND s.state = 'subscribed')
-  UNION
-  SELECT domain FROM interested WHERE domain IS NOT NULL
-) owed
-WHERE owed.domain <> :local AND NOT EXISTS (
-  SELECT 1 FROM backlog_marks m WHERE m.domain = owed.domain AND m.node_id = :node_id AND m.upto = :open)
-RETURNING domain
-"""
-    )
-    .bindparams(
-        bindparam("node_id", type_=_NODES.c.id.type),
-        bindparam("service", type_=_NODES.c.service.type),
-        bindparam("node", type_=_NODES.c.name.type),
-        bindparam("seq", type_=_OUTBOX.c.event_seq.type),
-        bindparam("now", type_=_OUTBOX.c.created.type),
-        bindparam("local", type_=_OUTBOX.c.domain.type),
-        bindparam("open", type_=_MARKS.c.upto.type),
-    )
-    .columns(_OUTBOX.c.domain)
-)
 _DOMAINS = text(
     """
 WITH RECURSIVE owed (domain) AS (
@@ -245,22 +187,6 @@ class Outbox:
     def __init__(self, transaction: "Transaction") -> None:
         self._transaction = transaction
         self._connection = transaction.connection
-
-    def fan_out(self, node: Node, seq: int, audience: Audience, *, published: bool = False) -> tuple[str, ...]:
-        """Owe an event to every remote domain that has a follower of the node; those domains.
-
-        What is for this domain only is owed to nobody, and what is for named readers not to all followers. What is
-        ``published`` needs no row where an open mark stands for all that comes.
-        """
-        local = self._transaction.domain
-        if audience is Audience.DIRECT or not may_leave(audience, "", local_domain=local):
-            return ()
-        readers = {"node_id": node.key, "service": str(node.service), "node": node.name, "local": local}
-        if self._connection.dialect.name == "sqlite" and not _ELSEWHERE.scalar(self._connection, readers):
-            return ()
-        values = {**readers, "seq": seq, "now": self._transaction.now, "open": OPEN if published else -1}
-        rows = _FAN_OUT.rows(self._connection, values)
-        return tuple(sorted(row[0] for row in rows))
 
     def add_stanza(self, domain: str, stanza: str, audience: Audience = Audience.PUBLIC) -> None:
         """Owe a domain a stanza that is ready; one that shows an item has the item's audience."""

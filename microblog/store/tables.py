@@ -441,9 +441,19 @@ outbox = Table(
     Column("created", Instant, nullable=False),
     Column("audience", Text, nullable=False, default="public", server_default=text("'public'"), comment="of a stanza"),
     Index(None, "domain", "id"),
-    Index(None, "event_seq"),
+    Index(None, "event_seq", "domain"),
     CheckConstraint("(event_seq IS NULL) <> (stanza IS NULL)", name="one_content"),
     sqlite_autoincrement=True,
+)
+
+fan_outs = Table(
+    "fan_outs",
+    metadata,
+    Column(
+        "event_seq", BigInteger, ForeignKey("events.seq", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    ),
+    Column("after", Text, nullable=False, comment="the last domain that was gone through, by name"),
+    comment="posts that are not owed yet to all domains that follow",
 )
 
 remote_domains = Table(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from microblog.store.deferred import DeferredLines
     from microblog.store.domains import Domains
     from microblog.store.events import Events
+    from microblog.store.fan_outs import FanOuts
     from microblog.store.followed_tags import FollowedTags
     from microblog.store.held import HeldMessages
     from microblog.store.holders import Holders
@@ -290,6 +291,13 @@ class Transaction:
         from microblog.store.peers import Peers
 
         return Peers(self)
+
+    @cached_property
+    def fan_outs(self) -> "FanOuts":
+        """Which domains are owed an event."""
+        from microblog.store.fan_outs import FanOuts
+
+        return FanOuts(self)
 
     @cached_property
     def marks(self) -> "BacklogMarks":

@@ -418,6 +418,11 @@ def _no_later(tx: Transaction, state: DomainState) -> DomainState:
     return replace(state, next_attempt=latest)
 
 
+def spread(tx: Transaction) -> tuple[str, ...] | None:
+    """Owe the oldest post that is not owed to all its followers yet to the next domains; None: there is none."""
+    return tx.fan_outs.proceed()
+
+
 def backlog(tx: Transaction) -> dict[str, int]:
     """How much each domain is owed."""
     return tx.outbox.backlog()

@@ -257,7 +257,7 @@ def _empty(tx: Transaction, service: JID, name: str) -> None:
     audience = audience_of(node.config)
     seq = tx.events.record(node.key, events.PURGED, audience=audience)
     tx.items.purge(node.key)
-    tx.emit(NodePurged(seq=seq, node=node, domains=tx.outbox.fan_out(node, seq, audience)))
+    tx.emit(NodePurged(seq=seq, node=node, domains=tx.fan_outs.owe(node, seq, audience)))
 
 
 def _parent(tx: Transaction, service: JID, name: str) -> Parent | None:

@@ -183,7 +183,7 @@ def configure(tx: Transaction, request: Configure) -> Node:
         tx.items.trim(node.key, keep)
     seq = tx.events.record(node.key, events.CONFIGURED, audience=new)
     told = config.notify_config and config.deliver_notifications
-    domains = tx.outbox.fan_out(changed, seq, new) if told else ()
+    domains = tx.fan_outs.owe(changed, seq, new) if told else ()
     tx.emit(NodeConfigured(seq=seq, node=changed, domains=domains))
     return changed
 
@@ -225,7 +225,7 @@ def purge(tx: Transaction, request: Purge) -> Node:
     seq = tx.events.record(node.key, events.PURGED, audience=audience)
     answers = _answers(tx, node)
     tx.items.purge(node.key)
-    domains = tx.outbox.fan_out(node, seq, audience) if node.config.deliver_notifications else ()
+    domains = tx.fan_outs.owe(node, seq, audience) if node.config.deliver_notifications else ()
     if node.config.deliver_notifications and is_feed(node.name):
         domains += tx.holders.owe_all(node.key, seq)
     domains += _take_out_answers(tx, node, answers, request.withdraw)

@@ -55,6 +55,7 @@ from microblog.model.subscription import Affiliation
 from microblog.model.uri import ItemAddress
 from microblog.store import events
 from microblog.store.crashpoint import crashpoint
+from microblog.store.fan_outs import NOBODY
 from microblog.store.nodes import LookUp
 from microblog.store.reactions import Reactions
 from microblog.store.transaction import Transaction
@@ -215,7 +216,7 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
         tx.items.trim(node.key, keep)
     crashpoint("K2")
     told = node.config.deliver_notifications
-    domains = tx.outbox.fan_out(node, seq, audience, published=True) if told else ()
+    domains, last = tx.fan_outs.begin(node, seq, audience) if told else NOBODY
     if old is not None and told and audience in (Audience.PUBLIC, Audience.DIRECT):
         # Who has the old version is to have the new one, whoever follows by now.
         domains += tx.holders.owe(node.key, item_id, seq, published=audience is Audience.PUBLIC)
@@ -234,7 +235,11 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
     recipients = None
     if audience is Audience.DIRECT:
         recipients = (node.service, *(jid for jid in readers if jid.domainpart == tx.domain))
-    tx.emit(ItemPublished(seq=seq, node=node, domains=domains, item=item, recipients=recipients, said=said))
+    tx.emit(
+        ItemPublished(
+            seq=seq, node=node, domains=domains, spreads=last is not None, item=item, recipients=recipients, said=said
+        )
+    )
     if thread is not None and thread.service.domainpart == tx.domain:
         _copy(tx, request, item, thread)
     return Published(node=node, item=item, new=True)

@@ -128,7 +128,8 @@ def where(tx: Transaction, request: Where) -> Report:
             next_attempt=state.next_attempt,
         )
     domains = sorted(known.values(), key=lambda one: one.domain)
-    return Report(node=node, item=item, domains=tuple(domains[:DOMAINS_MAX]), more=len(domains) >= DOMAINS_MAX)
+    more = len(domains) >= DOMAINS_MAX or tx.fan_outs.is_open(item.position)
+    return Report(node=node, item=item, domains=tuple(domains[:DOMAINS_MAX]), more=more)
 
 
 def _told_by_message(tx: Transaction, node: Node, item: Item) -> set[str]:

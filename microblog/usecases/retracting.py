@@ -77,7 +77,7 @@ def _remove(tx: Transaction, node: Node, item: Item, request: Retract) -> list[s
     seq = tx.events.record(node.key, events.RETRACTED, item_id=item.id, audience=audience)
     tx.items.retract(node.key, item.id)
     told = notify and node.config.deliver_notifications
-    domains = tx.outbox.fan_out(node, seq, audience) if told else ()
+    domains = tx.fan_outs.owe(node, seq, audience) if told else ()
     if (told or audience is Audience.DIRECT) and is_feed(node.name):
         domains += tx.holders.owe(node.key, item.id, seq)
     thread = depending.thread_of(tx, node, item)

@@ -56,6 +56,7 @@ class Outside:
         self._tasks = tasks
         self._repetition: Repetition | None = None
         self._looking = False
+        self.spread: Callable[[], None] = lambda: None
         self.retry: Callable[[str], None] = lambda domain: None
         self.dropped: Callable[[str], None] = lambda domain: None
         self.policy_changed: Callable[[], None] = lambda: None
@@ -98,6 +99,8 @@ class Outside:
             self.retry(domain)
         for domain in taken.owed:
             self._wake(domain)
+        if taken.owed:
+            self.spread()
         if taken.policy:
             self.policy_changed()
         if taken.webhooks:

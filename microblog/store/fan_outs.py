@@ -1,0 +1,186 @@
+"""Which domains are owed an event: every remote domain that has a follower of its node gets a row of the outbox.
+
+The domains are gone through by name. A post that more of them follow than one transaction should write rows for is
+owed to the first of them in its own transaction; how far it came is kept in that transaction too, and the others follow
+part by part (``spreading``). What says that something is gone or has changed is owed to all of them at once: then it is
+never written behind a post that came after it.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import Boolean, Integer, bindparam, column, delete, insert, select, text, update
+
+from microblog.model.access import may_leave
+from microblog.model.item import Audience
+from microblog.model.node import Node
+from microblog.store import tables
+from microblog.store.crashpoint import crashpoint
+from microblog.store.outbox import OPEN
+from microblog.store.prepared import Prepared
+
+if TYPE_CHECKING:
+    from microblog.store.transaction import Transaction
+
+_OUTBOX = tables.outbox
+_NODES = tables.nodes
+_EVENTS = tables.events
+_FAN_OUTS = tables.fan_outs
+
+_ALL = (1 << 31) - 1
+# Most feeds are read by nobody elsewhere: to know that costs SQLite a quarter of what the owing costs.
+_ELSEWHERE = Prepared(
+    text(
+        """
+SELECT EXISTS (SELECT 1 FROM subscriptions WHERE node_id = :node_id AND domain < :local)
+  OR EXISTS (SELECT 1 FROM subscriptions WHERE node_id = :node_id AND domain > :local)
+  OR EXISTS (SELECT 1 FROM interests WHERE service = :service AND node = :node)
+"""
+    )
+    .bindparams(
+        bindparam("node_id", type_=_NODES.c.id.type),
+        bindparam("service", type_=_NODES.c.service.type),
+        bindparam("node", type_=_NODES.c.name.type),
+        bindparam("local", type_=_OUTBOX.c.domain.type),
+    )
+    .columns(column("elsewhere", Boolean))
+)
+# From each domain with a subscriber one hops to the next in the index: the cost is in domains, not in followers. What
+# comes are the next domains behind ``after``, as many as ``most``, and of each whether it is to be owed the event now.
+# A mark that was made of later posts alone does not stand for one that is still on its way through the domains.
+_NEXT = Prepared(
+    text(
+        """
+WITH RECURSIVE follower (domain, place) AS (
+  SELECT min(domain), 1 FROM subscriptions WHERE node_id = :node_id AND domain > :after
+  UNION ALL
+  SELECT (SELECT min(s.domain) FROM subscriptions s WHERE s.node_id = :node_id AND s.domain > follower.domain),
+    follower.place + 1
+  FROM follower WHERE follower.domain IS NOT NULL AND follower.place < :most
+), interested (domain, place) AS (
+  SELECT min(domain), 1 FROM interests WHERE service = :service AND node = :node AND domain > :after
+  UNION ALL
+  SELECT (SELECT min(i.domain) FROM interests i
+          WHERE i.service = :service AND i.node = :node AND i.domain > interested.domain), interested.place + 1
+  FROM interested WHERE interested.domain IS NOT NULL AND interested.place < :most
+), reader (domain, wants) AS (
+  SELECT domain, EXISTS (
+    SELECT 1 FROM subscriptions s
+    WHERE s.node_id = :node_id AND s.domain = follower.domain AND s.state = 'subscribed')
+  FROM follower WHERE domain IS NOT NULL
+  UNION ALL
+  SELECT domain, TRUE FROM interested WHERE domain IS NOT NULL
+)
+SELECT domain, max(CASE WHEN wants AND domain <> :local AND NOT EXISTS (
+    SELECT 1 FROM backlog_marks m
+    WHERE m.domain = reader.domain AND m.node_id = :node_id AND m.upto = :open
+      AND m.after < :seq AND m.narrow_after < :seq
+  ) AND NOT EXISTS (
+    SELECT 1 FROM outbox o WHERE o.event_seq = :seq AND o.domain = reader.domain
+  ) THEN 1 ELSE 0 END)
+FROM reader GROUP BY domain ORDER BY domain LIMIT :most
+"""
+    )
+    .bindparams(
+        bindparam("node_id", type_=_NODES.c.id.type),
+        bindparam("service", type_=_NODES.c.service.type),
+        bindparam("node", type_=_NODES.c.name.type),
+        bindparam("after", type_=_OUTBOX.c.domain.type),
+        bindparam("most", type_=Integer),
+        bindparam("seq", type_=_OUTBOX.c.event_seq.type),
+        bindparam("local", type_=_OUTBOX.c.domain.type),
+        bindparam("open", type_=tables.backlog_marks.c.upto.type),
+    )
+    .columns(_OUTBOX.c.domain, column("owed", Integer))
+)
+_OWE = insert(_OUTBOX).inline()
+_OLDEST = (
+    select(_FAN_OUTS.c.event_seq, _FAN_OUTS.c.after, _NODES.c.id, _NODES.c.service, _NODES.c.name)
+    .join(_EVENTS, _EVENTS.c.seq == _FAN_OUTS.c.event_seq)
+    .join(_NODES, _NODES.c.id == _EVENTS.c.node_id)
+    .order_by(_FAN_OUTS.c.event_seq)
+    .limit(1)
+)
+_IS_OPEN = select(_FAN_OUTS.c.event_seq).where(_FAN_OUTS.c.event_seq == bindparam("of_seq"))
+_ADD = insert(_FAN_OUTS).inline()
+_STEP = update(_FAN_OUTS).where(_FAN_OUTS.c.event_seq == bindparam("of_seq")).values(after=bindparam("last"))
+_END = delete(_FAN_OUTS).where(_FAN_OUTS.c.event_seq == bindparam("of_seq"))
+
+
+class Part(NamedTuple):
+    """Domains that are owed a post now; ``last``: up to which it came, None if there is no other domain."""
+
+    domains: tuple[str, ...]
+    last: str | None
+
+
+NOBODY = Part((), None)
+
+
+class FanOuts:
+    """By event."""
+
+    def __init__(self, transaction: "Transaction") -> None:
+        self._transaction = transaction
+        self._connection = transaction.connection
+
+    def owe(self, node: Node, seq: int, audience: Audience) -> tuple[str, ...]:
+        """Owe an event to every remote domain that has a follower of the node; those.
+
+        What is for this domain only is owed to nobody, and what is for named readers not to all followers.
+        """
+        feed = self._read_elsewhere(node, audience)
+        return () if feed is None else self._owe(feed, seq, "", _ALL, -1).domains
+
+    def begin(self, node: Node, seq: int, audience: Audience) -> Part:
+        """Owe what was published likewise; where very many follow, to the first of them (``Limits.fan_out_domains``).
+
+        It needs no row where an open mark stands for all that comes.
+        """
+        feed = self._read_elsewhere(node, audience)
+        if feed is None:
+            return NOBODY
+        part = self._owe(feed, seq, "", self._transaction.limits.fan_out_domains, OPEN)
+        if part.last is not None:
+            self._connection.execute(_ADD, {"event_seq": seq, "after": part.last})
+        return part
+
+    def proceed(self) -> tuple[str, ...] | None:
+        """Owe the oldest post that is not owed to all yet to the next domains; those. None: there is no such post."""
+        found = self._connection.execute(_OLDEST).first()
+        if found is None:
+            return None
+        seq, after, node_key, service, name = found
+        feed = {"node_id": node_key, "service": service, "node": name}
+        part = self._owe(feed, seq, after, self._transaction.limits.fan_out_domains, OPEN)
+        crashpoint("K22")
+        if part.last is None:
+            self._connection.execute(_END, {"of_seq": seq})
+        else:
+            self._connection.execute(_STEP, {"of_seq": seq, "last": part.last})
+        return part.domains
+
+    def _read_elsewhere(self, node: Node, audience: Audience) -> dict[str, object] | None:
+        """What says which node it is, if other domains are to be told of it."""
+        local = self._transaction.domain
+        if audience is Audience.DIRECT or not may_leave(audience, "", local_domain=local):
+            return None
+        feed: dict[str, object] = {"node_id": node.key, "service": str(node.service), "node": node.name}
+        if self._connection.dialect.name == "sqlite" and not _ELSEWHERE.scalar(
+            self._connection, {**feed, "local": local}
+        ):
+            return None
+        return feed
+
+    def is_open(self, seq: int) -> bool:
+        """Are there domains that a post is not owed to yet and will be?"""
+        return self._connection.execute(_IS_OPEN, {"of_seq": seq}).first() is not None
+
+    def _owe(self, feed: dict[str, object], seq: int, after: str, most: int, open_: int) -> Part:
+        values = {"after": after, "most": most, "seq": seq, "local": self._transaction.domain, "open": open_}
+        rows = _NEXT.rows(self._connection, {**feed, **values})
+        domains = tuple(domain for domain, owed in rows if owed)
+        if domains:
+            now, public = self._transaction.now, Audience.PUBLIC.value
+            common = {"event_seq": seq, "stanza": None, "created": now, "audience": public}
+            self._connection.execute(_OWE, [{"domain": domain, **common} for domain in domains])
+        return Part(domains, rows[-1][0] if len(rows) == most else None)

@@ -1,0 +1,276 @@
+"""A post that more domains follow than are owed it at once: the others are owed it part by part, and lose nothing."""
+
+import os
+import random
+import signal
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event, text
+
+from microblog.config import Limits
+from microblog.model.event import ItemPublished, ItemRetracted, NodePurged
+from microblog.model.item import Audience
+from microblog.model.jid import JID
+from microblog.model.node import MICROBLOG
+from microblog.store import crashpoint, migrate
+from microblog.store.database import Database, open_database
+from microblog.store.transaction import Transaction
+from microblog.usecases import collapsing, delivering, owning, reporting, subscribing
+from tests.conftest import DOMAIN, START
+from tests.usecases.pubsub import PHONE, ROMEO, a_contact, an_account, configure, post, retract
+
+FOLLOWERS = [JID.parse(f"paris@{name}.example") for name in ("a", "b", "c", "d", "e")]
+DOMAINS = [jid.domainpart for jid in FOLLOWERS]
+AT_ONCE = Limits(fan_out_domains=2)
+
+
+def follow(tx: Transaction, jid: JID) -> None:
+    """Only of the feed's node: no last item is sent."""
+    subscribing.subscribe(
+        tx, subscribing.Subscribe(service=ROMEO, node=MICROBLOG, actor=jid.with_resource(PHONE), jid=jid)
+    )
+
+
+def begin(tx: Transaction) -> None:
+    """Romeo, whom five domains follow."""
+    tx.limits = AT_ONCE
+    an_account(tx)
+    for jid in FOLLOWERS:
+        follow(tx, jid)
+
+
+def owed(tx: Transaction) -> list[str]:
+    """The domains with rows, row by row."""
+    return list(tx.connection.execute(text("SELECT domain FROM outbox ORDER BY id")).scalars())
+
+
+def spread(tx: Transaction) -> None:
+    while delivering.spread(tx) is not None:
+        pass
+
+
+def published(tx: Transaction) -> ItemPublished:
+    """What was emitted last."""
+    found = tx.emitted[-1]
+    assert isinstance(found, ItemPublished)
+    return found
+
+
+def test_the_first_are_owed_it_at_once_and_the_others_part_by_part(tx: Transaction) -> None:
+    begin(tx)
+    post(tx, "1")
+    assert published(tx).domains == tuple(DOMAINS[:2])
+    assert published(tx).spreads
+    assert owed(tx) == DOMAINS[:2]
+    assert delivering.spread(tx) == tuple(DOMAINS[2:4])
+    assert delivering.spread(tx) == tuple(DOMAINS[4:])
+    assert owed(tx) == DOMAINS
+    assert delivering.spread(tx) is None
+
+
+def test_posts_are_spread_in_their_order(tx: Transaction) -> None:
+    begin(tx)
+    for number in range(3):
+        post(tx, str(number))
+    spread(tx)
+    for domain in DOMAINS:
+        found = delivering.next_batch(tx, domain, True).deliveries
+        assert [one.event.item.id for one in found if isinstance(one.event, ItemPublished)] == ["0", "1", "2"]
+
+
+def test_few_domains_are_owed_it_at_once(tx: Transaction) -> None:
+    tx.limits = AT_ONCE
+    an_account(tx)
+    follow(tx, FOLLOWERS[0])
+    post(tx, "1")
+    assert not published(tx).spreads
+    assert delivering.spread(tx) is None
+
+
+def test_domains_that_need_no_row_are_gone_through_all_the_same(tx: Transaction) -> None:
+    """The first two are told from their marks: nobody is owed the post at once, and the last three after it."""
+    begin(tx)
+    post(tx, "1")
+    spread(tx)
+    for domain in DOMAINS[:2]:
+        collapsing.collapse(tx, domain)
+        tx.marks.open(domain)
+    post(tx, "2")
+    assert (published(tx).domains, published(tx).spreads) == ((), True)
+    spread(tx)
+    assert owed(tx) == [*DOMAINS[2:], *DOMAINS[2:]]
+
+
+def test_what_is_gone_is_owed_to_all_at_once(tx: Transaction) -> None:
+    """So that it never comes behind a post that was made after it."""
+    begin(tx)
+    post(tx, "1")
+    retract(tx, "1")
+    assert owed(tx) == [*DOMAINS[:2], *DOMAINS]
+    spread(tx)
+    post(tx, "1", "again")
+    spread(tx)
+    for domain in DOMAINS:
+        last = delivering.next_batch(tx, domain, True).deliveries[-1]
+        assert isinstance(last.event, ItemPublished)
+        assert "again" in last.event.item.payload
+
+
+def test_contacts_who_are_interested_stand_among_the_subscribers(tx: Transaction) -> None:
+    begin(tx)
+    between = JID.parse("juliet@bb.example")
+    a_contact(tx, ROMEO, between, "from")
+    interest = subscribing.Interest(service=ROMEO, jid=between.with_resource(PHONE), nodes=frozenset([MICROBLOG]))
+    subscribing.presence_interest(tx, interest)
+    post(tx, "1")
+    spread(tx)
+    assert owed(tx) == sorted([*DOMAINS, "bb.example"])
+
+
+def test_what_stays_here_is_owed_to_nobody(tx: Transaction) -> None:
+    begin(tx)
+    post(tx, "1", audience=Audience.LOCAL)
+    spread(tx)
+    assert owed(tx) == []
+
+
+def test_a_feed_that_was_closed_or_deleted_meanwhile(tx: Transaction) -> None:
+    begin(tx)
+    post(tx, "1")
+    configure(tx, access_model="whitelist")
+    spread(tx)
+    for domain in DOMAINS:
+        for one in delivering.next_batch(tx, domain, True).deliveries:
+            assert not isinstance(one.event, ItemPublished) or not one.recipients
+    post(tx, "2")
+    tx.connection.execute(text("DELETE FROM nodes"))
+    assert delivering.spread(tx) is None
+
+
+def test_the_report_says_that_there_are_more(tx: Transaction) -> None:
+    begin(tx)
+    post(tx, "1")
+    where = reporting.Where(service=ROMEO, node=MICROBLOG, item_id="1", actor=ROMEO)
+    assert reporting.where(tx, where).more
+    spread(tx)
+    assert not reporting.where(tx, where).more
+    assert [one.domain for one in reporting.where(tx, where).domains] == DOMAINS
+
+
+# 14 had a domain whose marks were made of a later post than one that was still on its way to it.
+@pytest.mark.parametrize("seed", range(25))
+def test_whatever_happens_meanwhile_they_end_with_what_is_there(tx: Transaction, seed: int) -> None:
+    """Posts, edits, retractions, followers who come and go, domains that fail and come back, in any order."""
+    begin(tx)
+    chance = random.Random(seed)
+    held: dict[str, dict[str, str]] = {domain: {} for domain in DOMAINS}
+    faithful = DOMAINS[2:]  # the others come and go
+    there: dict[str, str] = {}
+
+    def deliver(domain: str, rounds: int) -> None:
+        for _ in range(rounds):
+            found = delivering.next_batch(tx, domain, True, 2, 200)
+            if not found.deliveries:
+                if not delivering.reached(tx, domain):
+                    return
+                continue
+            for one in found.deliveries:
+                told = bool(one.recipients or one.named)
+                if isinstance(one.event, ItemPublished) and told:
+                    held[domain][one.event.item.id] = one.event.item.payload
+                elif isinstance(one.event, ItemRetracted) and told:
+                    held[domain].pop(one.event.item_id, None)
+                elif isinstance(one.event, NodePurged) and told:
+                    held[domain].clear()
+            delivering.done(tx, found.deliveries)
+            delivering.succeeded(tx, domain)
+
+    for number in range(60):
+        what, domain = chance.randrange(9), chance.choice(DOMAINS)
+        if what < 3:
+            ident = str(chance.randrange(4))
+            there[ident] = post(tx, ident, f"post {number}").payload
+        elif what == 3 and there:
+            ident = chance.choice(sorted(there))
+            retract(tx, ident)
+            del there[ident]
+        elif what == 4:
+            delivering.spread(tx)
+        elif what in (5, 6):
+            deliver(domain, chance.randrange(1, 4))
+        elif what == 7:
+            collapsing.collapse(tx, domain)
+            tx.marks.open(domain)
+        elif chance.random() < 0.2:
+            owning.purge(tx, owning.Purge(service=ROMEO, node=MICROBLOG, actor=ROMEO))
+            there.clear()
+        elif domain not in faithful:
+            jid = FOLLOWERS[DOMAINS.index(domain)]
+            node = tx.nodes.find(ROMEO, MICROBLOG)
+            assert node is not None
+            if tx.subscriptions.find(node, jid) is None:
+                follow(tx, jid)
+            else:
+                subscribing.unsubscribe(
+                    tx, subscribing.Unsubscribe(service=ROMEO, node=MICROBLOG, actor=jid.with_resource(PHONE), jid=jid)
+                )
+    spread(tx)
+    for domain in DOMAINS:
+        deliver(domain, 500)
+    for domain in DOMAINS:
+        if domain in faithful:
+            assert held[domain] == there, domain
+        assert held[domain].keys() <= there.keys(), domain
+    assert owed(tx) == []
+
+
+def test_whoever_dies_on_the_way_goes_on_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "microblog.db"
+    migrate.upgrade(f"sqlite:///{path}")
+
+    def opened() -> Database:
+        def now() -> datetime:
+            return START
+
+        return open_database(f"sqlite:///{path}", domain=DOMAIN, now=now, limits=AT_ONCE)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            database = opened()
+            database.run(begin)
+            database.run(post, "1")
+            database.run(delivering.spread)
+            monkeypatch.setattr(crashpoint, "_name", "K22")
+            monkeypatch.setattr(crashpoint, "_file", str(path))
+            database.run(delivering.spread)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    database = opened()
+    assert database.run(owed) == DOMAINS[:4]
+    database.run(spread)
+    assert database.run(owed) == DOMAINS
+    database.close()
+
+
+def test_a_part_costs_the_same_however_many_follow(tx: Transaction) -> None:
+    """What is read is found by index, behind the last domain."""
+    if tx.connection.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL plans by what it has counted, and here is nothing to count")
+    begin(tx)
+    post(tx, "1")
+    said: list[tuple[str, object]] = []
+
+    def look(*args: object) -> None:
+        said.append((str(args[2]), args[3]))
+
+    event.listen(tx.connection, "before_cursor_execute", look)
+    delivering.spread(tx)
+    event.remove(tx.connection, "before_cursor_execute", look)
+    for statement, parameters in said:
+        plan = tx.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()  # type: ignore[arg-type]  # as they were given
+        assert not [line for *_, line in plan if line.startswith(("SCAN outbox", "SCAN subscriptions", "SCAN s"))]
+    assert len(said) >= 3
