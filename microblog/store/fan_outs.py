@@ -6,7 +6,8 @@ part by part (``spreading``). What says that something is gone or has changed is
 never written behind a post that came after it.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Boolean, Integer, bindparam, column, delete, insert, select, text, update
 
@@ -25,6 +26,7 @@ _OUTBOX = tables.outbox
 _NODES = tables.nodes
 _EVENTS = tables.events
 _FAN_OUTS = tables.fan_outs
+_HOLDERS = tables.holders
 
 _ALL = (1 << 31) - 1
 # Most feeds are read by nobody elsewhere: to know that costs SQLite a quarter of what the owing costs.
@@ -34,19 +36,21 @@ _ELSEWHERE = Prepared(
 SELECT EXISTS (SELECT 1 FROM subscriptions WHERE node_id = :node_id AND domain < :local)
   OR EXISTS (SELECT 1 FROM subscriptions WHERE node_id = :node_id AND domain > :local)
   OR EXISTS (SELECT 1 FROM interests WHERE service = :service AND node = :node)
+  OR EXISTS (SELECT 1 FROM holders WHERE node_id = :node_id AND item_id = :again)
 """
     )
     .bindparams(
         bindparam("node_id", type_=_NODES.c.id.type),
         bindparam("service", type_=_NODES.c.service.type),
         bindparam("node", type_=_NODES.c.name.type),
+        bindparam("again", type_=_HOLDERS.c.item_id.type),
         bindparam("local", type_=_OUTBOX.c.domain.type),
     )
     .columns(column("elsewhere", Boolean))
 )
 # From each domain with a subscriber one hops to the next in the index: the cost is in domains, not in followers. What
-# comes are the next domains behind ``after``, as many as ``most``, and of each whether it is to be owed the event now.
-# A mark that was made of later posts alone does not stand for one that is still on its way through the domains.
+# comes are the next domains behind ``after``, as many as ``most``, of each whether it is to be owed the event now, and
+# whether another post of the node is on its way. A mark that was made of later posts alone does not stand for that.
 _NEXT = Prepared(
     text(
         """
@@ -62,6 +66,9 @@ WITH RECURSIVE follower (domain, place) AS (
   SELECT (SELECT min(i.domain) FROM interests i
           WHERE i.service = :service AND i.node = :node AND i.domain > interested.domain), interested.place + 1
   FROM interested WHERE interested.domain IS NOT NULL AND interested.place < :most
+), holder (domain) AS (
+  SELECT domain FROM holders WHERE node_id = :node_id AND item_id = :again AND domain > :after
+  ORDER BY domain LIMIT :most
 ), reader (domain, wants) AS (
   SELECT domain, EXISTS (
     SELECT 1 FROM subscriptions s
@@ -69,6 +76,8 @@ WITH RECURSIVE follower (domain, place) AS (
   FROM follower WHERE domain IS NOT NULL
   UNION ALL
   SELECT domain, TRUE FROM interested WHERE domain IS NOT NULL
+  UNION ALL
+  SELECT domain, TRUE FROM holder
 )
 SELECT domain, max(CASE WHEN wants AND domain <> :local AND NOT EXISTS (
     SELECT 1 FROM backlog_marks m
@@ -76,7 +85,8 @@ SELECT domain, max(CASE WHEN wants AND domain <> :local AND NOT EXISTS (
       AND m.after < :seq AND m.narrow_after < :seq
   ) AND NOT EXISTS (
     SELECT 1 FROM outbox o WHERE o.event_seq = :seq AND o.domain = reader.domain
-  ) THEN 1 ELSE 0 END)
+  ) THEN 1 ELSE 0 END),
+  EXISTS (SELECT 1 FROM fan_outs f JOIN events e ON e.seq = f.event_seq WHERE e.node_id = :node_id)
 FROM reader GROUP BY domain ORDER BY domain LIMIT :most
 """
     )
@@ -84,17 +94,18 @@ FROM reader GROUP BY domain ORDER BY domain LIMIT :most
         bindparam("node_id", type_=_NODES.c.id.type),
         bindparam("service", type_=_NODES.c.service.type),
         bindparam("node", type_=_NODES.c.name.type),
+        bindparam("again", type_=_HOLDERS.c.item_id.type),
         bindparam("after", type_=_OUTBOX.c.domain.type),
         bindparam("most", type_=Integer),
         bindparam("seq", type_=_OUTBOX.c.event_seq.type),
         bindparam("local", type_=_OUTBOX.c.domain.type),
         bindparam("open", type_=tables.backlog_marks.c.upto.type),
     )
-    .columns(_OUTBOX.c.domain, column("owed", Integer))
+    .columns(_OUTBOX.c.domain, column("owed", Integer), column("before", Boolean))
 )
 _OWE = insert(_OUTBOX).inline()
 _OLDEST = (
-    select(_FAN_OUTS.c.event_seq, _FAN_OUTS.c.after, _NODES.c.id, _NODES.c.service, _NODES.c.name)
+    select(_FAN_OUTS.c.event_seq, _FAN_OUTS.c.after, _FAN_OUTS.c.again, _NODES.c.id, _NODES.c.service, _NODES.c.name)
     .join(_EVENTS, _EVENTS.c.seq == _FAN_OUTS.c.event_seq)
     .join(_NODES, _NODES.c.id == _EVENTS.c.node_id)
     .order_by(_FAN_OUTS.c.event_seq)
@@ -106,14 +117,18 @@ _STEP = update(_FAN_OUTS).where(_FAN_OUTS.c.event_seq == bindparam("of_seq")).va
 _END = delete(_FAN_OUTS).where(_FAN_OUTS.c.event_seq == bindparam("of_seq"))
 
 
-class Part(NamedTuple):
-    """Domains that are owed a post now; ``last``: up to which it came, None if there is no other domain."""
+# Domain, is it to be owed the event, is another post on its way.
+_Next = Sequence[Sequence[Any]]
+
+
+class Begun(NamedTuple):
+    """The domains that are owed a post now; ``spreads``: others are still to be."""
 
     domains: tuple[str, ...]
-    last: str | None
+    spreads: bool
 
 
-NOBODY = Part((), None)
+NOBODY = Begun((), spreads=False)
 
 
 class FanOuts:
@@ -129,42 +144,56 @@ class FanOuts:
         What is for this domain only is owed to nobody, and what is for named readers not to all followers.
         """
         feed = self._read_elsewhere(node, audience)
-        return () if feed is None else self._owe(feed, seq, "", _ALL, -1).domains
+        return () if feed is None else self._owe(seq, self._next(feed, seq, "", _ALL, -1))
 
-    def begin(self, node: Node, seq: int, audience: Audience) -> Part:
+    def begin(self, node: Node, seq: int, audience: Audience, again: str = "") -> Begun:
         """Owe what was published likewise; where very many follow, to the first of them (``Limits.fan_out_domains``).
 
-        It needs no row where an open mark stands for all that comes.
+        Where an earlier post of the node is not owed to all yet, to nobody before that one is. It needs no row where
+        an open mark stands for all that comes. ``again``: the id of a public item that was there before; whoever has
+        that is to have the new one, whoever follows by now.
         """
-        feed = self._read_elsewhere(node, audience)
+        feed = self._read_elsewhere(node, audience, again)
         if feed is None:
             return NOBODY
-        part = self._owe(feed, seq, "", self._transaction.limits.fan_out_domains, OPEN)
-        if part.last is not None:
-            self._connection.execute(_ADD, {"event_seq": seq, "after": part.last})
-        return part
+        most = self._transaction.limits.fan_out_domains
+        found = self._next(feed, seq, "", most, OPEN)
+        if found and found[0][2]:
+            self._connection.execute(_ADD, {"event_seq": seq, "after": "", "again": again})
+            return Begun((), spreads=True)
+        spreads = len(found) == most
+        if spreads:
+            self._connection.execute(_ADD, {"event_seq": seq, "after": found[-1][0], "again": again})
+        return Begun(self._owe(seq, found), spreads)
 
     def proceed(self) -> tuple[str, ...] | None:
         """Owe the oldest post that is not owed to all yet to the next domains; those. None: there is no such post."""
         found = self._connection.execute(_OLDEST).first()
         if found is None:
             return None
-        seq, after, node_key, service, name = found
-        feed = {"node_id": node_key, "service": service, "node": name}
-        part = self._owe(feed, seq, after, self._transaction.limits.fan_out_domains, OPEN)
+        seq, after, again, node_key, service, name = found
+        feed = {"node_id": node_key, "service": service, "node": name, "again": again}
+        most = self._transaction.limits.fan_out_domains
+        part = self._next(feed, seq, after, most, OPEN)
+        domains = self._owe(seq, part)
         crashpoint("K22")
-        if part.last is None:
+        if len(part) < most:
             self._connection.execute(_END, {"of_seq": seq})
         else:
-            self._connection.execute(_STEP, {"of_seq": seq, "last": part.last})
-        return part.domains
+            self._connection.execute(_STEP, {"of_seq": seq, "last": part[-1][0]})
+        return domains
 
-    def _read_elsewhere(self, node: Node, audience: Audience) -> dict[str, object] | None:
+    def _read_elsewhere(self, node: Node, audience: Audience, again: str = "") -> dict[str, object] | None:
         """What says which node it is, if other domains are to be told of it."""
         local = self._transaction.domain
         if audience is Audience.DIRECT or not may_leave(audience, "", local_domain=local):
             return None
-        feed: dict[str, object] = {"node_id": node.key, "service": str(node.service), "node": node.name}
+        feed: dict[str, object] = {
+            "node_id": node.key,
+            "service": str(node.service),
+            "node": node.name,
+            "again": again,
+        }
         if self._connection.dialect.name == "sqlite" and not _ELSEWHERE.scalar(
             self._connection, {**feed, "local": local}
         ):
@@ -175,12 +204,14 @@ class FanOuts:
         """Are there domains that a post is not owed to yet and will be?"""
         return self._connection.execute(_IS_OPEN, {"of_seq": seq}).first() is not None
 
-    def _owe(self, feed: dict[str, object], seq: int, after: str, most: int, open_: int) -> Part:
+    def _next(self, feed: dict[str, object], seq: int, after: str, most: int, open_: int) -> _Next:
         values = {"after": after, "most": most, "seq": seq, "local": self._transaction.domain, "open": open_}
-        rows = _NEXT.rows(self._connection, {**feed, **values})
-        domains = tuple(domain for domain, owed in rows if owed)
+        return _NEXT.rows(self._connection, {**feed, **values})
+
+    def _owe(self, seq: int, found: _Next) -> tuple[str, ...]:
+        domains = tuple(domain for domain, owed, _ in found if owed)
         if domains:
             now, public = self._transaction.now, Audience.PUBLIC.value
             common = {"event_seq": seq, "stanza": None, "created": now, "audience": public}
             self._connection.execute(_OWE, [{"domain": domain, **common} for domain in domains])
-        return Part(domains, rows[-1][0] if len(rows) == most else None)
+        return domains

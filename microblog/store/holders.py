@@ -12,7 +12,6 @@ from sqlalchemy import bindparam, delete, exists, func, insert, null, select, tu
 
 from microblog.model.jid import JID
 from microblog.store import tables
-from microblog.store.outbox import OPEN
 from microblog.store.upsert import insert as upsert
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 DOMAINS_MAX = 1000
 _HOLDERS = tables.holders
 _OUTBOX = tables.outbox
-_MARKS = tables.backlog_marks
 _TOMBSTONES = tables.tombstones
 _ITEM = (_HOLDERS.c.node_id == bindparam("node_id"), _HOLDERS.c.item_id == bindparam("of_id"))
 _HELD = (*_ITEM, _HOLDERS.c.domain == bindparam("of_domain"))
@@ -48,11 +46,6 @@ _OWE = (
             *_ITEM,
             _HOLDERS.c.domain != bindparam("local"),
             ~exists().where(_OUTBOX.c.event_seq == bindparam("seq"), _OUTBOX.c.domain == _HOLDERS.c.domain),
-            ~exists().where(
-                _MARKS.c.domain == _HOLDERS.c.domain,
-                _MARKS.c.node_id == _HOLDERS.c.node_id,
-                _MARKS.c.upto == bindparam("open"),
-            ),
         ),
         include_defaults=False,
     )
@@ -154,12 +147,9 @@ class Holders:
         """A domain confirmed that an item is gone."""
         self._connection.execute(_LET_GO, {"node_id": node_key, "of_id": item_id, "of_domain": domain})
 
-    def owe(self, node_key: int, item_id: str, seq: int, *, published: bool = False) -> tuple[str, ...]:
-        """Owe the event of an item's retraction to every holder that is not owed it yet; those domains.
-
-        ``published``: of its edit, for which an open mark stands where there is one.
-        """
-        values = {"node_id": node_key, "of_id": item_id, "seq": seq, "open": OPEN if published else -1}
+    def owe(self, node_key: int, item_id: str, seq: int) -> tuple[str, ...]:
+        """Owe the event of an item's retraction to every holder that is not owed it yet; those domains."""
+        values = {"node_id": node_key, "of_id": item_id, "seq": seq}
         common = {"now": self._transaction.now, "local": self._transaction.domain}
         return tuple(sorted(self._connection.execute(_OWE, values | common).scalars().all()))
 

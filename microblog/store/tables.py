@@ -453,6 +453,7 @@ fan_outs = Table(
         "event_seq", BigInteger, ForeignKey("events.seq", ondelete="CASCADE"), primary_key=True, autoincrement=False
     ),
     Column("after", Text, nullable=False, comment="the last domain that was gone through, by name"),
+    Column("again", Text, nullable=False, comment="the id of an item whose holders are to have it; may be empty"),
     comment="posts that are not owed yet to all domains that follow",
 )
 

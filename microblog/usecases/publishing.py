@@ -216,10 +216,11 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
         tx.items.trim(node.key, keep)
     crashpoint("K2")
     told = node.config.deliver_notifications
-    domains, last = tx.fan_outs.begin(node, seq, audience) if told else NOBODY
-    if old is not None and told and audience in (Audience.PUBLIC, Audience.DIRECT):
-        # Who has the old version is to have the new one, whoever follows by now.
-        domains += tx.holders.owe(node.key, item_id, seq, published=audience is Audience.PUBLIC)
+    # Who has the old version is to have the new one, whoever follows by now.
+    again = item_id if old is not None and audience is Audience.PUBLIC else ""
+    domains, spreads = tx.fan_outs.begin(node, seq, audience, again) if told else NOBODY
+    if old is not None and told and audience is Audience.DIRECT:
+        domains += tx.holders.owe(node.key, item_id, seq)
     thread = depending.thread_of(tx, node, item)
     # Nothing is sent from here in the name of somebody elsewhere.
     ours = item.publisher.domainpart == tx.domain
@@ -236,9 +237,7 @@ def _write(tx: Transaction, request: Publish, found: LookUp, item_id: str) -> Pu
     if audience is Audience.DIRECT:
         recipients = (node.service, *(jid for jid in readers if jid.domainpart == tx.domain))
     tx.emit(
-        ItemPublished(
-            seq=seq, node=node, domains=domains, spreads=last is not None, item=item, recipients=recipients, said=said
-        )
+        ItemPublished(seq=seq, node=node, domains=domains, spreads=spreads, item=item, recipients=recipients, said=said)
     )
     if thread is not None and thread.service.domainpart == tx.domain:
         _copy(tx, request, item, thread)

@@ -15,6 +15,9 @@ def upgrade() -> None:
         "fan_outs",
         sa.Column("event_seq", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("after", sa.Text(), nullable=False, comment="the last domain that was gone through, by name"),
+        sa.Column(
+            "again", sa.Text(), nullable=False, comment="the id of an item whose holders are to have it; may be empty"
+        ),
         sa.ForeignKeyConstraint(["event_seq"], ["events.seq"], name=op.f("fk_fan_outs_event_seq"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("event_seq", name=op.f("pk_fan_outs")),
         comment="posts that are not owed yet to all domains that follow",
