@@ -121,7 +121,7 @@ def take_version(
             return Version(old)
         if not ordered and stated is not None and stated < old.updated:
             return Version(None)
-        if stated == old.updated and not live:
+        if stated == old.updated and not live and not ordered:
             return Version(None, equivocal=True)
     try:
         updated = clamp_instant(tx, stated)

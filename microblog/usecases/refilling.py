@@ -1,8 +1,8 @@
 """docs/protocol/fanout.md, the receiving end: what is missing of a domain's feeds when its log does not reach back.
 
 Then the feeds themselves are read, from their newest items back to what was known before. What they have is stored at
-its own dates and told to nobody, as it is no news any more. An edit that is newer replaces what we have; what is known
-to be retracted stays so.
+its own dates and told to nobody, as it is no news any more. What is newer replaces what we have; what is known to be
+retracted stays so.
 """
 
 from collections.abc import Sequence
@@ -66,12 +66,24 @@ def level(tx: Transaction, domain: str, since: datetime) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageOfFeed:
-    """Some items of a feed, oldest first; ``since``: when it began that something may be missing."""
+    """Some items of a feed, oldest first; ``since``: when it began that something may be missing.
+
+    ``asked``: the last event here when the feed was asked (``last``): what came before is not newer than what the
+    feed said then, whatever the clocks of either say. 0: that is not sure.
+    """
 
     feed: Feed
     proof: Proof
     items: tuple[ReceivedItem, ...]
     since: datetime
+    asked: int
+
+
+def last(tx: Transaction, domain: str) -> int:
+    """The last event here; 0 if a domain may have been restored from a backup, and know less than we do."""
+    peer = tx.peers.get(domain)
+    level = peer.fanout and peer.epoch == peer.received_epoch and peer.behind is None
+    return tx.events.last() if level else 0
 
 
 def take_page(tx: Transaction, page: PageOfFeed) -> bool:
@@ -87,8 +99,9 @@ def take_page(tx: Transaction, page: PageOfFeed) -> bool:
         found = tx.nodes.look_up(*page.feed, received.id)
         if found is None or found.retracted or not copying.acceptable(tx, page.feed.author, received):
             continue
-        version = take_version(tx, node, received, found.item, proof=page.proof, live=False)
         old = found.item
+        ordered = old is not None and old.position <= page.asked
+        version = take_version(tx, node, received, old, proof=page.proof, live=False, ordered=ordered)
         if old is not None and version.item is old:
             created = tx.events.created(old.position)
             reached = reached or created is None or created < page.since

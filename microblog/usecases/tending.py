@@ -16,10 +16,12 @@ from typing import Final, NamedTuple
 
 from microblog.model.jid import JID
 from microblog.model.subscription import SubscriptionState
+from microblog.store.subscriptions import Follow
 from microblog.store.transaction import Transaction
 
 EVERY: Final = timedelta(days=1)
 AGAIN: Final = timedelta(hours=1)
+LONGEST: Final = timedelta(days=30)  # what is read back of a feed that nobody knows since when it was silent
 UNREACHABLE: Final = "remote-server-not-found"
 SILENT: Final = "silent"
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -41,14 +43,23 @@ class Told:
     states: dict[str, SubscriptionState] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """``broken``: nodes to subscribe to again, and whether for everybody to know; ``approved``: posts come from now.
+class Broken(NamedTuple):
+    """A node to subscribe to again, and whether for everybody to know.
 
-    ``sound``: posts should have been coming.
+    ``since``: when it was sound for the last time, if the service has forgotten the subscription; what happened at the
+    node since then has to be read there. None: it does not say.
     """
 
-    broken: tuple[tuple[str, bool], ...] = ()
+    node: str
+    public: bool
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """``approved``: nodes of which posts come from now on; ``sound``: of which posts should have been coming."""
+
+    broken: tuple[Broken, ...] = ()
     approved: tuple[str, ...] = ()
     sound: tuple[str, ...] = ()
 
@@ -75,7 +86,8 @@ def compare(tx: Transaction, request: Told) -> Verdict:
         said = None if request.states is None else request.states.get(known.node.name)
         tx.subscriptions.set_health(known.node, request.account.bare, tx.now, "" if said else known.problem)
         if said is None or said is SubscriptionState.NONE:
-            broken.append((known.node.name, known.public))
+            since = None if request.states is None else _sound(tx, known)
+            broken.append(Broken(known.node.name, known.public, since))
         elif said is not known.subscription.state:
             tx.subscriptions.change(known.node, replace(known.subscription, state=said))
             if said is SubscriptionState.SUBSCRIBED:
@@ -83,6 +95,13 @@ def compare(tx: Transaction, request: Told) -> Verdict:
         elif said is SubscriptionState.SUBSCRIBED:
             sound.append(known.node.name)
     return Verdict(broken=tuple(broken), approved=tuple(approved), sound=tuple(sound))
+
+
+def _sound(tx: Transaction, known: Follow) -> datetime:
+    """When a subscription was sound for the last time, as far as that is known."""
+    if known.checked is not None and not known.problem:
+        return known.checked
+    return tx.now - LONGEST
 
 
 def trouble(tx: Transaction, due: Due, problem: str, nodes: Iterable[str] | None = None) -> None:

@@ -7,6 +7,7 @@ be reached would be asked is left for later with the first question that fails.
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from twisted.internet.defer import DeferredList, DeferredSemaphore
@@ -19,10 +20,12 @@ from microblog.model.subscription import SubscriptionState
 from microblog.runtime import Clock, Repetition, Tasks
 from microblog.store.database import Database
 from microblog.usecases import identity, tending
-from microblog.usecases.tending import Due, Told
+from microblog.usecases.agreeing import Feed
+from microblog.usecases.tending import Broken, Due, Told
 from microblog.wire import asking, pubsub
 from microblog.wire.errors import condition
 from microblog.xep.follows import Follows
+from microblog.xep.refills import Refills
 from microblog.xmpp.router import Router
 
 SWEEP_SECONDS: Final = 60
@@ -44,6 +47,7 @@ class FollowHealth:
         self._follows = follows
         self._clock = clock
         self._tasks = tasks
+        self._refills = Refills(router, database, follows, clock)
         self._at_once = DeferredSemaphore(AT_ONCE)
         self._sweeping = False
         self._fresh: OrderedDict[JID, float] = OrderedDict()  # when the newest of a feed was fetched
@@ -112,8 +116,8 @@ class FollowHealth:
         verdict = await self._database.write(tending.compare, told)
         for node in verdict.approved:
             self._follows.approved(due.account, due.service, node)
-        for node, public in verdict.broken:
-            await self._repair(due, node, public)
+        for broken in verdict.broken:
+            await self._repair(due, broken)
         if MICROBLOG in verdict.sound and self._is_stale(due.service):
             await self._refresh(due)
 
@@ -149,8 +153,9 @@ class FollowHealth:
         listed = asking.read_subscriptions(answer.payload)
         return {one.node: one.state for one in listed if one.jid == due.account}
 
-    async def _repair(self, due: Due, node: str, public: bool) -> None:
-        request = asking.subscribe_request(node, due.account, public=public)
+    async def _repair(self, due: Due, broken: Broken) -> None:
+        node = broken.node
+        request = asking.subscribe_request(node, due.account, public=broken.public)
         try:
             await self._follows.subscribe(due.account, due.service, node, request)
         except ResourceConstraint:
@@ -162,6 +167,10 @@ class FollowHealth:
             await self._database.write(tending.trouble, due, problem, (node,))
             return
         self._log.debug("{account} follows {service} again", account=due.account, service=due.service)
+        if broken.since is not None and node == MICROBLOG and self._is_stale(due.service):
+            # What was edited or retracted meanwhile was told to nobody here.
+            with suppress(*_AWAY):
+                await self._refills.reread(Feed(due.service, node), due.account, broken.since)
 
 
 def _name(refusal: Refusal) -> str:

@@ -68,6 +68,14 @@ class Refills:
         if done:
             await self._database.write(refilling.level, domain, since)
 
+    async def reread(self, feed: Feed, reader: JID, since: datetime) -> None:
+        """Read one feed, whose posts and edits may not have come since then. Raises RemoteServerNotFound and its like.
+
+        What it has no more stays here: it may have been lost there, or only the newest may be kept. Who holds a post
+        hears of its retraction without following.
+        """
+        await self._feed(feed, reader, since, thoroughly=False)
+
     async def _feed(self, feed: Feed, reader: JID, since: datetime, thoroughly: bool) -> bool:
         try:
             await self._follows.describe(reader, *feed)
@@ -89,6 +97,7 @@ class Refills:
         progress = self._begin(feed)
         while progress.taken < ITEMS_PER_DAY:
             payload = asking.page_before_request(feed.node, PAGE, progress.before)
+            asked = await self._database.read(refilling.last, feed.author.domainpart)
             try:
                 answer = await self._ask(feed, reader, payload)
             except ItemNotFound:
@@ -99,7 +108,8 @@ class Refills:
                 continue
             items = pubsub.read_answered_items(answer.payload)
             taken = self._follows.taken(feed.author.domainpart, Notice(node=feed.node, items=items)).items
-            page = PageOfFeed(feed=feed, proof=answer.proof, items=tuple(map(received_item, taken)), since=since)
+            found = tuple(map(received_item, taken))
+            page = PageOfFeed(feed=feed, proof=answer.proof, items=found, since=since, asked=asked)
             reached = await self._database.write(refilling.take_page, page)
             if reached or len(items) < PAGE or items[0].id == progress.before:
                 return True

@@ -8,7 +8,7 @@ from microblog.model.subscription import SubscriptionState
 from microblog.store.transaction import Transaction
 from microblog.usecases import following, tending
 from microblog.usecases.following import Described, Follow, Stats
-from microblog.usecases.tending import Due, Told
+from microblog.usecases.tending import Broken, Due, Told
 from tests.usecases.pubsub import BENVOLIO, JULIET, NURSE, PARIS, ROMEO, a_contact, an_account, post, subscribe
 
 SUBSCRIBED, PENDING = SubscriptionState.SUBSCRIBED, SubscriptionState.PENDING
@@ -62,9 +62,14 @@ def test_what_the_other_side_does_not_know_is_broken(tx: Transaction) -> None:
     follow(tx)
     follow(tx, account=BENVOLIO)
     told = Told(account=ROMEO, service=JULIET, states={})
-    assert tending.compare(tx, told) == tending.Verdict(broken=((MICROBLOG, False),))
+    made = tx.now
+    later(tx, minutes=1500)
+    assert tending.compare(tx, told) == tending.Verdict(broken=(Broken(MICROBLOG, False, since=made),))
+    tending.trouble(tx, Due(ROMEO, JULIET), "forbidden")
+    (broken,) = tending.compare(tx, told).broken
+    assert broken.since == tx.now - tending.LONGEST
     told = Told(account=ROMEO, service=JULIET, states=None)
-    assert tending.compare(tx, told).broken
+    assert tending.compare(tx, told).broken == (Broken(MICROBLOG, False),)
     assert tending.compare(tx, Told(account=PARIS, service=JULIET, states={})) == tending.Verdict()
 
 

@@ -71,6 +71,30 @@ def test_what_was_forgotten_is_subscribed_again_and_what_was_missed_is_fetched(
 
 
 @pytest.mark.parametrize(
+    ("log", "edited_at", "found"), [(False, "11", "11"), (False, "08", "10"), (True, "08", "08"), (None, "08", "10")]
+)
+def test_what_was_edited_meanwhile_is_read_again(
+    square: Square, juliet: Service, health: FollowHealth, time: Time, log: bool | None, edited_at: str, found: str
+) -> None:
+    """Whatever the clock of another node says, unless it may have been restored (``None``).
+
+    What is there no more is kept: it may have been lost there.
+    """
+    domain = juliet.jid.partition("@")[2]
+    epochs = {"epoch": "e1", "received_epoch": "e0" if log is None else "e1"} if log is not False else {}
+    square.database.run(lambda tx: tx.peers.set(domain, fanout=log is not False, **epochs))
+    juliet.items = [post("old", "2026-01-01T09:00:00Z"), post("edited", "2026-01-01T10:00:00Z")]
+    follow(square, juliet)
+    juliet.subscribers.clear()
+    juliet.items = [post("edited", f"2026-01-01T{edited_at}:00:00Z")]
+    passes(time, DAY + HOUR, juliet)
+    old, edited = sorted(copies(square), key=lambda item: item.id, reverse=True)
+    assert (old.id, edited.id) == ("old", "edited")
+    assert f"T{found}:00:00" in edited.payload
+    assert edited.published.hour == 10
+
+
+@pytest.mark.parametrize(
     ("refusal", "problem"),
     [
         ("item-not-found", "item-not-found"),
