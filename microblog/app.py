@@ -416,6 +416,7 @@ class Node(Service):
         reaction_lines.hushes = quiet.hushes_author
         reaction_lines.pace, reaction_lines.keep = self.lines.pace, self.lines.say
         following.taken = following.follows.taken = policy.taken
+        following.dialback_suffices = policy.dialback_suffices
         self.rules.called, self.tracks.matched = self.waking.called, self.waking.wake
 
         messages.error_listeners += (self.outbox.bounced, eventing.bounced, self.events.bounced)

@@ -7,9 +7,9 @@ which it was said, however it came. A log that is another one now is followed fr
 be missing from before is fetched from the feeds themselves (``refilling``).
 
 Nobody vouches for anybody: author, publisher and the author that an entry names are of the domain that the stream was
-authenticated for. What is not for everybody is taken only from a domain that has proved itself by certificate, and
-only for those whom the author's node knows as followers: where its set is not ours, the node is asked for it first
-(``ask``), and who is not in it does not follow any more.
+authenticated for. What is not for everybody is taken, changed and removed only at the word of a domain that has
+proved itself by certificate, and is only for those whom the author's node knows as followers: where its set is not
+ours, the node is asked for it first (``ask``), and who is not in it does not follow any more.
 
 A retracted item does not come back. Which version of an item is the newest is said by the numbers and by no clock:
 an entry tells the item as it was when it was sent, and later ones are sent later.
@@ -37,7 +37,7 @@ from microblog.usecases.agreeing import Feed
 from microblog.usecases.copying import ReceivedItem, received_audience, take_version
 from microblog.usecases.following import remote_node
 from microblog.usecases.publishing import clamp_instant
-from microblog.usecases.receiving import delete_copy
+from microblog.usecases.receiving import clear_unguarded, delete_copy, has_guarded, is_guarded
 from microblog.usecases.retracting import retract_all_repeats, retract_repeats
 
 _NARROW = frozenset((Told.FOLLOWERS, Told.DIRECT))
@@ -316,6 +316,9 @@ class _Taker:
                 self._unwanted[feed.author] = None
             elif entry.retracted:
                 self._retract(node, entry, feed)
+            elif (entry.purged or entry.deleted) and not self._trusted and has_guarded(self._tx, node):
+                clear_unguarded(self._tx, node)
+                self._refused[entry.number] = UNPROVEN
             elif entry.purged:
                 self._purge(node, entry, feed)
             elif entry.deleted:
@@ -518,6 +521,9 @@ class _Taker:
                 tx.items.retract(node.key, item_id)
             return
         item = found.item
+        if is_guarded(item) and not self._trusted:
+            self._refused[entry.number] = UNPROVEN
+            return
         mentioned = tx.items.mentioned(item.key)
         readers = [jid for jid, reads in mentioned.items() if reads]
         first = tx.events.first_of(node.key, item_id) or item.position

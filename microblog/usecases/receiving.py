@@ -10,10 +10,15 @@ Nobody vouches for anybody: the feed's domain, and that of the publisher, is the
 authenticated for. A retracted item does not come back, and an older version does not replace a newer one. Many clients
 edit a post and leave its time as it was: what comes later on the feed's own stream, which keeps order, is then the
 newer version; what comes by another way (``live`` is False) is not believed.
+
+What came under a certificate and is not for everybody changes or goes only under a certificate as well: whoever can
+deceive our resolver can answer a dialback.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+
+from sqlalchemy import bindparam, select
 
 from microblog.model.errors import BadRequest, ItemRequired, NodeIDRequired
 from microblog.model.event import ItemPublished, ItemRetracted, NodeDeleted, NodeEvent, NodePurged
@@ -23,7 +28,7 @@ from microblog.model.naming import check_item_id, check_node_name
 from microblog.model.node import Node, is_feed
 from microblog.model.subscription import Subscription, SubscriptionState
 from microblog.model.uri import item_uri
-from microblog.store import events
+from microblog.store import events, tables
 from microblog.store.nodes import LookUp
 from microblog.store.subscriptions import Marks
 from microblog.store.transaction import Transaction
@@ -34,7 +39,15 @@ from microblog.usecases.following import remote_node
 from microblog.usecases.retracting import retract_all_repeats, retract_repeats
 from microblog.usecases.sight import Sight
 
+_I = tables.items
+_GUARDED = (
+    select(_I.c.id)
+    .where(_I.c.node_id == bindparam("key"))
+    .where(_I.c.audience != Audience.PUBLIC.value, _I.c.proof != Proof.DIALBACK.value)
+    .limit(1)
+)
 UNKNOWN_MAX = 1000  # of a feed's retractions, those of what is not known here
+PAGE = 100
 UNDELIVERED_MAX = 100
 UNDELIVERED_MAX_BYTES = 500_000  # a stream takes no more at once from one who only begins to read
 
@@ -43,8 +56,8 @@ UNDELIVERED_MAX_BYTES = 500_000  # a stream takes no more at once from one who o
 class Received:
     """An event notification (§7.1.2) from ``service`` to one of ours.
 
-    ``sender_domain``: what the stream was authenticated for, ``proof``: by what. ``live``: it is looked at in the order
-    in which the feed's service sent it.
+    ``sender_domain``: what the stream was authenticated for, ``proof``: by what; ``dialback_suffices``: dialback is as
+    good as a certificate there. ``live``: it is looked at in the order in which the feed's service sent it.
     """
 
     service: JID
@@ -57,6 +70,12 @@ class Received:
     purged: bool = False
     deleted: bool = False
     live: bool = True
+    dialback_suffices: bool = False
+
+    @property
+    def trusted(self) -> bool:
+        """May it change or remove what is guarded?"""
+        return self.proof is not Proof.DIALBACK or self.dialback_suffices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +111,9 @@ def receive(tx: Transaction, request: Received) -> Receipt:
     if follow is None:
         return _gone(tx, request)
     found, marks = follow
+    if (request.purged or request.deleted) and not request.trusted and has_guarded(tx, found.node):
+        clear_unguarded(tx, found.node)
+        return Receipt()
     if request.deleted:
         delete_copy(tx, found.node)
         return Receipt()
@@ -99,7 +121,7 @@ def receive(tx: Transaction, request: Received) -> Receipt:
     if request.purged:
         reader.purge()
     for item_id in request.retracted:
-        reader.retract(item_id)
+        reader.retract(item_id, request)
     for item in request.published:
         reader.publish(item, request)
     reader.write_marks()
@@ -133,6 +155,9 @@ def _gone(tx: Transaction, request: Received) -> Receipt:
     node = tx.nodes.find(request.service, request.node)
     if node is None or not (request.deleted or request.purged or request.retracted):
         return Receipt(ignored="the recipient does not follow this feed")
+    if (request.purged or request.deleted) and not request.trusted and has_guarded(tx, node):
+        clear_unguarded(tx, node)
+        return Receipt()
     if request.deleted:
         delete_copy(tx, node)
         return Receipt()
@@ -143,7 +168,7 @@ def _gone(tx: Transaction, request: Received) -> Receipt:
         retract_all_repeats(tx, node)
     for item_id in request.retracted:
         item = tx.items.get(node.key, item_id)
-        if item is not None:
+        if item is not None and (request.trusted or not is_guarded(item)):
             tx.events.record(node.key, events.RETRACTED, item_id=item_id, audience=item.audience)
             storing.uncount(tx, node, item)
             tx.items.retract(node.key, item_id)
@@ -244,18 +269,23 @@ class _Reader:
     def _store(self, found: LookUp, item: ReceivedItem, request: Received) -> Item | None:
         """The item as it is stored now; None if this version of it is not to be told to anybody."""
         old = found.item
-        if old is not None and old.payload != item.payload and not identity.trusts(self._tx, request.sender_domain):
-            return None
+        if old is not None and old.payload != item.payload:
+            if is_guarded(old) and not request.trusted:
+                return None
+            if not identity.trusts(self._tx, request.sender_domain):
+                return None
         version = take_version(self._tx, self._node, item, found.item, proof=request.proof, live=request.live)
         if version.equivocal:
             self.equivocal.append(item.id)
         return version.item
 
-    def retract(self, item_id: str) -> None:
+    def retract(self, item_id: str, request: Received) -> None:
         """An item was retracted at the feed."""
         tx, node = self._tx, self._node
         found = self._look_up(item_id)
         if found is None:
+            return
+        if found.item is not None and is_guarded(found.item) and not request.trusted:
             return
         if found.item is not None:
             seq = tx.events.record(node.key, events.RETRACTED, item_id=item_id, audience=found.item.audience)
@@ -294,6 +324,40 @@ class _Reader:
             seq = known
         if self._told(seq):
             tx.emit(NodePurged(seq=seq, node=node, recipients=(self._jid,)))
+
+
+def is_guarded(item: Item) -> bool:
+    """May it be changed and removed only by who is proved by certificate?
+
+    A copy of a feed that nothing is known of is for its followers, to be sure. If it came by dialback, it goes so.
+    """
+    return item.audience is not Audience.PUBLIC and item.proof is not Proof.DIALBACK
+
+
+def has_guarded(tx: Transaction, node: Node) -> bool:
+    """Is there such an item in a feed?"""
+    return tx.connection.execute(_GUARDED, {"key": node.key}).first() is not None
+
+
+def clear_unguarded(tx: Transaction, node: Node) -> None:
+    """A feed was purged, or is gone, as somebody says whose word does not suffice for all that is in it.
+
+    All who follow are told. As after every purge, the same ids may be published again.
+    """
+    before = tx.events.last() + 1  # what is stored later is not looked at
+    while found := tx.items.newest(node.key, PAGE, before=before):
+        before = found[0].position
+        for item in found:
+            if is_guarded(item):
+                continue
+            seq = tx.events.record(node.key, events.RETRACTED, item_id=item.id, audience=item.audience)
+            storing.uncount(tx, node, item)
+            tx.items.retract(node.key, item.id)
+            tx.items.unbury(node.key, item.id)
+            retract_repeats(tx, item_uri(node.service, node.name, item.id))
+            depending.end(tx, node, item.id)
+            tx.subscriptions.told_all(node, seq)
+            tx.emit(ItemRetracted(seq=seq, node=node, item_id=item.id))
 
 
 def delete_copy(tx: Transaction, node: Node) -> None:

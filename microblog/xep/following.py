@@ -73,6 +73,8 @@ class Following(Extension):
         self._fetching: dict[tuple[JID, str, tuple[str, ...]], list[Stanza]] = {}
         self.dropped = 0
         self.taken: Callable[[str, Notice], Notice] = lambda domain, notice: notice
+        # Domains whose word counts without a certificate for what is not for everybody as well.
+        self.dialback_suffices: Callable[[str], bool] = lambda domain: False
         self.moved: Callable[[Stanza, Notice], None] = lambda message, notice: None
         self.tracked: Callable[[Stanza, Notice], Awaitable[bool]] | None = None
 
@@ -174,6 +176,7 @@ class Following(Extension):
             purged=notice.purged,
             deleted=notice.deleted,
             live=live,
+            dialback_suffices=self.dialback_suffices(message.from_.domainpart),
         )
         until = self._clock.monotonic() + STORE_SECONDS
         domain = received.sender_domain

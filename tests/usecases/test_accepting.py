@@ -399,6 +399,33 @@ def test_an_edit_over_a_weak_stream_does_not_replace_what_is_for_followers(tx: T
     assert "for you" in stored(tx)[0].payload
 
 
+def test_nothing_that_is_not_public_is_removed_over_a_weak_stream(tx: Transaction) -> None:
+    weak: dict[str, Any] = {"proof": Proof.DIALBACK, "trusted": False}
+    deliver(tx, for_followers(1, item("f"), ROMEO, BENVOLIO))
+    deliver(tx, says(2, item("d"), audience=Told.DIRECT, to=(ROMEO,)), says(3, item("p")), says(4, item("q")))
+    gone = [says(n, retracted=what, audience=Told.HOLDERS) for n, what in enumerate("fdp", start=5)]
+    assert deliver(tx, *gone, **weak).refused == {5: "not-authorized", 6: "not-authorized"}
+    assert ids(tx) == ["f", "d", "q"]
+    ends = (says(8, purged=True), says(9, item("q", "anew", 1)), says(10, deleted=True))
+    assert deliver(tx, *ends, **weak).refused == {8: "not-authorized", 10: "not-authorized"}
+    assert ids(tx) == ["f", "d"]
+    retracted = [event for event in tx.emitted if isinstance(event, ItemRetracted)]
+    assert [(event.item_id, event.recipients) for event in retracted] == [("p", None), ("q", None), ("q", None)]
+    assert waiting(tx, ROMEO) == ["f", "d", "-p", "-q", "-q"]
+    # Where dialback is allowed, or a certificate is shown, it is believed.
+    deliver(tx, says(11, retracted="f"), proof=Proof.DIALBACK, trusted=True)
+    deliver(tx, says(12, retracted="d"))
+    assert ids(tx) == []
+
+
+def test_where_all_is_public_a_weak_stream_removes_it(tx: Transaction) -> None:
+    weak: dict[str, Any] = {"proof": Proof.DIALBACK, "trusted": False}
+    deliver(tx, says(1, item("1")), says(2, purged=True), says(3, item("2")), **weak)
+    assert ids(tx) == ["2"]
+    assert not deliver(tx, says(4, deleted=True), **weak).refused
+    assert tx.nodes.find(JULIET, MICROBLOG) is None
+
+
 def test_a_domain_that_seems_to_be_somebody_else_changes_nothing(tx: Transaction) -> None:
     deliver(tx, says(1, item("1", "hers")))
     tx.peers.set(CAPULET, doubted=tx.now)

@@ -10,15 +10,15 @@ import pytest
 from microblog.model.entry import Entry
 from microblog.model.errors import ResourceConstraint
 from microblog.model.event import ItemPublished, ItemRetracted, NodeDeleted, NodePurged
-from microblog.model.item import Item, Proof
+from microblog.model.item import Audience, Item, Proof
 from microblog.model.jid import JID
-from microblog.model.node import MICROBLOG
+from microblog.model.node import MICROBLOG, AccessModel
 from microblog.model.subscription import SubscriptionState
 from microblog.store.database import Database
 from microblog.store.transaction import Transaction
 from microblog.usecases import following, reading, receiving
 from microblog.usecases.copying import ReceivedItem
-from microblog.usecases.following import Follow
+from microblog.usecases.following import Described, Follow
 from microblog.usecases.reading import Reading
 from microblog.usecases.receiving import Receipt, Received, delivered, undelivered
 from tests.usecases.pubsub import BENVOLIO, JULIET, MOOD, NOON, NURSE, PHONE, ROMEO, a_contact, an_account, an_entry
@@ -419,3 +419,76 @@ def test_who_may_have_another_owner_adds_and_changes_nothing(tx: Transaction) ->
     assert [(kept.id, "another" in kept.payload) for kept in stored(tx)] == [("1", False), ("2", False)]
     tx.peers.set(JULIET.domainpart, doubted=None)
     assert receive(tx, retracted=("1",)).new == ("1",)
+
+
+WEAK: dict[str, Any] = {"proof": Proof.DIALBACK}
+
+
+@pytest.fixture
+def feed(tx: Transaction) -> None:
+    """Juliet's, which everybody may read."""
+    following.describe(tx, Described(service=JULIET, node=MICROBLOG, access_model=AccessModel.OPEN))
+
+
+def private(tx: Transaction, item_id: str) -> None:
+    arrives(tx, item(item_id, entry=Entry(id=item_id, title=item_id, audience=Audience.FOLLOWERS)))
+
+
+def ids(tx: Transaction) -> list[str]:
+    return [kept.id for kept in stored(tx)]
+
+
+def retractions(tx: Transaction) -> list[str]:
+    return [event.item_id for event in tx.emitted if isinstance(event, ItemRetracted)]
+
+
+@pytest.mark.usefixtures("feed")
+def test_what_is_not_public_is_not_retracted_by_dialback(tx: Transaction) -> None:
+    private(tx, "f")
+    arrives(tx, item("p"))
+    assert receive(tx, retracted=("f", "p"), **WEAK).new == ("p",)
+    assert ids(tx) == ["f"] and retractions(tx) == ["p"]
+    arrives(tx, item("f", "another", 5), **WEAK)
+    assert "another" not in stored(tx)[0].payload
+    # Nor by a notification to somebody who does not follow.
+    receive(tx, MERCUTIO, retracted=("f",), **WEAK)
+    receive(tx, MERCUTIO, purged=True, **WEAK)
+    receive(tx, MERCUTIO, deleted=True, **WEAK)
+    assert ids(tx) == ["f"]
+    assert receive(tx, retracted=("f",), dialback_suffices=True, **WEAK).new == ("f",)
+    assert ids(tx) == []
+
+
+MERCUTIO = JID.parse("mercutio@montague.example")
+
+
+@pytest.mark.usefixtures("feed")
+@pytest.mark.parametrize("what", ["purged", "deleted"])
+@pytest.mark.parametrize("recipient", [ROMEO, MERCUTIO])
+def test_of_a_feed_that_ends_by_dialback_what_is_not_public_stays(tx: Transaction, what: str, recipient: JID) -> None:
+    arrives(tx, item("p"), item("q"))
+    private(tx, "f")
+    receive(tx, recipient, **{what: True}, **WEAK)
+    assert ids(tx) == ["f"] and retractions(tx) == ["p", "q"]
+    arrives(tx, item("p", "anew", 1))
+    assert ids(tx) == ["f", "p"]
+    receive(tx, recipient, **{what: True})
+    assert stored(tx) == []
+
+
+def test_what_came_by_dialback_goes_by_dialback(tx: Transaction) -> None:
+    """Nobody has said yet that everybody may read it."""
+    arrives(tx, item("1"), item("2"), item("3"), **WEAK)
+    assert {kept.audience for kept in stored(tx)} == {Audience.FOLLOWERS}
+    assert receive(tx, retracted=("1",), **WEAK).new == ("1",)
+    receive(tx, purged=True, **WEAK)
+    assert stored(tx) == []
+
+
+@pytest.mark.usefixtures("feed")
+def test_a_public_feed_ends_by_dialback(tx: Transaction) -> None:
+    arrives(tx, item("p"))
+    receive(tx, purged=True, **WEAK)
+    assert stored(tx) == [] and isinstance(tx.emitted[-1], NodePurged)
+    receive(tx, deleted=True, **WEAK)
+    assert tx.nodes.find(JULIET, MICROBLOG) is None
