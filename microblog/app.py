@@ -300,6 +300,7 @@ class Node(Service):
         self.given = Given()
         self.given.begin(database.run(lambda tx: tx.peers.numbers()))
         self.peers = Peers(router, self.servers, database, clock, epoch=epoch, doubts=admin_lines.doubted)
+        self.server_streams.reception.recognises = self.peers.recognises
 
         # pubsub
         self.outbox = Outbox(

@@ -111,6 +111,7 @@ _OLDEST = (
     .order_by(_FAN_OUTS.c.event_seq)
     .limit(1)
 )
+_OLDEST_OF = _OLDEST.where(_NODES.c.id == bindparam("node_id"))
 _IS_OPEN = select(_FAN_OUTS.c.event_seq).where(_FAN_OUTS.c.event_seq == bindparam("of_seq"))
 _ADD = insert(_FAN_OUTS).inline()
 _STEP = update(_FAN_OUTS).where(_FAN_OUTS.c.event_seq == bindparam("of_seq")).values(after=bindparam("last"))
@@ -149,10 +150,13 @@ class FanOuts:
     def begin(self, node: Node, seq: int, audience: Audience, again: str = "") -> Begun:
         """Owe what was published likewise; where very many follow, to the first of them (``Limits.fan_out_domains``).
 
-        Where an earlier post of the node is not owed to all yet, to nobody before that one is. It needs no row where
-        an open mark stands for all that comes. ``again``: the id of a public item that was there before; whoever has
-        that is to have the new one, whoever follows by now.
+        Where an earlier post of the node is not owed to all yet, to nobody before that one is; what is for named
+        readers, who are few and whom the caller knows, has that one owed to all at once. It needs no row where an open
+        mark stands for all that comes. ``again``: the id of a public item that was there before; whoever has that is to
+        have the new one, whoever follows by now.
         """
+        if audience is Audience.DIRECT:
+            return Begun(self._finish(node), spreads=False)
         feed = self._read_elsewhere(node, audience, again)
         if feed is None:
             return NOBODY
@@ -169,8 +173,15 @@ class FanOuts:
     def proceed(self) -> tuple[str, ...] | None:
         """Owe the oldest post that is not owed to all yet to the next domains; those. None: there is no such post."""
         found = self._connection.execute(_OLDEST).first()
-        if found is None:
-            return None
+        return None if found is None else self._proceed(found)
+
+    def _finish(self, node: Node) -> tuple[str, ...]:
+        domains: tuple[str, ...] = ()
+        while (found := self._connection.execute(_OLDEST_OF, {"node_id": node.key}).first()) is not None:
+            domains += self._proceed(found)
+        return domains
+
+    def _proceed(self, found: Sequence[Any]) -> tuple[str, ...]:
         seq, after, again, node_key, service, name = found
         feed = {"node_id": node_key, "service": service, "node": name, "again": again}
         most = self._transaction.limits.fan_out_domains

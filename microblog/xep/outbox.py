@@ -16,6 +16,8 @@ Other nodes are told of posts once, however many read them there (``forwarding``
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from itertools import groupby
 from random import SystemRandom
 from typing import Any, Final, Protocol
 
@@ -39,7 +41,7 @@ from microblog.wire.errors import new_address, read_condition
 from microblog.wire.stanza import Stanza
 from microblog.xep import multicast
 from microblog.xep.forwarding import Forwarder, Sent, Way, named
-from microblog.xep.multicast import Multicast
+from microblog.xep.multicast import Multicast, Service
 from microblog.xmpp.remote import DeliveryFailed
 from microblog.xmpp.s2s_out import StanzaTooLarge
 
@@ -97,6 +99,7 @@ class Outbox:
         self._trying: set[str] = set()
         self._held: dict[str, IDelayedCall] = {}
         self._progress: dict[str, Progress] = {}
+        self._returned: dict[str, list[tuple[JID, int]]] = {}  # while a batch is under way
         self._stopped = False
         # They hear whose subscription ended because notifications came back.
         self.suspended: list[Callable[[Suspended], None]] = []
@@ -205,6 +208,7 @@ class Outbox:
             await self._failed(domain, f"internal error ({type(error).__name__})")
         finally:
             del self._running[domain]
+            self._tell_again(domain)
             self._tried(domain)
 
     async def _drain(self, domain: str) -> None:
@@ -235,6 +239,7 @@ class Outbox:
                 if batch.progress is not None:
                     self._progress[domain] = batch.progress
                 await self._settle(domain, sent, failing)
+                self._tell_again(domain)
                 failing = False
             elif not failing or not await self._database.write(delivering.reached, domain):
                 if batch.held:
@@ -266,9 +271,46 @@ class Outbox:
 
     async def _send(self, domain: str, batch: Batch, minimum: Proof) -> list[Delivery]:
         """Send a batch; what was sent of it, and what can never be sent."""
-        deliveries = list(batch.deliveries)
-        at_once = await self._multicast.limit(domain) if self._multicast is not None else 0
-        rendered = [self._render(domain, delivery, at_once) for delivery in deliveries]
+        service = None if self._multicast is None else await self._multicast.service(domain)
+        if self._multicast is None or service is None:
+            return await self._send_to_each(domain, batch.deliveries, minimum)
+        sent: list[Delivery] = []
+        failed = False
+        for for_many, group in groupby(batch.deliveries, partial(_is_for_many, self._multicast, domain)):
+            some = list(group)
+            if for_many and not failed:
+                failed = not await self._send_by(self._multicast, service, domain, some, minimum)
+            if not for_many or failed:
+                some = await self._send_to_each(domain, some, minimum)
+            sent += some
+        return sent
+
+    async def _send_by(
+        self, known: Multicast, service: Service, domain: str, some: Sequence[Delivery], minimum: Proof
+    ) -> bool:
+        """Send what a service gives to many; False: they are to be told one by one, though some may have it."""
+        stanzas = [
+            stanza
+            for delivery in some
+            if (splice := self._splice(delivery)) is not None
+            for stanza in multicast.write(splice, service, delivery.recipients)
+        ]
+        known.sent(domain)
+        try:
+            await self._servers.deliver(service.domain, stanzas, minimum)
+        except StanzaTooLarge:
+            return False
+        except DeliveryFailed as failure:
+            if service.domain == domain:
+                raise
+            self._log.info("{service} took nothing: {reason}", service=service.domain, reason=failure.reason)
+            known.failed(domain)
+            return False
+        return True
+
+    async def _send_to_each(self, domain: str, some: Sequence[Delivery], minimum: Proof) -> list[Delivery]:
+        deliveries = list(some)
+        rendered = [self._render(delivery) for delivery in deliveries]
         while True:
             stanzas = [stanza for some in rendered for stanza in some]
             try:
@@ -284,12 +326,12 @@ class Outbox:
                 continue
             return deliveries
 
-    def _render(self, domain: str, delivery: Delivery, at_once: int) -> list[bytes]:
+    def _render(self, delivery: Delivery) -> list[bytes]:
         if delivery.stanza is not None:
             return [delivery.stanza.encode()]
         event = delivery.event
+        splice = self._splice(delivery)
         try:
-            splice = None if event is None else notification.render(event)
             messages = (
                 [mention.write_mention(jid, event.node, event.item).encode() for jid in delivery.named]
                 if isinstance(event, ItemPublished)
@@ -298,11 +340,15 @@ class Outbox:
         except Exception:
             self._log.failure("An event of {node} cannot be told", node=event and event.node.name)
             return []
-        if splice is None or event is None:
-            return messages
-        if min(at_once, len(delivery.recipients)) > 1 and multicast.is_for_all(event):
-            return [*messages, *multicast.write(splice, domain, delivery.recipients, at_once)]
-        return [*messages, *map(splice.to, delivery.recipients)]
+        return messages if splice is None else [*messages, *map(splice.to, delivery.recipients)]
+
+    def _splice(self, delivery: Delivery) -> notification.Splice | None:
+        event = delivery.event
+        try:
+            return None if event is None else notification.render(event)
+        except Exception:
+            self._log.failure("An event of {node} cannot be told", node=event and event.node.name)
+            return None
 
     def _leave_out(self, domain: str, rendered: list[list[bytes]], failure: StanzaTooLarge) -> int:
         """Forget a stanza of a batch; to which delivery it belonged."""
@@ -322,9 +368,10 @@ class Outbox:
         seq = notification.sequence_number(message.id)
         if seq is not None and message.from_.domainpart != self._database.domain and message.to.localpart:
             if message.from_.is_domain and self._multicast is not None:
-                if self._multicast.failed(message.from_.domainpart):
-                    self._tasks.spawn(self._again(message.from_.domainpart, message.to.bare, seq), "one by one")
-                return
+                domain = self._multicast.returned(message.from_.domainpart, seq)
+                if domain is not None:
+                    self._came_back(domain, message.to.bare, seq)
+                    return
             condition, type_ = read_condition(message.element)
             bounce = Bounce(
                 service=message.to.bare,
@@ -342,10 +389,28 @@ class Outbox:
         if seq is not None and answer.type == "error" and answer.from_.domainpart != self._database.domain:
             self._tasks.spawn(self._not_taken(answer.to, answer.from_, seq), "copy that was not taken")
 
+    def _came_back(self, domain: str, service: JID, seq: int) -> None:
+        """What many were to be told of by one stanza goes to them one by one."""
+        if domain in self._running:
+            # It may be of the batch that is not settled yet, and then it would not count as sent.
+            self._returned.setdefault(domain, []).append((service, seq))
+        else:
+            self._tell_again(domain, (service, seq))
+
+    def _tell_again(self, domain: str, *returned: tuple[JID, int]) -> None:
+        for service, seq in (*returned, *self._returned.pop(domain, ())):
+            # If it has gone to some and is owed still, it begins anew.
+            self._progress.pop(domain, None)
+            self._tasks.spawn(self._again(domain, service, seq), "one by one")
+
     async def _again(self, domain: str, service: JID, seq: int) -> None:
-        with suppress(Refusal):
-            if await self._database.write(delivering.again, domain, service, seq):
-                self.wake(domain)
+        while not self._stopped:
+            try:
+                if await self._database.write(delivering.again, domain, service, seq):
+                    self.wake(domain)
+                return
+            except Refusal:
+                await self._clock.sleep(OVERLOAD_SECONDS)
 
     async def _not_taken(self, author: JID, service: JID, seq: int) -> None:
         wanted = NotTaken(author=author, service=service, seq=seq, mention=mention.write_mention)
@@ -378,6 +443,10 @@ class Outbox:
             reason=reason,
         )
         self._wait(domain, seconds)
+
+
+def _is_for_many(known: Multicast, domain: str, delivery: Delivery) -> bool:
+    return len(delivery.recipients) > 1 and not delivery.named and known.may_tell(domain, delivery.event)
 
 
 def _owes(tx: Transaction, domain: str) -> bool:

@@ -6,14 +6,19 @@ is asked once at a time.
 
 Whoever is about to send what is not public asks ``proved`` first, with the stream open: the key of the certificate on
 it is compared with the last one, and if it is another, the domain is asked again. ``usecases.identity`` judges.
+
+And what comes on a stream is not looked at before its key is known to be the domain's (``recognises``). If it is
+another, the domain is asked where it is to be found now: on a stream that shows this key, or on one that is opened
+anew. Streams on which it has shown another key are left: who was the domain before could still answer there.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from microblog.model.errors import Refusal
@@ -35,6 +40,8 @@ from microblog.xmpp.router import Router
 YES_HOURS: Final = 24
 NO_HOURS: Final = 6
 ASKING_MAX: Final = 1000
+RECOGNISE_SECONDS: Final = 30  # less than others wait for what they sent to be acknowledged
+KEYS_MAX: Final = 10_000
 
 
 class Proven(Protocol):
@@ -45,6 +52,9 @@ class Proven(Protocol):
 
     def key(self, domain: str) -> str:
         """Of the certificate on the stream to it; empty without one."""
+
+    def leave(self, domain: str, key: str) -> None:
+        """Send nothing more on streams that show another key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,10 @@ class Peers(Extension):
         self._clock = clock
         self._doubts = doubts
         self._asking: dict[str, Asked] = {}
+        self._recognising: dict[str, DeferredLock] = {}
+        # Keys beside the one that is remembered, and the epoch that was known when their domain was asked: a domain
+        # may have several, such as one for what it calls and one where it is called.
+        self._recognised: OrderedDict[tuple[str, str], str] = OrderedDict()
         self.own = FanoutLimits(epoch=epoch)
 
     def disco_forms(self) -> Iterable[Element]:
@@ -118,6 +132,41 @@ class Peers(Extension):
             await self._ask(domain)
         return await self.proved(domain)
 
+    async def recognises(self, domain: str, key: str) -> bool:
+        """Is it clear whose word that is what comes from a domain under a certificate with that key? True also of a
+        domain that is doubted, as every use of its word goes by that. False if it could not be asked now."""
+        if await self._is_clear(domain, key):
+            return True
+        if domain not in self._recognising and len(self._recognising) >= ASKING_MAX:
+            return False
+        turn = self._recognising.setdefault(domain, DeferredLock())
+        await turn.acquire()
+        try:
+            return await self._is_clear(domain, key) or await self._ask_anew(domain, key)
+        finally:
+            turn.release()
+            if not turn.locked and self._recognising.get(domain) is turn:
+                del self._recognising[domain]
+
+    async def _is_clear(self, domain: str, key: str) -> bool:
+        peer = await self._database.read(_peer, domain)
+        if not key or key == peer.key or not (peer.key and peer.epoch) or peer.doubted is not None:
+            return True
+        return self._recognised.get((domain, key)) == peer.epoch
+
+    async def _ask_anew(self, domain: str, key: str) -> bool:
+        """Ask who is the domain now, and not whom an old stream leads to; False if nobody answers with a certificate."""
+        self._servers.leave(domain, key)
+        answer, shown = await self._answer(domain, RECOGNISE_SECONDS), self._key(domain)
+        if answer is None or not shown:
+            return False
+        await self._learn(Learned(domain=domain, key=shown, answer=answer))
+        peer = await self._database.read(_peer, domain)
+        self._recognised[domain, key] = peer.epoch
+        if len(self._recognised) > KEYS_MAX:
+            self._recognised.popitem(last=False)
+        return True
+
     def _key(self, domain: str) -> str:
         return self._servers.key(domain) if self._servers.proof(domain) is Proof.CERTIFICATE else ""
 
@@ -157,12 +206,12 @@ class Peers(Extension):
             )
             self._doubts(learned.domain)
 
-    async def _answer(self, domain: str) -> Answer | None:
+    async def _answer(self, domain: str, seconds: float | None = None) -> Answer | None:
         """What it says; None if it cannot be reached."""
         ours, theirs = JID("", self._router.domain), JID("", domain)
         query = Element(ns.DISCO_INFO, "query")
         try:
-            answer = await self._router.request("get", ours, theirs, query)
+            answer = await self._router.request("get", ours, theirs, query, seconds=seconds)
         except Refusal:
             return None
         if answer.type == "error":

@@ -22,6 +22,18 @@ from microblog.xmpp.s2s import Federation, why_not_trusted
 from microblog.xmpp.stream import Stream
 
 
+def key_of(stream: Stream) -> str:
+    """SHA-256 of the key in the peer's certificate, in hexadecimal, whatever it proves; nothing without one."""
+    info = stream.tls
+    if info is None or info.certificate is None:
+        return ""
+    try:
+        public = info.certificate.public_key()
+    except (UnsupportedAlgorithm, ValueError):
+        return ""
+    return hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+
+
 class Carrier:
     """One stream that carries, or will carry, stanzas to a domain."""
 
@@ -61,14 +73,7 @@ class Carrier:
     @property
     def key(self) -> str:
         """SHA-256 of the key in the peer's certificate, in hexadecimal; nothing if it proves nothing."""
-        info = self.stream.tls
-        if not self.is_certified or info is None or info.certificate is None:
-            return ""
-        try:
-            public = info.certificate.public_key()
-        except (UnsupportedAlgorithm, ValueError):
-            return ""
-        return hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+        return key_of(self.stream) if self.is_certified else ""
 
     def read_limits(self, parent: Element) -> None:
         """XEP-0478: what the peer takes, and how long it keeps a stream on which nothing comes."""

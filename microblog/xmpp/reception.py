@@ -1,11 +1,14 @@
 """RFC 6120 §8.1.2.2, §10.3: stanzas that other servers send, on their streams or on ours (XEP-0288).
 
 Each must come from a domain that is proved on its stream and go to ours; it is handed on with the proof. What is not a
-stanza of such a pair ends the stream with the error that RFC 6120 names.
+stanza of such a pair ends the stream with the error that RFC 6120 names. Who has another key than before waits until it
+is known who that is (``recognition``).
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from functools import partial
 
+from twisted.internet.defer import succeed
 from twisted.logger import Logger
 
 from microblog.model import jid
@@ -16,6 +19,7 @@ from microblog.wire.errors import StreamError, error_element
 from microblog.wire.stanza import ID_MAX_CHARACTERS, Stanza, build
 from microblog.wire.xml import Element
 from microblog.xmpp.pacing import Pacing
+from microblog.xmpp.recognition import Recognises, Recognition
 from microblog.xmpp.s2s import Federation
 from microblog.xmpp.stream import Stream
 
@@ -28,6 +32,7 @@ class Reception:
 
     ``from_server`` is ``Router.from_server``, ``settled`` is ``Router.settled``; ``followed`` says whether people here
     follow somebody of a domain, which may then send faster. ``send`` takes answers to what is malformed.
+    ``recognises`` is set by the composition root.
     """
 
     log = Logger()
@@ -42,12 +47,15 @@ class Reception:
     ) -> None:
         self.from_server = from_server
         self.followed = followed
+        self.recognises: Recognises = lambda domain, key: succeed(True)
         self._federation = federation
         self._pacing = Pacing(federation.clock, federation.limits)
         self._settled = settled
         self._send = send
 
-    async def take(self, element: Element, proofs: Mapping[str, Proof], claimed: Collection[str] = ()) -> None:
+    async def take(
+        self, element: Element, proofs: Mapping[str, Proof], recognition: Recognition, claimed: Collection[str] = ()
+    ) -> None:
         """Take a stanza; ``claimed`` are domains whose proof is under way. Raises StreamError."""
         from_text, to_text = element.get("from"), element.get("to")
         if not from_text or not to_text:
@@ -64,14 +72,21 @@ class Reception:
         if to is None:
             self._answer_malformed(element, from_)
             return
-        await self._pacing.turn(from_domain, element)
+        handing_on = partial(self._hand_on, element, from_, to, proof)
+        if recognition.holds(from_domain, element, to):
+            await recognition.hold(from_domain, handing_on)
+        else:
+            await handing_on()
+
+    async def _hand_on(self, element: Element, from_: JID, to: JID, proof: Proof) -> None:
+        await self._pacing.turn(from_.domainpart, element)
         try:
             await self.from_server(element, from_, to, proof)
         except StreamError:
             raise
         except Exception:
             # A bug of ours must not end everybody's stream.
-            self.log.failure("A {kind} from {domain} failed", kind=element.name, domain=from_domain)
+            self.log.failure("A {kind} from {domain} failed", kind=element.name, domain=from_.domainpart)
 
     async def settled(self, domains: Iterable[str]) -> None:
         """Return when all that these domains have sent so far is handled to its end."""

@@ -281,6 +281,16 @@ class Remote:
         carrier.on_end.append(self._ended)
         self._consider(carrier)
 
+    def leave(self, key: str) -> None:
+        """Use no stream any more on which the domain has shown another key; one that is being opened shows it anew."""
+        if self._own is not None and self._established and self._own.key != key:
+            self.stop()
+        for carrier in [one for one in self._returning if one.key != key]:
+            self._ended(carrier)
+        another = self._another(any_proof=False) if self.carrier is None else None
+        if another is not None:
+            self._use(another)
+
     def _consider(self, carrier: Carrier) -> None:
         current = self.carrier
         if carrier.stream.closed:

@@ -5,7 +5,8 @@ the peer's certificate is valid for it (XEP-0178); or dialback, for any domain, 
 (XEP-0220): we ask the domain itself whether the key is its own. A claim made by dialback under a certificate that is
 valid for that domain needs no question. A claim that fails harms neither the stream nor the domains proved on it.
 
-From then on stanzas of proved domains are taken (``reception``). A peer that wants it has them counted (XEP-0198); and
+From then on stanzas of proved domains are taken (``reception``), once it is known whose key that is (``recognition``).
+A peer that wants it has them counted (XEP-0198); and
 if it lets us send as well (XEP-0288), the stream is a way to each of its proved domains, nobody needs to dial them.
 
 Questions about our own keys are answered at any time after TLS: they need no proof, and no memory either.
@@ -27,8 +28,9 @@ from microblog.wire.errors import StreamError
 from microblog.wire.xml import Element
 from microblog.xmpp import acknowledging, dialback, negotiation, tls
 from microblog.xmpp.acknowledging import Acknowledging
-from microblog.xmpp.carrier import Carrier
+from microblog.xmpp.carrier import Carrier, key_of
 from microblog.xmpp.dialback import Dialback, DialbackFailed
+from microblog.xmpp.recognition import Recognition
 from microblog.xmpp.s2s import header_domain, leave, peer_error, why_not_trusted
 from microblog.xmpp.stream import Stream, StreamClosed
 
@@ -60,12 +62,12 @@ class Incoming:
         self._tries = 0
         self._on_settled: Callable[[], None] | None = on_settled
         self._bidi: Element | None = None  # what allows us to send
-        self.acks = Acknowledging(
-            stream,
-            streams.federation,
-            lambda: streams.reception.settled(self.proofs),
-            streams.servers.unconfirmed,
-        )
+        self._recognition = Recognition(stream, streams.federation.tasks)
+        self.acks = Acknowledging(stream, streams.federation, self._all_done, streams.servers.unconfirmed)
+
+    async def _all_done(self) -> None:
+        await self._recognition.settled()
+        await self._streams.reception.settled(self.proofs)
 
     def settled(self) -> None:
         """No stranger any more: it has proved a domain, or is gone."""
@@ -195,7 +197,7 @@ class Incoming:
         await self._open()
         self.proofs[peer] = Proof.CERTIFICATE
         self._offer()
-        self._admitted(peer)
+        self._admitted(peer, key_of(self.stream))
 
     def _fail_sasl(self, condition: str) -> None:
         self.stream.send(Element(ns.SASL, "failure", None, Element(ns.SASL, condition)))
@@ -203,19 +205,21 @@ class Incoming:
         if self._tries >= self._federation.limits.sasl_tries_per_stream:
             raise StreamError("policy-violation", "too many attempts to authenticate")
 
-    def _admit(self, claim: Dialback, proof: Proof) -> None:
+    def _admit(self, claim: Dialback, proof: Proof, key: str) -> None:
         self.proofs[claim.from_] = proof
         self.stream.write(claim.answer("valid").to_bytes())
-        self._admitted(claim.from_)
+        self._admitted(claim.from_, key)
 
-    def _admitted(self, domain: str) -> None:
-        """A domain is proved, and knows it: now something may be sent to it."""
+    def _admitted(self, domain: str, key: str) -> None:
+        """A domain is proved, by a certificate with that key if by one, and knows it: now it may be sent something."""
         self.stream.authenticated()
         self.settled()
         self.stream.log.info("Stream from {domain}, proof: {proof}", domain=domain, proof=self.proofs[domain])
         self._streams.reception.let_send(self.stream, domain)
         self._carry(domain)
         self._streams.admitted(domain, self)
+        if self.proofs[domain] is Proof.CERTIFICATE:
+            self._recognition.begin(domain, key, self._streams.reception.recognises)
 
     def _carry(self, domain: str) -> None:
         """Use the stream for what goes to a domain, if that is allowed."""
@@ -233,7 +237,7 @@ class Incoming:
             if not self.proofs:
                 raise StreamError("not-authorized", "no domain is proved on this stream yet")
             self.acks.received += 1
-            await self._streams.reception.take(element, self.proofs, self._claimed)
+            await self._streams.reception.take(element, self.proofs, self._recognition, self._claimed)
         elif element.uri == ns.STREAM_MANAGEMENT:
             self._manage(element)
         elif self.stream.closed:
@@ -310,7 +314,7 @@ class Incoming:
         if len(self.proofs) >= PAIRS_MAX:
             return claim.answer("error", "resource-constraint")
         if self._trusted(domain):
-            self._admit(claim, Proof.CERTIFICATE)
+            self._admit(claim, Proof.CERTIFICATE, key_of(self.stream))
             return None
         if self._federation.dialback == "never":
             return claim.answer("error", "not-authorized")
@@ -324,16 +328,17 @@ class Incoming:
         self._streams.claims += 1
         answer = None
         try:
-            proof = await self._streams.servers.verify(claim.from_, stream_id, claim.key)
+            vouching = await self._streams.servers.verify(claim.from_, stream_id, claim.key)
         except DialbackFailed as error:
-            proof, answer = None, claim.answer("error", error.condition)
+            vouching, answer = None, claim.answer("error", error.condition)
         finally:
             self._claimed.discard(claim.from_)
             self._streams.claims -= 1
         if self.stream.closed:
             return
-        if proof is not None:
-            self._admit(claim, proof)
+        if vouching is not None:
+            assert vouching.proof is not None
+            self._admit(claim, vouching.proof, vouching.key)
             return
         if answer is None:
             answer = self._denied(claim)

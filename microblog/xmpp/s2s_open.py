@@ -27,6 +27,7 @@ from microblog.xmpp.acknowledging import Acknowledging
 from microblog.xmpp.carrier import Carrier
 from microblog.xmpp.dialback import Dialback, DialbackFailed
 from microblog.xmpp.reception import Reception
+from microblog.xmpp.recognition import Recognition
 from microblog.xmpp.resolve import Address, Unreachable
 from microblog.xmpp.s2s import Federation, header_domain, leave, mechanisms, peer_error
 from microblog.xmpp.stream import Header, Stream, StreamClosed
@@ -76,6 +77,7 @@ class Outgoing(Carrier):
             initiating=True,
             name=federation.domain,
         )
+        self._recognition = Recognition(stream, federation.tasks)
         super().__init__(federation, domain, stream, Acknowledging(stream, federation, self._settled, bounce))
 
     @property
@@ -152,6 +154,8 @@ class Outgoing(Carrier):
         self.stream.authenticated()
         if self._reception is not None and self._two_way:
             self._reception.let_send(self.stream, self.domain)
+            if self.is_certified:
+                self._recognition.begin(self.domain, self.key, self._reception.recognises)
         self.stream.on_stanza = self._received
         self._be_secured()
         if features.find(ns.STREAM_MANAGEMENT, "sm") is not None:
@@ -284,10 +288,11 @@ class Outgoing(Carrier):
             raise StreamError("not-authorized", "stanzas go the other way on this stream")
         self.heard = self._clock.monotonic()
         self.acks.received += 1
-        return self._reception.take(element, {self.domain: self.proof})
+        return self._reception.take(element, {self.domain: self.proof}, self._recognition)
 
     async def _settled(self) -> None:
         if self._reception is not None:
+            await self._recognition.settled()
             await self._reception.settled((self.domain,))
 
     def _answer(self, element: Element) -> Dialback | None:

@@ -134,8 +134,8 @@ class Servers:
         remote = self._remotes.get(domain)
         return 0.0 if remote is None else remote.pause
 
-    async def verify(self, domain: str, stream_id: str, key: str) -> Proof | None:
-        """Ask a domain whether a key for a stream to us is its own; None if it says no.
+    async def verify(self, domain: str, stream_id: str, key: str) -> Carrier | None:
+        """Ask a domain whether a key for a stream to us is its own; the stream on which it says so, None if it says no.
 
         The answer proves as much as the certificate it came under. Raises DialbackFailed.
         """
@@ -146,7 +146,7 @@ class Servers:
             raise DialbackFailed(condition) from error
         except ResourceConstraint as error:
             raise DialbackFailed("resource-constraint") from error
-        return outgoing.proof if await outgoing.verify(stream_id, key) else None
+        return outgoing if await outgoing.verify(stream_id, key) else None
 
     def contact(self, domain: str) -> None:
         """A domain has authenticated a stream to us: it is up. Its failures are forgotten only by a success."""
@@ -180,6 +180,12 @@ class Servers:
         """
         carrier = self._carrier(domain)
         return "" if carrier is None else carrier.key
+
+    def leave(self, domain: str, key: str) -> None:
+        """Send a domain nothing more on streams on which it has shown another key than this."""
+        remote = self._remotes.get(domain)
+        if remote is not None:
+            remote.leave(key)
 
     def max_bytes(self, domain: str) -> int | None:
         """How large a stanza the domain takes on the stream that carries them to it, if it has said so (XEP-0478)."""

@@ -10,6 +10,7 @@ process id. How they believe one another is the test's choice:
 import contextlib
 import enum
 import glob
+import json
 import os
 import re
 import shutil
@@ -254,7 +255,7 @@ class Prosody(Server):
 
 EJABBERD = """
 hosts: ["{domain}"]
-loglevel: info
+loglevel: {level}
 log_rotate_count: 0
 certfiles: ["{folder}/both.pem"]
 ca_file: "{authority}"
@@ -262,6 +263,7 @@ listen:
   - {{ip: "{address}", port: {c2s_port}, module: ejabberd_c2s, starttls_required: true, shaper: none}}
   - {{ip: "{address}", port: {direct_tls_port}, module: ejabberd_c2s, tls: true, shaper: none}}
   - {{ip: "{address}", port: {s2s_port}, module: ejabberd_s2s_in, shaper: none}}
+{listen}
 s2s_use_starttls: required
 s2s_max_retry_delay: 1
 outgoing_s2s_families: [ipv4]
@@ -277,7 +279,7 @@ modules:
   mod_roster: {{}}
   mod_stream_mgmt: {{}}
   mod_version: {{}}
-{dialback}
+{modules}
 """
 
 # SRV look-ups go to our name server; the target of the answer is a written address.
@@ -288,7 +290,11 @@ INETRC = """{{lookup, [file, native]}}.
 
 
 class Ejabberd(Server):
-    """Debian's ejabberd, as its own script starts it less the node name: no epmd, no distribution."""
+    """Debian's ejabberd, as its own script starts it less the node name: no epmd, no distribution.
+
+    `multicast`: the options of a service for XEP-0033 at `multicast.DOMAIN`, which is a place of its own in the
+    network. `level` is that of the log.
+    """
 
     kind = "ejabberd"
     logs = ("console.log", "server.log")
@@ -300,10 +306,23 @@ class Ejabberd(Server):
             return None
         return "ejabberd is not here: apt-get install --no-install-recommends ejabberd"
 
+    def __init__(
+        self, domain: str, *, multicast: Mapping[str, object] | None = None, level: str = "info", **common: Any
+    ) -> None:
+        self.multicast, self.level = multicast, level
+        super().__init__(domain, **common)
+
     def configure(self) -> None:
         (self.folder / "both.pem").write_bytes(self.key.read_bytes() + self.certificate.read_bytes())
-        dialback = "" if self.trust is Trust.EXTERNAL else "  mod_s2s_dialback: {}"
-        text = EJABBERD.format(**vars(self) | {"authority": self.authority.path}, dialback=dialback)
+        modules = [] if self.trust is Trust.EXTERNAL else ["  mod_s2s_dialback: {}"]
+        listen = ""
+        if self.multicast is not None:
+            modules.append(f"  mod_multicast: {json.dumps(self.multicast)}")
+            place = self.network.place(f"multicast.{self.domain}")
+            listen = f'  - {{ip: "{place.address}", port: {place.s2s_port}, module: ejabberd_s2s_in, shaper: none}}'
+        text = EJABBERD.format(
+            **vars(self) | {"authority": self.authority.path}, modules="\n".join(modules), listen=listen
+        )
         (self.folder / "ejabberd.yml").write_text(text)
         address, port = self.network.nameserver
         (self.folder / "inetrc").write_text(INETRC.format(address=address.replace(".", ","), port=port))

@@ -136,6 +136,18 @@ def test_what_stays_here_is_owed_to_nobody(tx: Transaction) -> None:
     assert owed(tx) == []
 
 
+def test_what_is_for_few_comes_behind_what_is_on_its_way(tx: Transaction) -> None:
+    """Their order is the author's, though nobody waits for the few."""
+    begin(tx)
+    readers = (JID.parse("juliet@montague.example"),)
+    post(tx, "direct", audience=Audience.DIRECT, readers=readers)
+    post(tx, "1")
+    post(tx, "direct", "again", audience=Audience.DIRECT, readers=readers)
+    assert published(tx).domains == tuple(DOMAINS[2:])
+    assert owed(tx) == DOMAINS
+    assert delivering.spread(tx) is None
+
+
 def test_a_feed_that_was_closed_or_deleted_meanwhile(tx: Transaction) -> None:
     begin(tx)
     post(tx, "1")

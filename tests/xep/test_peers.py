@@ -33,6 +33,8 @@ class Streams:
 
     def __init__(self) -> None:
         self.keys: dict[str, str] = {}
+        self.there: dict[str, str] = {}
+        self.left: list[str] = []
         self.proofs: dict[str, Proof] = {}
 
     def proof(self, domain: str) -> Proof | None:
@@ -40,6 +42,12 @@ class Streams:
 
     def key(self, domain: str) -> str:
         return self.keys.get(domain, "")
+
+    def leave(self, domain: str, key: str) -> None:
+        """The next stream shows who is there now."""
+        self.left.append(key)
+        if self.proof(domain) is not None and self.key(domain) != key:
+            self.keys[domain] = self.there.get(domain, key)
 
 
 class Abroad:
