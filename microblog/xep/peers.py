@@ -155,7 +155,7 @@ class Peers(Extension):
         return self._recognised.get((domain, key)) == peer.epoch
 
     async def _ask_anew(self, domain: str, key: str) -> bool:
-        """Ask who is the domain now, and not whom an old stream leads to; False if nobody answers with a certificate."""
+        """Ask who is the domain now, not whom an old stream leads to; False if nobody with a certificate answers."""
         self._servers.leave(domain, key)
         answer, shown = await self._answer(domain, RECOGNISE_SECONDS), self._key(domain)
         if answer is None or not shown:

@@ -33,6 +33,7 @@ class Peer(Abroad):
         self.log: dict[int, Raw] = {}
         self.sets: dict[str, tuple[JID, ...]] = {}
         self.grants = True
+        self.silent = False  # when asked what it is
         self.came: list[Deliver] = []
         self.asked: list[Element] = []
         self.stores: Callable[[Deliver], str] = self.stored
@@ -57,6 +58,8 @@ class Peer(Abroad):
         self.mutters(f"<iq type='{type_}' id='{element.get('id')}' from='{self.domain}' to='{to}'>{content}</iq>")
 
     def _says(self, asked: Element) -> str | None:
+        if asked.is_(ns.DISCO_INFO, "query") and self.silent:
+            return SILENCE
         if asked.is_(ns.DISCO_INFO, "query") and not asked.get("node") and ns.FANOUT in self.features:
             form = fanout.write_limits(FanoutLimits(epoch=self.epoch))
             return serialize(disco.write_info(Info(features=self.features, forms=(form,))), ns.CLIENT)

@@ -28,7 +28,10 @@ from microblog.wire import fanout, ns
 from microblog.wire.errors import read_condition
 from microblog.wire.fanout import ENTRIES_MAX, NUMBER_MAX
 from microblog.wire.xml import to_text
+from microblog.xep.peers import RECOGNISE_SECONDS
 from microblog.xmpp import tls
+from microblog.xmpp.remote import PAUSE_MAX_SECONDS
+from microblog.xmpp.transport import LINGER_SECONDS
 from tests.federation.abroad import CAPULET, HOME, VERONA, House, Person
 from tests.federation.nodes import Authority
 from tests.hostile.peer import SILENCE, Peer, gone, kept, post, publishes, retracts, stored, subscribes
@@ -332,6 +335,119 @@ def test_a_domain_that_is_only_read_is_recognised_as_well(make: Any) -> None:
 
 
 FORMER = Answer(fanout=True, max_bytes=100_000, max_entries=50, epoch="of the one before")
+
+
+def _calls_with_another_key(world: Verona, certificates: tls.Certificates) -> None:
+    """The streams to it go on; whoever has the domain now opens another to us."""
+    mouth = world.capulet._mouth
+    assert mouth is not None
+    world.capulet.certificates = certificates
+    mouth.close()
+    world.house.settle()
+
+
+def _is_known(world: Verona) -> str:
+    """Our node has a stream to it, and knows it by its key and its log; the key."""
+    world.delivers(post(1, "old", "I am Juliet", author=str(JULIET)), prev=0)
+    publishes(world.romeo, "1", "for followers", audience="followers")
+    assert world.capulet.titles() == ["for followers"] and world.peer().key and world.peer().epoch
+    return world.peer().key
+
+
+def test_a_new_owner_is_not_taken_for_the_one_before_while_an_old_stream_lives(
+    world: Verona, authority: Authority
+) -> None:
+    """It calls with a valid certificate, and our stream to the one before would live for a day."""
+    key = _is_known(world)
+    before = kept(world.house, JULIET)
+    world.capulet.epoch = "another"
+    _calls_with_another_key(world, authority.certificates(CAPULET, "valid"))
+    private: dict[str, Any] = {"audience": Told.FOLLOWERS, "followers": (BENVOLIO, ROMEO)}
+    entries = (
+        gone(2, "old", author=str(JULIET)),
+        post(3, "old", "I am somebody else", author=str(JULIET)),
+        post(4, "new", "Believe me", author=str(JULIET), **private),
+    )
+    assert world.delivers(*entries, prev=1, epoch="theirs").refused == dict.fromkeys((2, 3, 4), "not-authorized")
+    assert kept(world.house, JULIET) == before
+    assert world.peer().doubted is not None and world.peer().key != key
+    world.innocent_hears("2")
+
+
+def test_a_renewed_key_loses_nothing(world: Verona, authority: Authority) -> None:
+    key = _is_known(world)
+    _calls_with_another_key(world, authority.certificates(CAPULET, "valid"))
+    private: dict[str, Any] = {"audience": Told.FOLLOWERS, "followers": (BENVOLIO, ROMEO)}
+    entries = (gone(2, "old", author=str(JULIET)), post(3, "new", "Me still", author=str(JULIET), **private))
+    answer = world.delivers(*entries, prev=1)
+    assert not answer.refused and answer.upto == 3
+    assert list(kept(world.house, JULIET)) == ["new"]
+    assert world.peer().doubted is None and world.peer().key not in ("", key)
+    publishes(world.romeo, "2", "for followers still", audience="followers")
+    assert world.capulet.titles() == ["for followers", "for followers still"]
+
+
+def test_who_has_another_key_and_does_not_say_who_it_is_is_not_heard(world: Verona, authority: Authority) -> None:
+    key = _is_known(world)
+    before = kept(world.house, JULIET)
+    world.capulet.silent = True
+    _calls_with_another_key(world, authority.certificates(CAPULET, "valid"))
+    world.capulet.mutters(
+        f"<iq type='set' id='d' from='{CAPULET}' to='{HOME}'><deliver xmlns='{ns.FANOUT}' epoch='theirs' prev='1'>"
+        f"{gone(2, 'old', author=str(JULIET))}</deliver></iq>"
+        f"<message type='headline' from='{JULIET}' to='{ROMEO}'><event xmlns='{ns.PUBSUB_EVENT}'>"
+        f"<items node='{MICROBLOG}'><retract id='old'/></items></event></message>"
+    )
+    world.house.settle()
+    world.innocent_is_heard(1)
+    mouth = world.capulet._mouth
+    assert mouth is not None and not mouth.closed
+    world.house.wait(RECOGNISE_SECONDS)
+    world.house.wait(LINGER_SECONDS)
+    assert mouth.closed
+    assert b"remote-connection-failed" in b"".join(world.capulet.bytes_heard())
+    assert kept(world.house, JULIET) == before
+    assert (world.peer().key, world.peer().received, world.peer().doubted) == (key, 1, None)
+    # It tries again, and now it says.
+    world.capulet.silent = False
+    assert not world.delivers(gone(2, "old", author=str(JULIET)), prev=1).refused
+    assert kept(world.house, JULIET) == {}
+
+
+def test_nothing_private_is_deleted_by_dialback(world: Verona, authority: Authority) -> None:
+    """Who deceives our resolver answers a dialback; what is public it could as well have published."""
+    private: dict[str, Any] = {"audience": Told.FOLLOWERS, "followers": (BENVOLIO, ROMEO)}
+    direct: dict[str, Any] = {"audience": Told.DIRECT, "to": (ROMEO,)}
+    world.delivers(
+        post(1, "f", "for followers", author=str(JULIET), **private),
+        post(2, "d", "for Romeo", author=str(JULIET), **direct),
+        post(3, "p", "for all", author=str(JULIET)),
+        post(4, "q", "for all", author=str(JULIET)),
+        prev=0,
+    )
+    assert list(kept(world.house, JULIET)) == ["f", "d", "p", "q"]
+    # The same domain by dialback: its certificate is nobody's.
+    world.capulet.certificates, world.capulet.trusted = authority.certificates(CAPULET, "self-signed"), False
+    world.capulet.hang_up()
+    world.house.wait(PAUSE_MAX_SECONDS)
+    event = f"<event xmlns='{ns.PUBSUB_EVENT}'>{{}}</event>"
+    event = f"<message type='headline' from='{JULIET}' to='{ROMEO}'>{event}</message>"
+    for what in ("f", "d", "p"):
+        world.capulet.says(event.format(f"<items node='{MICROBLOG}'><retract id='{what}'/></items>"))
+    assert list(kept(world.house, JULIET)) == ["f", "d", "q"]
+    world.capulet.says(event.format(f"<purge node='{MICROBLOG}'/>"))
+    world.capulet.says(event.format(f"<delete node='{MICROBLOG}'/>"))
+    assert list(kept(world.house, JULIET)) == ["f", "d"]
+    gone_ = [gone(number, what, author=str(JULIET)) for number, what in ((5, "f"), (6, "d"))]
+    assert world.delivers(*gone_).refused == {5: "not-authorized", 6: "not-authorized"}
+    assert list(kept(world.house, JULIET)) == ["f", "d"]
+    # The administrator says that its dialback is as good.
+    world.house.database.run(policing.set_dialback, CAPULET, True)
+    world.house.policy.changed()
+    world.house.settle()
+    world.capulet.says(event.format(f"<items node='{MICROBLOG}'><retract id='f'/></items>"))
+    assert not world.delivers(gone(7, "d", author=str(JULIET))).refused
+    assert kept(world.house, JULIET) == {}
 
 
 def test_who_breaks_discovery_gains_nothing(world: Verona) -> None:

@@ -15,7 +15,7 @@ from microblog.wire.disco import Info
 from microblog.wire.fanout import FanoutLimits
 from microblog.wire.xml import Element, serialize
 from microblog.xep.adminlines import AdminLines
-from microblog.xep.peers import ASKING_MAX, NO_HOURS, YES_HOURS, Peers
+from microblog.xep.peers import ASKING_MAX, NO_HOURS, RECOGNISE_SECONDS, YES_HOURS, Peers
 from tests.xep.parlour import Parlour, lines
 from tests.xep.square import Square
 from tests.xep.test_chatlines import comes
@@ -85,6 +85,12 @@ class Abroad:
     def proved(self, key: str, says: FanoutLimits | str | None = None, *, asked: int = 0) -> Any:
         self.streams.keys[CAPULET] = key
         waiting = Deferred.fromCoroutine(self.peers.proved(CAPULET))
+        assert self.answers(says) == asked
+        return result(waiting)
+
+    def recognises(self, key: str, says: FanoutLimits | str | None = None, *, asked: int = 0) -> Any:
+        """Something has come under a certificate with that key."""
+        waiting = Deferred.fromCoroutine(self.peers.recognises(CAPULET, key))
         assert self.answers(says) == asked
         return result(waiting)
 
@@ -226,6 +232,79 @@ def test_a_key_without_a_certificate_proves_nothing(abroad: Abroad) -> None:
     abroad.streams.proofs[CAPULET] = Proof.DIALBACK
     assert abroad.proved("k2") is True
     assert abroad.known().key == "k1"
+
+
+def is_known(abroad: Abroad) -> None:
+    """There is a stream to it, with the key that it always had."""
+    abroad.streams.keys[CAPULET] = "k1"
+    assert abroad.limits(LIMITS) == LIMITS
+
+
+def test_what_comes_under_the_key_that_is_known_is_looked_at_at_once(abroad: Abroad) -> None:
+    assert abroad.recognises("k1") is True  # nothing is known of it
+    assert abroad.limits(None) is None
+    assert abroad.proved("k1") is True
+    assert abroad.recognises("k2") is True  # a server without a log, which has nothing to be known by
+    assert not abroad.streams.left
+
+
+def test_what_comes_under_another_key_is_not_looked_at_before_its_domain_was_asked(abroad: Abroad) -> None:
+    """On another stream than the old one, however long that lives."""
+    is_known(abroad)
+    assert abroad.recognises("k1") is True
+    waiting = Deferred.fromCoroutine(abroad.peers.recognises(CAPULET, "k2"))
+    assert not waiting.called and abroad.streams.left == ["k2"]
+    assert abroad.answers(LIMITS) == 1
+    assert result(waiting) is True and not abroad.doubted
+    assert abroad.known().key == "k2"
+    assert abroad.recognises("k2") is True
+
+
+def test_who_sends_with_another_key_and_has_another_log_is_doubted_before_it_is_heard(abroad: Abroad) -> None:
+    is_known(abroad)
+    assert abroad.recognises("k2", RESTORED, asked=1) is True  # and goes by what the doubt lets it do
+    assert abroad.doubted == [CAPULET] and abroad.known().doubted is not None
+    assert abroad.recognises("k3") is True
+    assert abroad.proved("k2") is False
+
+
+@pytest.mark.parametrize("says", [None, REFUSED])
+def test_who_sends_with_another_key_and_has_no_log_is_doubted(abroad: Abroad, says: str | None) -> None:
+    is_known(abroad)
+    assert abroad.recognises("k2", says, asked=1) is True
+    assert abroad.doubted == [CAPULET]
+
+
+def test_who_does_not_answer_is_not_recognised_for_now(abroad: Abroad, clock: Clock) -> None:
+    is_known(abroad)
+    assert abroad.recognises("k2", BUSY, asked=1) is False
+    waiting = Deferred.fromCoroutine(abroad.peers.recognises(CAPULET, "k2"))
+    clock.reactor.advance(RECOGNISE_SECONDS)  # type: ignore[attr-defined]
+    assert result(waiting) is False
+    assert len(abroad.square.world_hears()) == 1
+    abroad.streams.proofs[CAPULET] = Proof.DIALBACK
+    assert abroad.recognises("k2", LIMITS, asked=1) is False
+    del abroad.streams.proofs[CAPULET]
+    assert abroad.known().key == "k1" and not abroad.doubted
+    assert abroad.recognises("k2", LIMITS, asked=1) is True
+
+
+def test_a_domain_may_have_a_key_to_call_with_and_one_where_it_is_called(abroad: Abroad) -> None:
+    is_known(abroad)
+    abroad.streams.there[CAPULET] = "k1"
+    assert abroad.recognises("k2", LIMITS, asked=1) is True
+    assert abroad.recognises("k2") is True  # it is asked once
+    assert abroad.known().key == "k1"
+    # Until it is another.
+    abroad.square.database.run(lambda tx: tx.peers.set(CAPULET, epoch="second"))
+    assert abroad.recognises("k2", RESTORED, asked=1) is True
+
+
+def test_many_streams_with_another_key_are_one_question(abroad: Abroad) -> None:
+    is_known(abroad)
+    waiting = [Deferred.fromCoroutine(abroad.peers.recognises(CAPULET, "k2")) for _ in range(5)]
+    assert abroad.answers(LIMITS) == 1
+    assert [result(one) for one in waiting] == [True] * 5
 
 
 def test_administrators_get_one_line(database: Database, clock: Clock) -> None:
