@@ -40,7 +40,7 @@ from microblog.xmpp.router import Router
 YES_HOURS: Final = 24
 NO_HOURS: Final = 6
 ASKING_MAX: Final = 1000
-RECOGNISE_SECONDS: Final = 30  # less than others wait for what they sent to be acknowledged
+RECOGNISE_SECONDS: Final = 20  # less than others wait for what they sent to be acknowledged
 KEYS_MAX: Final = 10_000
 
 
