@@ -7,12 +7,12 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from microblog.model.errors import RemoteServerTimeout
-from microblog.model.item import Audience
+from microblog.model.item import Audience, Proof
 from microblog.model.jid import JID
 from microblog.wire import ns, stanza
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
-from microblog.xep.multicast import ITEMS_MAX, Multicast
+from microblog.xep.multicast import ITEMS_MAX, LATE_SECONDS, Multicast
 from microblog.xep.outbox import Outbox
 from tests.conftest import Time
 from tests.xep.square import FEED, Square, option, publishes, told
@@ -193,6 +193,24 @@ def test_addresses_go_to_no_other_domain(square: Square, stranger: str) -> None:
     assert square.world.taken == []
 
 
+@pytest.mark.parametrize("proof", [Proof.DIALBACK, Proof.CERTIFICATE])
+def test_a_service_is_to_prove_what_its_domain_has_proved(
+    square: Square, proof: Proof, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demanded: dict[str, Proof] = {}
+    deliver = square.world.deliver
+
+    async def demanding(domain: str, stanzas: Sequence[bytes], minimum_proof: Proof = Proof.DIALBACK) -> None:
+        demanded[domain] = minimum_proof
+        await deliver(domain, stanzas, minimum_proof)
+
+    monkeypatch.setattr(square.world, "deliver", demanding)
+    square.world.proofs[CAPULET] = proof
+    serves(square, component(), CAPULET)
+    publishes(square.online("romeo", "orchard"), "1")
+    assert demanded[MULTICAST] is proof
+
+
 def test_a_few_services_are_asked_and_no_more(square: Square) -> None:
     service = Service(at=MULTICAST, items=["", *(f"s{number}.{CAPULET}" for number in range(500)), MULTICAST])
     serves(square, service, CAPULET)
@@ -255,6 +273,15 @@ def test_it_comes_back_once(square: Square, time: Time) -> None:
         comes_back(square, messages, MULTICAST)
     assert len(square.world.hears()) == len(GUESTS)
     time.advance(5000)
+    comes_back(square, messages, MULTICAST)
+    assert square.world.hears() == []
+
+
+def test_it_does_not_come_back_for_ever(square: Square, time: Time) -> None:
+    serves(square, component(), CAPULET)
+    publishes(square.online("romeo", "orchard"), "1")
+    messages = square.world.hears(MULTICAST)
+    time.advance(LATE_SECONDS + 1)
     comes_back(square, messages, MULTICAST)
     assert square.world.hears() == []
 
