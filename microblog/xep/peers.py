@@ -126,9 +126,10 @@ class Peers(Extension):
         return peer.doubted is None
 
     async def recognise(self, domain: str) -> bool:
-        """The same of a domain that has shown itself: it is asked, if there is no stream to it whose key is known."""
+        """The same of a domain that has shown itself. It is asked, if there is no stream to it whose key is known; and
+        if it has a log that we are told from, and we never had to tell it anything."""
         peer = await self._database.read(_peer, domain)
-        if peer.key and self._servers.proof(domain) is None:
+        if (peer.key and self._servers.proof(domain) is None) or (peer.received_epoch and not peer.epoch):
             await self._ask(domain)
         return await self.proved(domain)
 

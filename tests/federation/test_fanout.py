@@ -20,6 +20,7 @@ from microblog.wire import fanout, mention, ns
 from microblog.wire.fanout import Deliver
 from microblog.wire.stanza import Stanza
 from microblog.wire.xml import Element
+from microblog.xep.intake import SILENT
 from microblog.xmpp.dispatch import At
 from tests.federation.nodes import Authority
 from tests.federation.twins import CAPULET, MONTAGUE, Twin, Twins
@@ -62,8 +63,8 @@ class Wire:
 class Verona(Twins):
     """Romeo, and at the other node a crowd that follows him."""
 
-    def __init__(self, authority: Authority, folder: Path, crowd: int = 2) -> None:
-        super().__init__(authority, folder)
+    def __init__(self, authority: Authority, folder: Path, crowd: int = 2, hidden: str = "") -> None:
+        super().__init__(authority, folder, hidden)
         self.romeo = self.montague.talker("romeo")
         self.crowd = [self.capulet.talker(f"guest{number}") for number in range(crowd)]
         self.wire = Wire(self.capulet)
@@ -88,6 +89,12 @@ class Verona(Twins):
         self.romeo._sends(f"<iq type='set' id='p'><pubsub xmlns='{ns.PUBSUB}'>{content}</pubsub></iq>")
         self.romeo.receives()
         self.settle()
+
+    def get_to_know(self) -> None:
+        """Nothing is said for a while: by now each has asked the other who it is."""
+        for _ in range(3):
+            self.time.advance(SILENT.total_seconds())
+            self.settle()
 
     def copies(self) -> list[str]:
         """What the other node has of Romeo's feed, oldest first."""
@@ -141,6 +148,60 @@ def test_one_delivery_for_all_who_follow(authority: Authority, tmp_path: Path) -
     assert [item.proof for item in verona.kept()] == [Proof.CERTIFICATE] * 3
     assert verona.state("1") == [(State.STORED, "")]
     assert (verona.origin().acknowledged, verona.receiver().received) == (3, 3)
+
+
+def renew(twin: Twin, authority: Authority) -> str:
+    """Another key, for streams that begin from now on; the one before, as the other side knows it."""
+    other = twin.twins.capulet if twin is twin.twins.montague else twin.twins.montague
+    made = authority.certificates(twin.domain)
+    twin.certificates.certificate_path, twin.certificates.key_path = made.certificate_path, made.key_path
+    assert twin.certificates.reload() is None
+    return other.database.run(lambda tx: tx.peers.get(twin.domain)).key
+
+
+def knows(twin: Twin, of: Twin) -> Peer:
+    return twin.database.run(lambda tx: tx.peers.get(of.domain))
+
+
+@pytest.mark.parametrize("hidden", ["", CAPULET])
+def test_both_renew_their_keys_at_once(authority: Authority, tmp_path: Path, hidden: str) -> None:
+    """Each holds what comes until the other has said who it is; one of them may be such that nobody can call it."""
+    verona = Verona(authority, tmp_path, hidden=hidden)
+    montague, capulet = verona.montague, verona.capulet
+    verona.posts("1")
+    verona.posts("2", followers=True)
+    verona.get_to_know()
+    before = [renew(twin, authority) for twin in (montague, capulet)]
+    assert all(before)
+    verona.part()
+    verona.posts("3", followers=True)
+    verona.retracts("2")
+    verona.meet()
+    verona.posts("4", followers=True)
+    assert verona.copies() == ["1", "3", "4"]
+    for ours, theirs, key in ((capulet, montague, before[0]), (montague, capulet, before[1])):
+        known = knows(ours, theirs)
+        assert known.doubted is None and known.key not in ("", key)
+
+
+def test_a_key_is_renewed_while_old_streams_go_on(verona: Verona, authority: Authority) -> None:
+    montague, capulet = verona.montague, verona.capulet
+    verona.posts("1", followers=True)
+    verona.get_to_know()
+    verona.posts("2", followers=True)
+    before = renew(montague, authority)
+    assert before
+    stream = capulet.server_streams._by_domain[MONTAGUE][0].stream
+    montague.servers._remote(CAPULET)._own = None  # the other side knows nothing of its being forgotten
+    montague.servers._remote(CAPULET)._carrier = None
+    verona.posts("3", followers=True)
+    verona.retracts("1")
+    verona.time.advance(1)  # nobody is dialled again at once
+    verona.settle()
+    assert not stream.closed
+    assert verona.copies() == ["2", "3"]
+    known = knows(capulet, montague)
+    assert known.doubted is None and known.key not in ("", before)
 
 
 def test_a_lost_answer_is_no_second_notification(verona: Verona) -> None:

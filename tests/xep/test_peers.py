@@ -211,6 +211,19 @@ def test_who_never_proved_anything_is_not_asked(abroad: Abroad) -> None:
     assert abroad.answers(LIMITS) == 0
 
 
+def test_whose_log_we_are_told_from_is_asked_though_nothing_goes_there(abroad: Abroad) -> None:
+    """So that it is known who tells us."""
+    abroad.square.database.run(lambda tx: tx.peers.set(CAPULET, received_epoch="e1"))
+    waiting = Deferred.fromCoroutine(abroad.peers.recognise(CAPULET))
+    abroad.streams.keys[CAPULET] = "k1"
+    assert abroad.answers(LIMITS) == 1
+    assert result(waiting) is True
+    assert (abroad.known().key, abroad.known().epoch) == ("k1", "first")
+    assert result(Deferred.fromCoroutine(abroad.peers.recognise(CAPULET))) is True
+    assert abroad.answers(LIMITS) == 0
+    assert abroad.recognises("k2", RESTORED, asked=1) is True and abroad.doubted == [CAPULET]
+
+
 def test_until_it_has_answered_nothing_that_is_not_public_goes_there(abroad: Abroad) -> None:
     abroad.streams.keys[CAPULET] = "k1"
     assert abroad.limits(LIMITS) == LIMITS
