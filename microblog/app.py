@@ -586,8 +586,7 @@ class Node(Service):
         """Serve."""
         super().startService()
         self.database.start(self._reactor)
-        self.tasks.spawn(self.outbox.start(), "outbox")
-        self.spreading.wake()
+        self.tasks.spawn(self._begin_delivering(), "outbox")
         self.policy.start()
         self.policy_lists.start()
         self.upkeep.start()
@@ -621,6 +620,11 @@ class Node(Service):
         """What it listens on, with the ports that were really given."""
         hosts: list[Any] = [port.getHost() for port in self._ports]
         return [str(Endpoint(host.host, host.port)) for host in hosts]
+
+    async def _begin_delivering(self) -> None:
+        await self.outbox.start()
+        # Not before it is known which domains are left alone.
+        self.spreading.wake()
 
     def _ask_followed(self) -> None:
         self.tasks.spawn(self._read_followed(), "followed domains")

@@ -1,15 +1,17 @@
 """Which domains are owed an event: every remote domain that has a follower of its node gets a row of the outbox.
 
-The domains are gone through by name. A post that more of them follow than one transaction should write rows for is
-owed to the first of them in its own transaction; how far it came is kept in that transaction too, and the others follow
-part by part (``spreading``). What says that something is gone or has changed is owed to all of them at once: then it is
-never written behind a post that came after it.
+The domains are gone through by name. A post, or an edit of one, that more of them follow than one transaction should
+write rows for is owed to the first of them in its own transaction; how far it came is kept in that transaction too, and
+the others follow part by part (``xep.spreading``). Of several on their way the one with the fewest parts comes first, and
+of one node always the oldest. What says that something is gone, or that a node is not what it was, is owed to all domains at
+once: then it is never written behind a post that came after it.
 """
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Boolean, Integer, bindparam, column, delete, insert, select, text, update
+from sqlalchemy import Boolean, Integer, Text, bindparam, column, delete, exists, insert, select, text, update
 
 from microblog.model.access import may_leave
 from microblog.model.item import Audience
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
 _OUTBOX = tables.outbox
 _NODES = tables.nodes
-_EVENTS = tables.events
 _FAN_OUTS = tables.fan_outs
 _HOLDERS = tables.holders
 
@@ -84,9 +85,9 @@ SELECT domain, max(CASE WHEN wants AND domain <> :local AND NOT EXISTS (
     WHERE m.domain = reader.domain AND m.node_id = :node_id AND m.upto = :open
       AND m.after < :seq AND m.narrow_after < :seq
   ) AND NOT EXISTS (
-    SELECT 1 FROM outbox o WHERE o.event_seq = :seq AND o.domain = reader.domain
+    SELECT 1 FROM outbox o WHERE o.event_seq = :seq AND o.domain = reader.domain AND o.domain > :after
   ) THEN 1 ELSE 0 END),
-  EXISTS (SELECT 1 FROM fan_outs f JOIN events e ON e.seq = f.event_seq WHERE e.node_id = :node_id)
+  EXISTS (SELECT 1 FROM fan_outs f WHERE f.node_id = :node_id)
 FROM reader GROUP BY domain ORDER BY domain LIMIT :most
 """
     )
@@ -103,18 +104,36 @@ FROM reader GROUP BY domain ORDER BY domain LIMIT :most
     )
     .columns(_OUTBOX.c.domain, column("owed", Integer), column("before", Boolean))
 )
-_OWE = insert(_OUTBOX).inline()
+_INSERT = "INSERT INTO outbox (domain, event_seq, created) SELECT value, :seq, :now FROM "
+_OWE = {
+    dialect: Prepared(
+        text(_INSERT + domains).bindparams(
+            bindparam("seq", type_=_OUTBOX.c.event_seq.type),
+            bindparam("now", type_=_OUTBOX.c.created.type),
+            bindparam("domains", type_=Text),
+        )
+    )
+    for dialect, domains in (
+        ("sqlite", "json_each(:domains)"),
+        ("postgresql", "json_array_elements_text(CAST(:domains AS json))"),
+    )
+}
+_EARLIER = _FAN_OUTS.alias()
 _OLDEST = (
     select(_FAN_OUTS.c.event_seq, _FAN_OUTS.c.after, _FAN_OUTS.c.again, _NODES.c.id, _NODES.c.service, _NODES.c.name)
-    .join(_EVENTS, _EVENTS.c.seq == _FAN_OUTS.c.event_seq)
-    .join(_NODES, _NODES.c.id == _EVENTS.c.node_id)
-    .order_by(_FAN_OUTS.c.event_seq)
+    .join(_NODES, _NODES.c.id == _FAN_OUTS.c.node_id)
+    .where(~exists().where(_EARLIER.c.node_id == _FAN_OUTS.c.node_id, _EARLIER.c.event_seq < _FAN_OUTS.c.event_seq))
+    .order_by(_FAN_OUTS.c.parts, _FAN_OUTS.c.event_seq)
     .limit(1)
 )
-_OLDEST_OF = _OLDEST.where(_NODES.c.id == bindparam("node_id"))
+_OLDEST_OF = _OLDEST.where(_FAN_OUTS.c.node_id == bindparam("node_id"))
 _IS_OPEN = select(_FAN_OUTS.c.event_seq).where(_FAN_OUTS.c.event_seq == bindparam("of_seq"))
 _ADD = insert(_FAN_OUTS).inline()
-_STEP = update(_FAN_OUTS).where(_FAN_OUTS.c.event_seq == bindparam("of_seq")).values(after=bindparam("last"))
+_STEP = (
+    update(_FAN_OUTS)
+    .where(_FAN_OUTS.c.event_seq == bindparam("of_seq"))
+    .values(after=bindparam("last"), parts=_FAN_OUTS.c.parts + 1)
+)
 _END = delete(_FAN_OUTS).where(_FAN_OUTS.c.event_seq == bindparam("of_seq"))
 
 
@@ -163,15 +182,15 @@ class FanOuts:
         most = self._transaction.limits.fan_out_domains
         found = self._next(feed, seq, "", most, OPEN)
         if found and found[0][2]:
-            self._connection.execute(_ADD, {"event_seq": seq, "after": "", "again": again})
+            self._add(node, seq, "", again)
             return Begun((), spreads=True)
         spreads = len(found) == most
         if spreads:
-            self._connection.execute(_ADD, {"event_seq": seq, "after": found[-1][0], "again": again})
+            self._add(node, seq, found[-1][0], again)
         return Begun(self._owe(seq, found), spreads)
 
     def proceed(self) -> tuple[str, ...] | None:
-        """Owe the oldest post that is not owed to all yet to the next domains; those. None: there is no such post."""
+        """Owe a post that is not owed to all yet to the next domains; those. None: there is no such post."""
         found = self._connection.execute(_OLDEST).first()
         return None if found is None else self._proceed(found)
 
@@ -222,7 +241,11 @@ class FanOuts:
     def _owe(self, seq: int, found: _Next) -> tuple[str, ...]:
         domains = tuple(domain for domain, owed, _ in found if owed)
         if domains:
-            now, public = self._transaction.now, Audience.PUBLIC.value
-            common = {"event_seq": seq, "stanza": None, "created": now, "audience": public}
-            self._connection.execute(_OWE, [{"domain": domain, **common} for domain in domains])
+            statement = _OWE[self._connection.dialect.name]
+            values = {"seq": seq, "now": self._transaction.now, "domains": json.dumps(domains)}
+            statement.run(self._connection, values)
         return domains
+
+    def _add(self, node: Node, seq: int, after: str, again: str) -> None:
+        values = {"event_seq": seq, "node_id": node.key, "after": after, "again": again, "parts": 0}
+        self._connection.execute(_ADD, values)

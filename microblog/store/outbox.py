@@ -1,9 +1,10 @@
-"""What other domains have yet to be told: one row for each domain and event, in the event's own transaction.
+"""What other domains have yet to be told: one row for each domain and event.
 
 The row says only that the domain is owed the event. Who there is told, and with what, is found out when it is sent,
 for an item may have been edited or retracted and a reader removed by then. Where nobody can be asked any more (a node
 was deleted) the row has the stanza itself. What goes to another node is given a number there and moves from here into
-its log (``logs``); a long backlog becomes marks (``marks``).
+its log (``logs``); a long backlog becomes marks (``marks``). The rows of what happened are written in its own
+transaction; those of a post that very many domains follow, part by part (``fan_outs``).
 """
 
 from collections.abc import Iterable, Sequence

@@ -6,7 +6,8 @@ Addresses are canonical text. Secrets are keys derived from passwords, never pas
 ``nodes`` holds our people's nodes and, under the same rules, our one copy of each remote feed that somebody here
 follows: the service's domain tells which. ``subscriptions`` likewise has both sides: others at our nodes, and our
 people at remote nodes. ``events`` is the log of what happened, in order; ``outbox`` says which domain has yet to be
-told of which event (or is owed a ready-made stanza), and is written in the transaction of the event itself.
+told of which event (or is owed a ready-made stanza), and is written in the transaction of the event itself, or for
+posts that very many domains follow behind it, as ``fan_outs`` says in that transaction.
 """
 
 from collections.abc import Mapping, Sequence
@@ -452,8 +453,11 @@ fan_outs = Table(
     Column(
         "event_seq", BigInteger, ForeignKey("events.seq", ondelete="CASCADE"), primary_key=True, autoincrement=False
     ),
+    Column("node_id", Key, ForeignKey("nodes.id", ondelete="CASCADE"), nullable=False),
     Column("after", Text, nullable=False, comment="the last domain that was gone through, by name"),
     Column("again", Text, nullable=False, comment="the id of an item whose holders are to have it; may be empty"),
+    Column("parts", Integer, nullable=False, comment="in how many parts it was owed, since the first"),
+    Index(None, "node_id", "event_seq"),
     comment="posts that are not owed yet to all domains that follow",
 )
 

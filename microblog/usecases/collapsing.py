@@ -8,7 +8,8 @@ has been failing for so long: its marks are open.
 
 Rows that say that something is gone, or that are ready stanzas, stay rows, and go first. What happens at the feed
 after a collapse has rows again, which go behind its mark, until they are collapsed into it. Collapsing is one
-transaction: whatever happens in it, each post is owed by a row or by a mark.
+transaction: whatever happens in it, each post is owed by a row or by a mark, or is still on its way through the domains
+(``store.fan_outs``).
 """
 
 from collections.abc import Iterable

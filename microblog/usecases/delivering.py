@@ -311,21 +311,29 @@ def done(tx: Transaction, deliveries: Sequence[Delivery]) -> None:
                 tx.holders.refuse(event.node.key, event.item.id, witness, delivery.refused)
             else:
                 held[event.node.key, event.item.id] = witness
+                owe_edit(tx, event, witness.domainpart)
     tx.holders.hold((*key, witness) for key, witness in held.items())
     tx.outbox.done([id_ for delivery in deliveries for id_ in delivery.ids])
     tx.marks.advance([delivery.step for delivery in deliveries if delivery.step is not None])
 
 
 def still_there(tx: Transaction, event: ItemPublished, witness: JID) -> bool:
-    """Is an item that a domain has just confirmed still there? If it was retracted meanwhile, the domain is to know."""
+    """Is an item that a domain has just confirmed still there? If it has gone meanwhile, the domain is to know."""
     node = event.node
     if tx.items.position(node.key, event.item.id) is not None:
         return True
-    seq = tx.events.retracted_since(node.key, event.item.id, event.seq)
+    seq = tx.events.retracted_since(node.key, event.item.id, event.seq) or tx.events.purged_since(node.key, event.seq)
     if seq is not None:
         tx.holders.hold([(node.key, event.item.id, witness)])
-        tx.holders.owe(node.key, event.item.id, seq)
+        tx.outbox.owe((witness.domainpart,), seq)
     return False
+
+
+def owe_edit(tx: Transaction, event: ItemPublished, domain: str) -> None:
+    """A domain has just confirmed an item; when that was edited meanwhile it was perhaps not known that it would."""
+    edited = tx.items.position(event.node.key, event.item.id) or 0
+    if edited > event.item.position:
+        tx.outbox.owe((domain,), edited)
 
 
 def again(tx: Transaction, domain: str, service: JID, seq: int) -> bool:

@@ -205,10 +205,7 @@ def acknowledged(tx: Transaction, domain: str, sent: Entries, taken: Taken) -> b
                 tx.holders.refuse(node.key, event.item.id, entry.witness, refused)
             elif entry.told is Told.HOLDERS or node.service not in taken.unwanted:
                 held[node.key, event.item.id] = entry.witness
-                edited = tx.items.position(node.key, event.item.id) or 0
-                if edited > event.item.position and (entry.to or entry.told is Told.HOLDERS):
-                    # While this was under way it was not known that the domain would have the old version.
-                    tx.outbox.owe((domain,), edited)
+                delivering.owe_edit(tx, event, domain)
     tx.holders.hold((*key, witness) for key, witness in held.items())
     for author in taken.unwanted:
         node_of = tx.nodes.find(author, MICROBLOG) if author.domainpart == tx.domain else None

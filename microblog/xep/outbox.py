@@ -107,6 +107,9 @@ class Outbox:
     async def start(self) -> None:
         """Take up what was left when the server stopped."""
         for state in await self._database.read(delivering.domains_due):
+            if state.domain in self._running:
+                # Something new came for it meanwhile: how that ends is newer than what was read.
+                continue
             if not state.failures:
                 self.wake(state.domain)
             elif state.next_attempt is None:

@@ -99,8 +99,7 @@ class Outside:
             self.retry(domain)
         for domain in taken.owed:
             self._wake(domain)
-        if taken.owed:
-            self.spread()
+        self.spread()
         if taken.policy:
             self.policy_changed()
         if taken.webhooks:

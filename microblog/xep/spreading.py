@@ -7,6 +7,9 @@ restart it goes on from there.
 from collections.abc import Callable
 from typing import Final
 
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
 from microblog.model.errors import Refusal
 from microblog.model.event import Event, ItemPublished
 from microblog.runtime import Clock, Tasks
@@ -18,6 +21,8 @@ RETRY_SECONDS: Final = 5
 
 class Spreading:
     """A database listener (``hear``). ``owed``: hears of each domain that is owed something now."""
+
+    _log = Logger()
 
     def __init__(self, database: Database, owed: Callable[[str], None], clock: Clock, tasks: Tasks) -> None:
         self._database = database
@@ -45,8 +50,12 @@ class Spreading:
                 self._again = False
                 try:
                     domains = await self._database.write(delivering.spread)
-                except Refusal:
-                    # The database has too much to do.
+                except CancelledError:
+                    raise
+                except Exception as error:
+                    # The database has too much to do, or something is wrong here: then posts wait, and are not lost.
+                    if not isinstance(error, Refusal):
+                        self._log.failure("A post for very many domains is not owed to all of them")
                     self._again = True
                     await self._clock.sleep(RETRY_SECONDS)
                     continue
