@@ -329,7 +329,9 @@ class Node(Service):
         timelines = Timelines(readers, database, clock, tasks)
         rates = PersonalRates(clock, limits)
         following = Following(router, database, readers, rates, clock, tasks)
-        self.health = FollowHealth(router, database, following.follows, clock, tasks)
+        self.health = FollowHealth(
+            router, database, following.follows, clock, tasks, dialback_suffices=policy.dialback_suffices
+        )
         self.intake = Intake(
             router,
             database,

@@ -2,9 +2,9 @@
 
 The domains are gone through by name. A post, or an edit of one, that more of them follow than one transaction should
 write rows for is owed to the first of them in its own transaction; how far it came is kept in that transaction too, and
-the others follow part by part (``xep.spreading``). Of several on their way the one with the fewest parts comes first, and
-of one node always the oldest. What says that something is gone, or that a node is not what it was, is owed to all domains at
-once: then it is never written behind a post that came after it.
+the others follow part by part (``xep.spreading``). Of several on their way the one with the fewest parts comes first,
+and of one node always the oldest. What says that something is gone, or that a node is not what it was, is owed to all
+domains at once: then it is never written behind a post that came after it.
 """
 
 import json

@@ -19,6 +19,7 @@ from microblog.store.transaction import Transaction
 from microblog.usecases import copying, depending, storing
 from microblog.usecases.agreeing import Feed
 from microblog.usecases.copying import ReceivedItem, take_version
+from microblog.usecases.receiving import is_guarded
 from microblog.usecases.retracting import retract_repeats
 
 _LOST = "lost."  # a setting for each domain of whose retractions some may be missing
@@ -68,6 +69,7 @@ def level(tx: Transaction, domain: str, since: datetime) -> None:
 class PageOfFeed:
     """Some items of a feed, oldest first; ``since``: when it began that something may be missing.
 
+    ``trusted``: they came under a certificate, or the administrator does without.
     ``asked``: the last event here when the feed was asked (``last``): what came before is not newer than what the
     feed said then, whatever the clocks of either say. 0: that is not sure.
     """
@@ -77,6 +79,7 @@ class PageOfFeed:
     items: tuple[ReceivedItem, ...]
     since: datetime
     asked: int
+    trusted: bool
 
 
 def last(tx: Transaction, domain: str) -> int:
@@ -100,6 +103,8 @@ def take_page(tx: Transaction, page: PageOfFeed) -> bool:
         if found is None or found.retracted or not copying.acceptable(tx, page.feed.author, received):
             continue
         old = found.item
+        if old is not None and is_guarded(old) and not page.trusted:
+            continue
         ordered = old is not None and old.position <= page.asked
         version = take_version(tx, node, received, old, proof=page.proof, live=False, ordered=ordered)
         if old is not None and version.item is old:

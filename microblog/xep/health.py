@@ -41,13 +41,22 @@ class FollowHealth:
 
     _log = Logger()
 
-    def __init__(self, router: Router, database: Database, follows: Follows, clock: Clock, tasks: Tasks) -> None:
+    def __init__(
+        self,
+        router: Router,
+        database: Database,
+        follows: Follows,
+        clock: Clock,
+        tasks: Tasks,
+        *,
+        dialback_suffices: Callable[[str], bool] = lambda domain: False,
+    ) -> None:
         self._router = router
         self._database = database
         self._follows = follows
         self._clock = clock
         self._tasks = tasks
-        self._refills = Refills(router, database, follows, clock)
+        self._refills = Refills(router, database, follows, clock, dialback_suffices=dialback_suffices)
         self._at_once = DeferredSemaphore(AT_ONCE)
         self._sweeping = False
         self._fresh: OrderedDict[JID, float] = OrderedDict()  # when the newest of a feed was fetched

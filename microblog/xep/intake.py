@@ -113,7 +113,7 @@ class Intake(Extension):
         self._recognise = recognise
         self._suspect = suspect
         self.letters: Callable[[Sequence[Letter]], None] = lambda letters: None
-        self._refills = Refills(router, database, follows, clock)
+        self._refills = Refills(router, database, follows, clock, dialback_suffices=dialback_suffices)
         self._turns: dict[str, DeferredLock] = {}
         self._polling = DeferredSemaphore(POLLS_AT_ONCE)
         self._reading = DeferredSemaphore(AT_ONCE)

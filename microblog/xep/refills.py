@@ -6,6 +6,7 @@ left goes on from where it stopped.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -13,6 +14,7 @@ from typing import Final
 from twisted.logger import Logger
 
 from microblog.model.errors import ItemNotFound, Refusal, RemoteServerNotFound, RemoteServerTimeout, ResourceConstraint
+from microblog.model.item import Proof
 from microblog.model.jid import JID
 from microblog.runtime import Clock
 from microblog.store.database import Database
@@ -43,15 +45,27 @@ class _Progress:
 
 
 class Refills:
-    """What is under way is remembered until it is done or this node ends; then it begins anew."""
+    """What is under way is remembered until it is done or this node ends; then it begins anew.
+
+    ``dialback_suffices``: domains that change what is not public without a certificate.
+    """
 
     _log = Logger()
 
-    def __init__(self, router: Router, database: Database, follows: Follows, clock: Clock) -> None:
+    def __init__(
+        self,
+        router: Router,
+        database: Database,
+        follows: Follows,
+        clock: Clock,
+        *,
+        dialback_suffices: Callable[[str], bool] = lambda domain: False,
+    ) -> None:
         self._router = router
         self._database = database
         self._follows = follows
         self._clock = clock
+        self._dialback_suffices = dialback_suffices
         self._progress: OrderedDict[Feed, _Progress] = OrderedDict()
 
     async def refill(self, domain: str) -> None:
@@ -109,7 +123,9 @@ class Refills:
             items = pubsub.read_answered_items(answer.payload)
             taken = self._follows.taken(feed.author.domainpart, Notice(node=feed.node, items=items)).items
             found = tuple(map(received_item, taken))
-            page = PageOfFeed(feed=feed, proof=answer.proof, items=found, since=since, asked=asked)
+            page = PageOfFeed(
+                feed=feed, proof=answer.proof, items=found, since=since, asked=asked, trusted=self._is_trusted(answer)
+            )
             reached = await self._database.write(refilling.take_page, page)
             if reached or len(items) < PAGE or items[0].id == progress.before:
                 return True
@@ -131,14 +147,19 @@ class Refills:
         """Is what we have still there? Where nothing is shown that is not public, that says nothing of such items."""
         held = await self._database.read(refilling.held, feed)
         there: set[str] = set()
+        trusted = True
         for start in range(0, len(held), PAGE):
             asked = [item.id for item in held[start : start + PAGE]]
             answer = await self._ask(feed, reader, pubsub.items_request(feed.node, asked))
+            trusted = trusted and self._is_trusted(answer)
             there.update(item.id for item in pubsub.read_answered_items(answer.payload))
-        all_is_shown = any(item.private and item.id in there for item in held)
+        all_is_shown = trusted and any(item.private and item.id in there for item in held)
         lost = [item.id for item in held if item.id not in there and (all_is_shown or not item.private)]
         if lost:
             await self._database.write(refilling.gone, feed, lost)
+
+    def _is_trusted(self, answer: Stanza) -> bool:
+        return answer.proof is Proof.CERTIFICATE or self._dialback_suffices(answer.from_.domainpart)
 
     async def _ask(self, feed: Feed, reader: JID, payload: Element) -> Stanza:
         answer = await self._router.request("get", reader, feed.author, payload)

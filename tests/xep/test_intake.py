@@ -60,6 +60,7 @@ class Origin:
         self.set: list[JID] = [ROMEO, BENVOLIO]
         self.feed: list[str] = []
         self.away = False
+        self.proof = Proof.CERTIFICATE  # of its answers
         self.fetched: list[tuple[str, int]] = []
         self.asked: list[str] = []
         self.unsubscribed: list[str] = []
@@ -109,7 +110,7 @@ class Origin:
         self.asked.append(name)
         kind, answer = getattr(self, f"_{name}")(request, payload)
         to, from_, id_ = request.attributes["from"], request.attributes["to"], request.attributes["id"]
-        self.parlour.inject(f"<iq type='{kind}' id='{id_}' from='{from_}' to='{to}'>{answer}</iq>")
+        self.parlour.inject(f"<iq type='{kind}' id='{id_}' from='{from_}' to='{to}'>{answer}</iq>", self.proof)
 
     def _fetch(self, request: Element, payload: Element) -> tuple[str, str]:
         asked = fanout.read_fetch(payload)
@@ -700,6 +701,27 @@ def test_what_a_feed_that_shows_posts_for_followers_has_not_is_gone(receiver: Re
     origin.delivers(40)
     origin.serves()
     assert receiver.ids() == ["2", "4"]
+
+
+@pytest.mark.parametrize(
+    ("proof", "ids", "title"),
+    [(Proof.CERTIFICATE, ["2", "4"], "changed"), (Proof.DIALBACK, ["1", "2", "3", "4"], "2")],
+)
+def test_what_is_not_public_is_not_changed_by_a_feed_that_dialback_vouches_for(
+    receiver: Receiver, origin: Origin, proof: Proof, ids: list[str], title: str
+) -> None:
+    for name in ("1", "2", "3"):
+        origin.says(post(name, inside=PRIVATE), Told.FOLLOWERS)
+    origin.delivers(1, 2, 3)
+    origin.first, origin.log = 40, []
+    origin.says(post("4"))
+    origin.feed = [post("2", "changed", "2026-01-01T11:59:30Z", inside=PRIVATE), post("4")]
+    origin.proof = proof
+    origin.delivers(40)
+    origin.serves()
+    assert sorted(receiver.ids()) == ids
+    (second,) = [item for item in receiver.copies() if item.id == "2"]
+    assert f"<title>{title}</title>" in second.payload
 
 
 def test_another_epoch_is_followed_and_the_feeds_are_read(receiver: Receiver, origin: Origin) -> None:

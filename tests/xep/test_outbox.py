@@ -155,6 +155,26 @@ def test_what_is_left_at_the_end_is_sent_at_the_next_start(square: Square, time:
     assert ids(world.hears()) == ["1"]
 
 
+def test_who_is_told_before_it_is_known_that_they_were_dormant_is_told_from_then_on(square: Square) -> None:
+    """Something new is owed to them while the server has just been started."""
+    followed_by(square, "juliet@capulet.example")
+    romeo = square.online("romeo", "orchard")
+    square.database.listeners.clear()
+    publishes(romeo, "1")
+    square.database.run(lambda tx: tx.domains.failed(CAPULET, "gone", None, permanent_since=None))
+    world = World()
+    world.silent[CAPULET] = there = Deferred()
+    outbox = Outbox(square.database, world, square.clock, square.tasks)
+    outbox.wake(CAPULET)
+    square.tasks.spawn(outbox.start(), "start")
+    del world.silent[CAPULET]
+    there.callback(None)
+    assert ids(world.hears()) == ["1"]
+    publishes(romeo, "2")
+    outbox.wake(CAPULET)
+    assert ids(world.hears()) == ["2"]
+
+
 def test_an_unconfirmed_batch_is_sent_again(square: Square, time: Time) -> None:
     """K6, K7: the rows go when the other side has confirmed, and not before."""
     followed_by(square, "juliet@capulet.example")
