@@ -35,6 +35,7 @@ from sqlalchemy import insert, text
 
 SENDER, LIVING, DEAD = "montague.example", ("capulet.example", "verona.example"), "dead.example"
 ADDRESSES = {SENDER: "127.61.0.1", LIVING[0]: "127.61.0.2", LIVING[1]: "127.61.0.3"}
+POPULAR, LIVELY = "romeo", "benvolio"  # whom the dead follow as well; whom only the living follow
 REFUSES, SILENT, PORT = "127.61.0.8", "127.61.0.9", 5269
 ROWS = 100
 SHAPES = ("none", "fresh", "marks", "overdue")
@@ -96,7 +97,8 @@ def run(role: str, folder: Path, rate: float) -> None:
     def hear(event: Any) -> None:
         if isinstance(event, ItemPublished) and "<title>at " in event.item.payload:
             sent = float(event.item.payload.partition("<title>at ")[2].partition("<")[0])
-            seen["latencies"].append((sent, time.monotonic() - sent))
+            alone = event.node.service.localpart == LIVELY
+            seen["latencies"].append((sent, time.monotonic() - sent, alone))
 
     def post(author: str) -> None:
         payload = f"<entry xmlns='{ns.ATOM}'><title>at {time.monotonic():.6f}</title></entry>"
@@ -114,8 +116,8 @@ def run(role: str, folder: Path, rate: float) -> None:
             await failed(*state)
 
         node.outbox._failed = counted  # type: ignore[method-assign]  # counts attempts on the way
-        LoopingCall(post, "benvolio").start(1 / rate)
-        LoopingCall(post, "romeo").start(EVERY_DEAD_SECONDS, now=False)
+        LoopingCall(post, LIVELY).start(1 / rate)
+        LoopingCall(post, POPULAR).start(EVERY_DEAD_SECONDS, now=False)
         LoopingCall(sample).start(1)
     else:
         node.database.listeners += (hear,)
@@ -182,7 +184,7 @@ def _fill(folder: Path, domain: str, shape: str, dead: int) -> None:
     config = parse(configuration(domain, folder), folder)
     migrate.upgrade(config.database_url)
     database = open_database(config.database_url, domain=domain, now=lambda: datetime.now(UTC), limits=config.limits)
-    authors = [JID(name, SENDER) for name in ("romeo", "benvolio")]
+    authors = [JID(name, SENDER) for name in (POPULAR, LIVELY)]
 
     def here(tx: Transaction) -> None:
         registering.create_account(tx, "juliet", ())
@@ -312,7 +314,9 @@ def row(shape: str, seen: dict[str, Any]) -> list[str]:
     memory = " / ".join(f"{max(sample[1] for sample in third):.0f}" for third in thirds)
     cpu = " / ".join(f"{100 * (third[-1][2] - third[0][2]) / (third[-1][0] - third[0][0]):.0f}" for third in thirds)
     tried = " / ".join(f"{(third[-1][3] - third[0][3]) / (third[-1][0] - third[0][0]):.1f}" for third in thirds)
-    latencies = sorted(1000 * took for one in LIVING for at, took in seen[one]["latencies"] if at > settled)
+    posts = [(1000 * took, alone) for one in LIVING for at, took, alone in seen[one]["latencies"] if at > settled]
+    latencies = sorted(took for took, _ in posts)
+    others = sorted(took for took, alone in posts if alone)
     return [
         shape,
         f"{sender['start']:.1f}",
@@ -324,6 +328,8 @@ def row(shape: str, seen: dict[str, Any]) -> list[str]:
         f"{statistics.median(latencies):.1f}",
         f"{latencies[int(0.99 * len(latencies))]:.1f}",
         f"{latencies[-1]:.1f}",
+        f"{others[int(0.99 * len(others))]:.1f}",
+        f"{others[-1]:.1f}",
     ]
 
 
@@ -338,6 +344,8 @@ COLUMNS = (
     "p50, ms",
     "p99, ms",
     "longest, ms",
+    "p99 of posts that only the living follow, ms",
+    "longest of these, ms",
 )
 
 
