@@ -2,7 +2,7 @@
 
 - a row goes only when the other side has confirmed its batch, so a crash at any moment means at most once more;
 - who is told, and of what, is decided when it is sent: nobody who was removed since, nothing retracted since, and an
-  item that was edited since once, in its newest form;
+  item that was edited since in its newest form, and as a rule once;
 - a domain that confirmed that it was told of a post holds it, and hears of its retraction though nobody there follows
   any more: then one of those hears it who were told of the post;
 - a batch is small, in stanzas and in bytes: an event for a hundred thousand followers at one domain goes to them page

@@ -1,0 +1,1 @@
+One notification for many people of a stock server (XEP-0033, where the administrator named the server) finds the service that does it, as ejabberd's `multicast.` one, keeps to the limit that it states, and goes on one by one where it refuses.

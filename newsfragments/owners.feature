@@ -1,0 +1,1 @@
+A valid certificate alone makes nobody the owner that a domain had before: what comes from a domain with another key waits until it is known whose key that is. What is not public is neither retracted nor changed by a server that only dialback vouches for.
