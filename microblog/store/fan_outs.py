@@ -49,12 +49,9 @@ SELECT EXISTS (SELECT 1 FROM subscriptions WHERE node_id = :node_id AND domain <
     )
     .columns(column("elsewhere", Boolean))
 )
-# From each domain with a subscriber one hops to the next in the index: the cost is in domains, not in followers. What
-# comes are the next domains behind ``after``, as many as ``most``, of each whether it is to be owed the event now, and
-# whether another post of the node is on its way. A mark that was made of later posts alone does not stand for that.
-_NEXT = Prepared(
-    text(
-        """
+# From each domain with a subscriber one hops to the next in the index: the cost is in domains, not in followers. These
+# are the next domains behind ``after``, as many as ``most`` of each kind.
+_READERS = """
 WITH RECURSIVE follower (domain, place) AS (
   SELECT min(domain), 1 FROM subscriptions WHERE node_id = :node_id AND domain > :after
   UNION ALL
@@ -80,29 +77,47 @@ WITH RECURSIVE follower (domain, place) AS (
   UNION ALL
   SELECT domain, TRUE FROM holder
 )
-SELECT domain, max(CASE WHEN wants AND domain <> :local AND NOT EXISTS (
+"""
+# A mark that was made of later posts alone does not stand for one that is still on its way.
+_IS_OWED = """
+wants AND domain <> :local AND NOT EXISTS (
     SELECT 1 FROM backlog_marks m
     WHERE m.domain = reader.domain AND m.node_id = :node_id AND m.upto = :open
       AND m.after < :seq AND m.narrow_after < :seq
   ) AND NOT EXISTS (
     SELECT 1 FROM outbox o WHERE o.event_seq = :seq AND o.domain = reader.domain AND o.domain > :after
-  ) THEN 1 ELSE 0 END),
-  EXISTS (SELECT 1 FROM fan_outs f WHERE f.node_id = :node_id)
-FROM reader GROUP BY domain ORDER BY domain LIMIT :most
+  )
 """
+_IS_BUSY = "EXISTS (SELECT 1 FROM fan_outs f WHERE f.node_id = :node_id)"
+_BINDS = (
+    bindparam("node_id", type_=_NODES.c.id.type),
+    bindparam("service", type_=_NODES.c.service.type),
+    bindparam("node", type_=_NODES.c.name.type),
+    bindparam("again", type_=_HOLDERS.c.item_id.type),
+    bindparam("after", type_=_OUTBOX.c.domain.type),
+    bindparam("most", type_=Integer),
+    bindparam("seq", type_=_OUTBOX.c.event_seq.type),
+    bindparam("local", type_=_OUTBOX.c.domain.type),
+    bindparam("open", type_=tables.backlog_marks.c.upto.type),
+)
+# The next domains by name, of each whether it is to be owed the event now, and whether another post of the node is on
+# its way.
+_NEXT = Prepared(
+    text(
+        f"{_READERS} SELECT domain, max(CASE WHEN {_IS_OWED} THEN 1 ELSE 0 END), {_IS_BUSY}"
+        " FROM reader GROUP BY domain ORDER BY domain LIMIT :most"
     )
-    .bindparams(
-        bindparam("node_id", type_=_NODES.c.id.type),
-        bindparam("service", type_=_NODES.c.service.type),
-        bindparam("node", type_=_NODES.c.name.type),
-        bindparam("again", type_=_HOLDERS.c.item_id.type),
-        bindparam("after", type_=_OUTBOX.c.domain.type),
-        bindparam("most", type_=Integer),
-        bindparam("seq", type_=_OUTBOX.c.event_seq.type),
-        bindparam("local", type_=_OUTBOX.c.domain.type),
-        bindparam("open", type_=tables.backlog_marks.c.upto.type),
-    )
+    .bindparams(*_BINDS)
     .columns(_OUTBOX.c.domain, column("owed", Integer), column("before", Boolean))
+)
+# What nearly every post needs: all of them in one statement, if they are few and nothing is on its way.
+_OWE_FEW = Prepared(
+    text(
+        f"INSERT INTO outbox (domain, event_seq, created) {_READERS} SELECT DISTINCT domain, :seq, :now FROM reader"
+        f" WHERE {_IS_OWED} AND NOT {_IS_BUSY} AND (SELECT count(*) FROM reader) < :most RETURNING domain"
+    )
+    .bindparams(*_BINDS, bindparam("now", type_=_OUTBOX.c.created.type))
+    .columns(_OUTBOX.c.domain)
 )
 _INSERT = "INSERT INTO outbox (domain, event_seq, created) SELECT value, :seq, :now FROM "
 _OWE = {
@@ -180,7 +195,11 @@ class FanOuts:
         if feed is None:
             return NOBODY
         most = self._transaction.limits.fan_out_domains
-        found = self._next(feed, seq, "", most, OPEN)
+        values = self._values(feed, seq, "", most, OPEN)
+        few = _OWE_FEW.rows(self._connection, {**values, "now": self._transaction.now})
+        if few:
+            return Begun(tuple(sorted(row[0] for row in few)), spreads=False)
+        found: _Next = _NEXT.rows(self._connection, values)
         if found and found[0][2]:
             self._add(node, seq, "", again)
             return Begun((), spreads=True)
@@ -235,8 +254,11 @@ class FanOuts:
         return self._connection.execute(_IS_OPEN, {"of_seq": seq}).first() is not None
 
     def _next(self, feed: dict[str, object], seq: int, after: str, most: int, open_: int) -> _Next:
-        values = {"after": after, "most": most, "seq": seq, "local": self._transaction.domain, "open": open_}
-        return _NEXT.rows(self._connection, {**feed, **values})
+        return _NEXT.rows(self._connection, self._values(feed, seq, after, most, open_))
+
+    def _values(self, feed: dict[str, object], seq: int, after: str, most: int, open_: int) -> dict[str, object]:
+        local = self._transaction.domain
+        return {**feed, "after": after, "most": most, "seq": seq, "local": local, "open": open_}
 
     def _owe(self, seq: int, found: _Next) -> tuple[str, ...]:
         domains = tuple(domain for domain, owed, _ in found if owed)

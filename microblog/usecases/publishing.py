@@ -1,8 +1,8 @@
 """XEP-0060 §7: what publishers do. XEP-0163 §3: a node is made by publishing to it.
 
-Everything is checked before anything is written. A publish to a node that is there costs five statements: look up the
-node with the item of that id, write the event, write the item, read the domains of the followers, owe them the event
-(SQLite is asked first whether there are any).
+Everything is checked before anything is written. A publish to a node that is there costs four statements: look up the
+node with the item of that id, write the event, write the item, owe the event to the domains of the followers
+(SQLite is asked first whether there are any; very many of them are read first, and owed it in parts).
 
 Publishing under an id that is there is an edit. The same again by the same publisher is what a client does that never
 saw our answer, and succeeds without telling anybody twice; so does an edit older than what is there.

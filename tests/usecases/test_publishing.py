@@ -430,7 +430,7 @@ def test_a_refused_publish_writes_nothing(database: Database) -> None:
     assert heard == []
 
 
-def test_a_publish_to_a_node_that_is_there_takes_few_statements(database: Database) -> None:
+def test_a_publish_to_a_node_that_is_there_takes_four_statements(database: Database) -> None:
     database.run(an_account)
     database.run(subscribe, JULIET)
     with statements_of(database) as said:
