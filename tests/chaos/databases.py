@@ -71,6 +71,7 @@ class Database:
             self.owed: dict[str, int] = dict(read("SELECT domain, count(*) FROM outbox GROUP BY domain"))
             for domain, count in self._unacknowledged(connection):
                 self.owed[domain] = self.owed.get(domain, 0) + count
+            self.on_their_way: list[int] = [row[0] for row in read("SELECT event_seq FROM fan_outs")]
             self.marks = dict(read("SELECT domain, count(*) FROM backlog_marks GROUP BY domain"))
             self.behind = [row[0] for row in read("SELECT domain FROM peers WHERE behind IS NOT NULL")]
             self.waiting = [

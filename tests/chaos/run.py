@@ -264,7 +264,7 @@ class Run:
         while True:
             found = self.read(outcome)
             heard = sum(len(p.session.client.record) for p in outcome.persons.values() if p.session is not None)
-            state = ({d: (x.owed, x.marks, x.behind, x.rows, len(x.follows)) for d, x in found.items()}, heard)
+            state = ({d: (x.owed, x.on_their_way, x.marks, x.behind, x.rows, len(x.follows)) for d, x in found.items()}, heard)
             # A node that reads feeds anew tries again after minutes what failed.
             owing = _owing(found) + (_behind(found) if outcome.quiet else [])
             if state != before:
@@ -316,6 +316,8 @@ def _owing(found: dict[str, Database]) -> list[str]:
     for domain, database in found.items():
         for to, count in database.owed.items():
             owing.append(f"{domain} owes {to} {count}")
+        for seq in database.on_their_way:
+            owing.append(f"{domain} owes event {seq} to more than it has rows for")
         for to in database.marks:
             owing.append(f"{domain} has marks for {to}")
     return owing
