@@ -264,7 +264,8 @@ class Run:
         while True:
             found = self.read(outcome)
             heard = sum(len(p.session.client.record) for p in outcome.persons.values() if p.session is not None)
-            state = ({d: (x.owed, x.on_their_way, x.marks, x.behind, x.rows, len(x.follows)) for d, x in found.items()}, heard)
+            each = {d: (x.owed, x.on_their_way, x.marks, x.behind, x.rows, len(x.follows)) for d, x in found.items()}
+            state = (each, heard)
             # A node that reads feeds anew tries again after minutes what failed.
             owing = _owing(found) + (_behind(found) if outcome.quiet else [])
             if state != before:
