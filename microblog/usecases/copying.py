@@ -159,7 +159,8 @@ class Backfill:
 def backfill(tx: Transaction, request: Backfill) -> int:
     """Take in what a feed had before somebody here followed it, at its own dates, and tell nobody; how many were new.
 
-    What we have, or know to be retracted, stays as it is.
+    What we have is replaced by what is newer: it may have been edited while nobody here followed. What we know to be
+    retracted stays so.
     """
     node = tx.nodes.find(request.service, request.node)
     if node is None or request.service.domainpart == tx.domain or tx.disk_low:
@@ -167,7 +168,12 @@ def backfill(tx: Transaction, request: Backfill) -> int:
     new = 0
     for received in request.items:
         found = tx.nodes.look_up(request.service, request.node, received.id)
-        if found is None or found.item is not None or found.retracted or not acceptable(tx, request.service, received):
+        if found is None or found.retracted or not acceptable(tx, request.service, received):
+            continue
+        if found.item is not None:
+            private = found.item.audience is not Audience.PUBLIC and found.item.proof is not Proof.DIALBACK
+            if request.proof is not Proof.DIALBACK or not private:
+                take_version(tx, node, received, found.item, proof=request.proof, live=False)
             continue
         entry = received.entry
         try:

@@ -70,6 +70,15 @@ def test_what_was_forgotten_is_subscribed_again_and_what_was_missed_is_fetched(
     assert health_of(square).problem == ""
 
 
+def test_who_follows_later_finds_what_was_edited_while_nobody_did(square: Square, juliet: Service) -> None:
+    juliet.items = [post("edited", "2026-01-01T10:00:00Z"), post("same", "2026-01-01T10:01:00Z")]
+    follow(square, juliet)
+    juliet.items = [post("edited", "2026-01-01T11:00:00Z"), post("same", "2026-01-01T09:00:00Z")]
+    follow(square, juliet, address("benvolio"))
+    assert {item.id: item.payload.count("T11:00") for item in copies(square)} == {"edited": 2, "same": 0}
+    assert len(copies(square)) == 2
+
+
 @pytest.mark.parametrize(
     ("log", "edited_at", "found"), [(False, "11", "11"), (False, "08", "10"), (True, "08", "08"), (None, "08", "10")]
 )
