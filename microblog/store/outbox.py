@@ -34,6 +34,8 @@ _ITEMS = tables.items
 _LOG = tables.delivery_log
 _PEERS = tables.peers
 _MARKS = tables.backlog_marks
+_FAN_OUTS = tables.fan_outs
+_FOLLOWERS = tables.subscriptions
 
 # Where the mark of a domain ends that is told nothing for now: later than every event.
 OPEN = 1 << 62
@@ -53,15 +55,22 @@ SELECT domain FROM peers WHERE number > acknowledged
 """
 ).columns(_OUTBOX.c.domain)
 _LATER = _OUTBOX.alias("later")
-_SUPERSEDED = (
-    exists()
-    .where(
+# An item goes at the place of its newest version: for that there is a later row, or will be one for who follows.
+_SUPERSEDED = or_(
+    exists().where(
         _LATER.c.event_seq == _ITEMS.c.position,
         _LATER.c.domain == _OUTBOX.c.domain,
         _LATER.c.id > _OUTBOX.c.id,
-    )
-    .label("superseded")
-)
+    ),
+    exists().where(
+        _EVENTS.c.seq < _ITEMS.c.position,
+        _FAN_OUTS.c.event_seq == _ITEMS.c.position,
+        _FAN_OUTS.c.after < _OUTBOX.c.domain,
+        _FOLLOWERS.c.node_id == _ITEMS.c.node_id,
+        _FOLLOWERS.c.domain == _OUTBOX.c.domain,
+        _FOLLOWERS.c.state == "subscribed",
+    ),
+).label("superseded")
 _ROWS = (
     select(
         *NODE_COLUMNS,

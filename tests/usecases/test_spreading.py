@@ -308,6 +308,24 @@ def test_nobody_waits_for_a_post_that_has_much_more_to_go(tx: Transaction) -> No
     assert [one.event.item.id for one in found if isinstance(one.event, ItemPublished)] == ["0", "1", "2"]
 
 
+def test_an_edit_on_its_way_is_told_at_its_own_place_only(tx: Transaction) -> None:
+    begin(tx)
+    post(tx, "1", "first")
+    spread(tx)
+    post(tx, "2")
+    spread(tx)
+    post(tx, "1", "second", minutes=1)
+
+    def told() -> list[str]:
+        found = delivering.next_batch(tx, DOMAINS[4], True).deliveries
+        delivering.done(tx, found)
+        return [one.event.item.id for one in found if isinstance(one.event, ItemPublished)]
+
+    assert told() == ["2"]
+    spread(tx)
+    assert told() == ["1"]
+
+
 def test_an_edit_that_passed_a_domain_before_it_had_the_post_comes_all_the_same(tx: Transaction) -> None:
     """The post is on its way to the last domain; nobody follows there any more, and it does not hold the post yet."""
     begin(tx)
